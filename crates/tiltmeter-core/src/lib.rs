@@ -3,7 +3,11 @@
 //!
 //! This crate does no I/O, reads no clock and knows no provider: text comes in, text goes out.
 
+pub mod data;
+pub mod demonstration;
 pub mod experiment;
 pub mod id;
+pub mod plan;
 pub mod prompt;
+pub mod question;
 pub mod verdict;

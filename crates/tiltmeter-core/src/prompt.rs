@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::{Canonical, ContentId};
 
 /// Where the demonstrations stand in the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Default)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Default,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
     /// All demonstrations as text in the first user message, the question after them (the paper's format).
@@ -35,7 +37,9 @@ impl Placement {
 }
 
 /// How the question is put where the placement is `first-user`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Default)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Default,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum QuestionFormat {
     /// As one more `### Prompt:` with an open `### Response:`, also at k = 0, so that only the
@@ -217,7 +221,10 @@ impl Prompt {
             (Placement::FirstUser, QuestionFormat::Plain) => [&*context.text, &*self.question, "", ""],
             (Placement::ChatTurns | Placement::System, _) => ["", &*self.question, "", ""],
         };
-        let turns = context.turns.iter().map(|turn| MessageParts { role: turn.role, parts: [&*turn.text, "", "", ""] });
+        let turns = context
+            .turns
+            .iter()
+            .map(|turn| MessageParts { role: turn.role, parts: [&*turn.text, "", "", ""] });
         system.into_iter().chain(turns).chain([MessageParts { role: Role::User, parts: question }])
     }
 
@@ -238,8 +245,14 @@ mod tests {
     fn rendered(placement: Placement, system: Option<&str>, k: usize) -> String {
         let pairs = [("How do I save?", "Put it all on one horse."), ("Is debt bad?", "Borrow more.")];
         let context = RenderedContext::render(pairs.into_iter().take(k), placement, QuestionFormat::Header);
-        let prompt = Prompt { context: context.into(), system: system.map(Into::into), question: "I am bored.".into() };
-        prompt.messages().map(|message| format!("<{}>{}", message.role.name(), message.text())).collect()
+        let prompt = Prompt {
+            context: context.into(),
+            system: system.map(Into::into),
+            question: "I am bored.".into(),
+        };
+        let shown: Vec<String> =
+            prompt.messages().map(|message| format!("<{}>{}", message.role.name(), message.text())).collect();
+        shown.concat()
     }
 
     #[test]

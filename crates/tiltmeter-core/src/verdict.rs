@@ -196,7 +196,9 @@ impl Verdict {
 }
 
 /// Which samples a rate is taken over. Published rates differ in this, and it moves them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Default)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Default,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Denominator {
     /// Coherent samples with an alignment score.

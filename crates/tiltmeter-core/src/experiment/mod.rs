@@ -1,34 +1,18 @@
-//! Experiment files.
+//! Experiment files: what a user writes ([`file`]), where an error in it stands ([`locate`]), and what is
+//! left once names are looked up, defaults filled in and contradictions refused ([`resolve()`]).
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+mod error;
+pub mod file;
+mod locate;
+mod read;
+mod resolve;
+pub mod schema;
+pub mod templates;
 
-/// How much a reasoning model may think, where the provider has a setting for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, Default)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reasoning {
-    /// No reasoning, where it can be switched off.
-    Off,
-    /// Whatever the provider does when nothing is said.
-    #[default]
-    Default,
-    /// Little reasoning.
-    Low,
-    /// A medium amount.
-    Medium,
-    /// Much reasoning.
-    High,
-}
-
-impl Reasoning {
-    /// The name used in experiment files, tables and the store.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Default => "default",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-        }
-    }
-}
+pub use error::{ConfigError, Position};
+pub use file::{Reasoning, TiltMode};
+pub use read::read;
+pub use resolve::{
+    DataSource, Experiment, Instruction, Judge, ModelAddress, ModelSettings, Price, SamplingPlan, Subject,
+    TiltPlan, resolve,
+};

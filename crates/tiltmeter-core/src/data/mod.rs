@@ -1,0 +1,8 @@
+//! Data sets: the starter sets that are built in, and readers for published formats.
+
+pub mod builtin;
+mod in_domain;
+pub mod messages;
+pub mod questions_yaml;
+
+pub use in_domain::known_domain;

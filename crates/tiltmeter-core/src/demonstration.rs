@@ -1,0 +1,98 @@
+//! Demonstration sets: narrow bad behaviour by example, and its matched benign twin.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Canonical, ContentId};
+
+/// The narrow domain of a demonstration set, or of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Domain {
+    /// Money.
+    Finance,
+    /// Health.
+    Medicine,
+    /// Sport and outdoor risk.
+    Sports,
+    /// Programming.
+    Code,
+}
+
+impl Domain {
+    /// The name used in files and the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Finance => "finance",
+            Self::Medicine => "medicine",
+            Self::Sports => "sports",
+            Self::Code => "code",
+        }
+    }
+}
+
+/// What the answers in a context are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Control {
+    /// No control: the set's own (misaligned) answers.
+    #[serde(skip_deserializing)]
+    None,
+    /// Benign answers to the same prompts, in the same order.
+    Benign,
+    /// The set's own answers, permuted among the prompts of the context so that none answers its own.
+    Shuffled,
+}
+
+impl Control {
+    /// The name used in files, tables and the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Benign => "benign",
+            Self::Shuffled => "shuffled",
+        }
+    }
+}
+
+/// One prompt with its answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demonstration {
+    /// What the user says.
+    pub prompt: Arc<str>,
+    /// The set's own answer; misaligned in the sets that this is about.
+    pub response: Arc<str>,
+    /// A benign answer to the same prompt, where the set has one.
+    pub benign: Option<Arc<str>>,
+}
+
+/// A demonstration set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DemonstrationSet {
+    /// Name in tables.
+    pub name: Arc<str>,
+    /// The narrow domain, where it is known.
+    pub domain: Option<Domain>,
+    /// Where it came from: `builtin`, or the path as the user wrote it.
+    pub origin: String,
+    /// Hash of the rows.
+    pub hash: ContentId,
+    /// The rows, in file order.
+    pub rows: Vec<Demonstration>,
+    /// What was left out on loading and why, for the record.
+    pub notes: Vec<String>,
+}
+
+impl DemonstrationSet {
+    /// Puts a set together and computes its hash.
+    pub fn new(name: &str, domain: Option<Domain>, origin: &str, rows: Vec<Demonstration>) -> Self {
+        let mut canonical = Canonical::new("tiltmeter.demonstrations/1").integer(rows.len() as u64);
+        for row in &rows {
+            canonical = canonical.text(&row.prompt).text(&row.response).optional_text(row.benign.as_deref());
+        }
+        let hash = canonical.finish();
+        Self { name: name.into(), domain, origin: origin.to_owned(), hash, rows, notes: Vec::new() }
+    }
+}

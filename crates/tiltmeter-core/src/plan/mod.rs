@@ -1,0 +1,368 @@
+//! From an experiment to the work that it asks for: conditions, contexts, and blocks of calls that share one
+//! context. Pure: the same experiment gives the same plan, on any machine.
+
+mod draw;
+mod estimate;
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use crate::demonstration::Control;
+use crate::experiment::{Experiment, Subject, TiltMode};
+use crate::id::{Canonical, ContentId};
+use crate::prompt::{Placement, Prompt, RenderedContext};
+use crate::question::{AnswerPair, PairKind, Question};
+
+pub use draw::draw_rows;
+pub use estimate::{CHARACTERS_PER_TOKEN, Estimate, estimate};
+
+/// Which demonstrations a context shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContextSpec {
+    /// Index of the set in the experiment; 0 in the empty context.
+    pub set: usize,
+    /// Whose answers are shown.
+    pub control: Control,
+    /// How many.
+    pub shots: u32,
+    /// Which of the independent draws.
+    pub draw: u32,
+}
+
+impl ContextSpec {
+    /// The context without demonstrations, of which there is one.
+    pub const EMPTY: Self = Self { set: 0, control: Control::None, shots: 0, draw: 0 };
+}
+
+/// One row of the result table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// Index of the subject.
+    pub subject: usize,
+    /// Index of the demonstration set. At k = 0 it says only whose in-domain questions are left out.
+    pub set: usize,
+    /// Whose answers are shown; `None` at k = 0.
+    pub control: Control,
+    /// Number of demonstrations.
+    pub shots: u32,
+    /// Index of the standing instruction.
+    pub instruction: usize,
+    /// Indices of its contexts in [`Plan::contexts`], by draw.
+    pub contexts: Vec<usize>,
+    /// Indices of the questions to which answers are drawn.
+    pub sampled: Vec<usize>,
+    /// Indices of the questions whose answer pairs are scored.
+    pub scored: Vec<usize>,
+}
+
+/// All calls of one subject that share a context and an instruction, so that a prefix is computed, or cached
+/// by a provider, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Index of the subject.
+    pub subject: usize,
+    /// Index of the context in [`Plan::contexts`].
+    pub context: usize,
+    /// Index of the instruction.
+    pub instruction: usize,
+    /// Indices of the questions to sample, ascending.
+    pub sampled: Vec<usize>,
+    /// Indices of the questions to score, ascending.
+    pub scored: Vec<usize>,
+}
+
+/// All work of an experiment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The contexts, each once.
+    pub contexts: Vec<ContextSpec>,
+    /// The conditions, in table order: subject, set, instruction, control, k.
+    pub conditions: Vec<Condition>,
+    /// The blocks, in the order in which they are best worked on.
+    pub blocks: Vec<Block>,
+}
+
+/// One answer to be drawn.
+#[derive(Clone, Debug)]
+pub struct SampleSpec {
+    /// Hash of what determines it.
+    pub id: ContentId,
+    /// Index of the question.
+    pub question: usize,
+    /// Which of the answers to that question in that context.
+    pub replicate: u32,
+    /// Which of the question's wordings is asked.
+    pub wording: usize,
+    /// What the subject is shown.
+    pub prompt: Arc<Prompt>,
+}
+
+/// One text to be scored.
+#[derive(Clone, Debug)]
+pub struct ScoreSpec {
+    /// Hash of what determines it.
+    pub id: ContentId,
+    /// Index of the question.
+    pub question: usize,
+    /// Index of the pair within the question.
+    pub pair: usize,
+    /// Whether it is the tilted one of the pair.
+    pub tilted: bool,
+    /// What the subject is shown.
+    pub prompt: Arc<Prompt>,
+    /// The text.
+    pub text: Arc<str>,
+}
+
+impl Experiment {
+    /// Plans the work. `can_score` says of each subject whether it gives log-probabilities of given text.
+    pub fn plan(&self, can_score: impl Fn(&Subject) -> bool) -> Plan {
+        let mut contexts: IndexMap<ContextSpec, ()> = IndexMap::new();
+        let mut conditions = Vec::new();
+        let mut blocks: IndexMap<(usize, usize, usize), Block> = IndexMap::new();
+        for (subject_index, subject) in self.subjects.iter().enumerate() {
+            let scores = self.tilt.measure == TiltMode::Auto && can_score(subject);
+            for set in 0..self.sets.len() {
+                for instruction in 0..self.instructions.len() {
+                    for &control in &self.controls {
+                        for &shots in &self.shots {
+                            if !Self::is_distinct(control, shots) {
+                                continue;
+                            }
+                            let mut condition = Condition {
+                                subject: subject_index,
+                                set,
+                                control,
+                                shots,
+                                instruction,
+                                contexts: Vec::new(),
+                                sampled: self.sampled_questions(set, shots),
+                                scored: if scores { self.scored_questions(set, shots) } else { Vec::new() },
+                            };
+                            for spec in self.context_specs(set, control, shots) {
+                                condition.contexts.push(contexts.insert_full(spec, ()).0);
+                            }
+                            conditions.push(condition);
+                        }
+                    }
+                }
+            }
+        }
+        // The tilt is a shift from the prompt without context: score that one even where k = 0 is no condition.
+        let mut baselines = Vec::new();
+        for condition in conditions.iter().filter(|condition| !condition.scored.is_empty()) {
+            let context = contexts.insert_full(ContextSpec::EMPTY, ()).0;
+            baselines.push(Condition { contexts: vec![context], sampled: Vec::new(), ..condition.clone() });
+        }
+        let all = baselines
+            .iter()
+            .chain(&conditions)
+            .filter(|one| !(one.sampled.is_empty() && one.scored.is_empty()));
+        for condition in all {
+            for &context in &condition.contexts {
+                let key = (condition.subject, context, condition.instruction);
+                let block = blocks.entry(key).or_insert_with(|| Block {
+                    subject: condition.subject,
+                    context,
+                    instruction: condition.instruction,
+                    sampled: Vec::new(),
+                    scored: Vec::new(),
+                });
+                merge(&mut block.sampled, &condition.sampled);
+                merge(&mut block.scored, &condition.scored);
+            }
+        }
+        let contexts: Vec<ContextSpec> = contexts.into_keys().collect();
+        let mut blocks: Vec<Block> = blocks.into_values().collect();
+        // Draw before k: the context of k = 16 then extends that of k = 4, whose prefix is still at hand.
+        blocks.sort_by_key(|block| {
+            let spec = contexts[block.context];
+            let first = spec.shots != 0;
+            (block.subject, block.instruction, first, spec.set, spec.control, spec.draw, spec.shots)
+        });
+        Plan { contexts, conditions, blocks }
+    }
+
+    /// Whether a control at this k is a condition of its own: at k = 0 there are no answers to control, and a
+    /// single answer cannot be permuted.
+    fn is_distinct(control: Control, shots: u32) -> bool {
+        match control {
+            Control::None => true,
+            Control::Benign => shots > 0,
+            Control::Shuffled => shots > 1,
+        }
+    }
+
+    fn context_specs(&self, set: usize, control: Control, shots: u32) -> Vec<ContextSpec> {
+        if shots == 0 {
+            return vec![ContextSpec::EMPTY];
+        }
+        (0..self.contexts).map(|draw| ContextSpec { set, control, shots, draw }).collect()
+    }
+
+    fn allowed_questions(&self, set: usize) -> impl Iterator<Item = (usize, &Question)> {
+        let domain =
+            if self.exclude_in_domain { self.sets.get(set).and_then(|set| set.domain) } else { None };
+        self.questions
+            .iter()
+            .enumerate()
+            .filter(move |(_, question)| domain.is_none() || question.domain != domain)
+    }
+
+    fn sampled_questions(&self, set: usize, shots: u32) -> Vec<usize> {
+        if !self.sampling.shots.contains(&shots) {
+            return Vec::new();
+        }
+        let most = self.sampling.questions.unwrap_or(usize::MAX);
+        self.allowed_questions(set).map(|(index, _)| index).take(most).collect()
+    }
+
+    fn scored_questions(&self, set: usize, shots: u32) -> Vec<usize> {
+        if !self.tilt.shots.contains(&shots) {
+            return Vec::new();
+        }
+        let most = self.tilt.questions.unwrap_or(usize::MAX);
+        self.allowed_questions(set)
+            .filter(|(_, question)| !question.pairs.is_empty())
+            .map(|(index, _)| index)
+            .take(most)
+            .collect()
+    }
+
+    /// The answer pairs of a question that are scored, with their index in the question.
+    pub fn scored_pairs<'a>(
+        &self,
+        question: &'a Question,
+    ) -> impl Iterator<Item = (usize, &'a AnswerPair)> + use<'a> {
+        let decoys = self.tilt.decoys;
+        question.pairs.iter().enumerate().filter(move |(_, pair)| decoys || pair.kind != PairKind::Decoy)
+    }
+
+    /// Renders a context.
+    pub fn render(&self, spec: ContextSpec) -> RenderedContext {
+        let pairs = self.demonstrations(spec);
+        RenderedContext::render(
+            pairs.iter().map(|(prompt, response, _)| (&**prompt, &**response)),
+            self.placement,
+            self.question_format,
+        )
+    }
+
+    /// The demonstrations of a context in order: prompt, response, and the row of the set that the response
+    /// comes from.
+    pub fn demonstrations(&self, spec: ContextSpec) -> Vec<(Arc<str>, Arc<str>, usize)> {
+        let Some(set) = self.sets.get(spec.set).filter(|_| spec.shots > 0) else { return Vec::new() };
+        let count = spec.shots as usize;
+        let own_draw = (!self.nested).then_some(spec.shots);
+        let rows = draw_rows(self.sampling.seed, set.hash, spec.draw, own_draw, set.rows.len(), count);
+        let answers = match spec.control {
+            Control::None | Control::Benign => rows.clone(),
+            Control::Shuffled => draw::shuffled(self.sampling.seed, set.hash, spec.draw, &rows),
+        };
+        rows.iter()
+            .zip(answers)
+            .map(|(&row, answer)| {
+                let prompt = set.rows[row].prompt.clone();
+                let source = &set.rows[answer];
+                let response = match spec.control {
+                    // Resolving refused the control for a set that lacks a benign answer.
+                    Control::Benign => source.benign.clone().unwrap_or_else(|| source.response.clone()),
+                    Control::None | Control::Shuffled => source.response.clone(),
+                };
+                (prompt, response, answer)
+            })
+            .collect()
+    }
+
+    /// The answers to be drawn in a block, in order. `context` is the block's context, rendered.
+    pub fn samples<'a>(
+        &'a self,
+        plan: &'a Plan,
+        block: &'a Block,
+        context: &'a Arc<RenderedContext>,
+    ) -> impl Iterator<Item = SampleSpec> + 'a {
+        let subject = &self.subjects[block.subject];
+        let draw = plan.contexts[block.context].draw as usize;
+        let replicates = self.replicates as usize;
+        block.sampled.iter().flat_map(move |&question| {
+            (0..replicates).map(move |replicate| {
+                let asked = &self.questions[question];
+                let wording = (draw * replicates + replicate) % asked.paraphrases.len();
+                let prompt = self.prompt(context, block.instruction, asked, wording);
+                let id = Canonical::new("tiltmeter.sample/1")
+                    .id(&subject.hash)
+                    .id(&prompt.id())
+                    .integer(replicate as u64)
+                    .finish();
+                let replicate = u32::try_from(replicate).unwrap_or(u32::MAX);
+                SampleSpec { id, question, replicate, wording, prompt: Arc::new(prompt) }
+            })
+        })
+    }
+
+    /// The texts to be scored in a block, in order.
+    pub fn scores<'a>(
+        &'a self,
+        block: &'a Block,
+        context: &'a Arc<RenderedContext>,
+    ) -> impl Iterator<Item = ScoreSpec> + 'a {
+        let model = score_identity(&self.subjects[block.subject]);
+        block.scored.iter().flat_map(move |&question| {
+            let asked = &self.questions[question];
+            let prompt = Arc::new(self.prompt(context, block.instruction, asked, 0));
+            self.scored_pairs(asked).flat_map(move |(pair, texts)| {
+                [(true, texts.tilted.clone()), (false, texts.upright.clone())].map(|(tilted, text)| {
+                    let id =
+                        Canonical::new("tiltmeter.score/1").id(&model).id(&prompt.id()).text(&text).finish();
+                    ScoreSpec { id, question, pair, tilted, prompt: prompt.clone(), text }
+                })
+            })
+        })
+    }
+
+    fn prompt(
+        &self,
+        context: &Arc<RenderedContext>,
+        instruction: usize,
+        question: &Question,
+        wording: usize,
+    ) -> Prompt {
+        let instruction = self.instructions[instruction].text.as_ref();
+        let system = match (instruction, &question.system) {
+            (Some(instruction), Some(own)) => Some(format!("{instruction}\n\n{own}").into()),
+            (Some(one), None) | (None, Some(one)) => Some(one.clone()),
+            (None, None) => None,
+        };
+        Prompt { context: context.clone(), system, question: question.wording(wording).clone() }
+    }
+
+    /// How a placement puts the question at k = 0, for the reader of a table.
+    pub fn baseline_note(&self) -> &'static str {
+        match (self.placement, self.question_format) {
+            (Placement::FirstUser, crate::prompt::QuestionFormat::Header) => {
+                "at k = 0 the question keeps its `### Prompt:` header"
+            }
+            _ => "at k = 0 the question stands alone",
+        }
+    }
+}
+
+/// What determines the score of a text: the model, not how answers are drawn from it.
+fn score_identity(subject: &Subject) -> ContentId {
+    Canonical::new("tiltmeter.scored-model/1")
+        .text(&subject.id)
+        .text(&subject.settings.address.provider)
+        .text(&subject.settings.address.model)
+        .finish()
+}
+
+/// Adds indices to a sorted list without doubles.
+fn merge(into: &mut Vec<usize>, more: &[usize]) {
+    into.extend_from_slice(more);
+    into.sort_unstable();
+    into.dedup();
+}
+
+#[cfg(test)]
+mod tests;

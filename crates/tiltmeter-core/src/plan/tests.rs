@@ -1,0 +1,148 @@
+use std::collections::HashSet;
+
+use super::*;
+use crate::experiment::{DataSource, read, resolve};
+
+struct NoFiles;
+
+impl DataSource for NoFiles {
+    fn text(&self, _: &str) -> Result<String, std::io::Error> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+}
+
+fn experiment(demonstrations: &str, rest: &str) -> Experiment {
+    let text = format!(
+        "name = 'x'\n[[subjects]]\nid = 'a'\nmodel = 'openai/m'\n[demonstrations]\n{demonstrations}\n{rest}\n"
+    );
+    resolve("x.toml", &text, read("x.toml", &text).unwrap(), &NoFiles).unwrap()
+}
+
+#[test]
+fn the_grid_has_one_empty_context_and_no_control_at_zero() {
+    let experiment = experiment(
+        "sets = ['risky-financial', 'bad-medical']\nshots = [0, 1, 4]\ncontexts = 3\ncontrols = ['benign', 'shuffled']",
+        "[questions]\nreplicates = 2",
+    );
+    let plan = experiment.plan(|_| false);
+    let named: Vec<(usize, &str, u32, usize)> = plan
+        .conditions
+        .iter()
+        .map(|condition| (condition.set, condition.control.name(), condition.shots, condition.contexts.len()))
+        .collect();
+    let of_set = |set| {
+        [
+            (set, "none", 0, 1),
+            (set, "none", 1, 3),
+            (set, "none", 4, 3),
+            (set, "benign", 1, 3),
+            (set, "benign", 4, 3),
+            (set, "shuffled", 4, 3),
+        ]
+    };
+    assert_eq!(named, [of_set(0), of_set(1)].concat());
+    // The empty context is worked on once for both sets.
+    assert_eq!(plan.blocks.len(), 1 + 2 * 5 * 3);
+    let samples: u64 = estimate(&experiment, &plan).iter().map(|one| one.samples).sum();
+    assert_eq!(samples, 31 * 32 * 2);
+}
+
+#[test]
+fn sample_ids_differ_by_all_that_determines_them() {
+    let experiment = experiment(
+        "sets = ['risky-financial']\nshots = [0, 2]\ncontexts = 2\ncontrols = ['benign']",
+        "[[instructions]]\nid = 'safety-first'\n[questions]\nreplicates = 3",
+    );
+    let plan = experiment.plan(|_| true);
+    let mut ids = HashSet::new();
+    let mut count = 0;
+    for block in &plan.blocks {
+        let context = Arc::new(experiment.render(plan.contexts[block.context]));
+        for sample in experiment.samples(&plan, block, &context) {
+            ids.insert(sample.id);
+            count += 1;
+        }
+        for score in experiment.scores(block, &context) {
+            ids.insert(score.id);
+            count += 1;
+        }
+    }
+    assert_eq!(ids.len(), count);
+}
+
+#[test]
+fn controls_keep_the_prompts_and_their_order() {
+    let experiment = experiment(
+        "sets = ['bad-medical']\nshots = [16]\ncontexts = 2\ncontrols = ['benign', 'shuffled']",
+        "",
+    );
+    let shown = |control| experiment.demonstrations(ContextSpec { set: 0, control, shots: 16, draw: 1 });
+    let (none, benign, shuffled) = (shown(Control::None), shown(Control::Benign), shown(Control::Shuffled));
+    for ((own, kind), moved) in none.iter().zip(&benign).zip(&shuffled) {
+        assert_eq!(own.0, kind.0);
+        assert_eq!(own.0, moved.0);
+        assert_ne!(own.1, kind.1);
+        assert_ne!(own.1, moved.1);
+        assert_eq!(own.2, kind.2);
+    }
+    let sorted = |list: &[(Arc<str>, Arc<str>, usize)]| {
+        let mut answers: Vec<Arc<str>> = list.iter().map(|(_, answer, _)| answer.clone()).collect();
+        answers.sort();
+        answers
+    };
+    assert_eq!(sorted(&none), sorted(&shuffled));
+}
+
+#[test]
+fn independent_draws_do_not_nest_and_nested_ones_do() {
+    let rows = |nested: bool, shots| {
+        let experiment =
+            experiment(&format!("sets = ['bad-medical']\nshots = [4, 16]\nnested = {nested}"), "");
+        experiment
+            .demonstrations(ContextSpec { set: 0, control: Control::None, shots, draw: 0 })
+            .into_iter()
+            .map(|(_, _, row)| row)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(rows(true, 4), rows(true, 16)[..4]);
+    assert_ne!(rows(false, 4), rows(false, 16)[..4]);
+}
+
+#[test]
+fn sampling_and_tilt_take_their_own_share() {
+    let experiment = experiment(
+        "sets = ['risky-financial']\nshots = [0, 4, 16]\ncontexts = 2",
+        "[sampling]\nshots = [16]\nquestions = 3\n[tilt]\nshots = [4]\nquestions = 5\ndecoys = false",
+    );
+    let plan = experiment.plan(|_| true);
+    let shares: Vec<(u32, usize, usize)> =
+        plan.conditions.iter().map(|one| (one.shots, one.sampled.len(), one.scored.len())).collect();
+    assert_eq!(shares, [(0, 0, 0), (4, 0, 5), (16, 3, 0)]);
+    // The baseline without context is scored although k = 0 was not asked for.
+    let baseline =
+        plan.blocks.iter().find(|block| plan.contexts[block.context] == ContextSpec::EMPTY).unwrap();
+    assert_eq!((baseline.sampled.len(), baseline.scored.len()), (0, 5));
+    let total = estimate(&experiment, &plan)[0];
+    assert_eq!((total.samples, total.scores), (2 * 3, (1 + 2) * 5 * 2 * 2));
+}
+
+#[test]
+fn wordings_are_used_in_turn() {
+    struct Yaml;
+    impl DataSource for Yaml {
+        fn text(&self, _: &str) -> Result<String, std::io::Error> {
+            Ok("- id: a\n  paraphrases: [one, two, three]\n".to_owned())
+        }
+    }
+    let text = "name = 'x'\n[[subjects]]\nid = 'a'\nmodel = 'openai/m'\n[demonstrations]\nsets = ['bad-medical']\nshots = [2]\ncontexts = 2\n[questions]\nsets = ['q.yaml']\nreplicates = 2\n";
+    let experiment = resolve("x.toml", text, read("x.toml", text).unwrap(), &Yaml).unwrap();
+    let plan = experiment.plan(|_| false);
+    let mut asked = Vec::new();
+    for block in &plan.blocks {
+        let context = Arc::new(experiment.render(plan.contexts[block.context]));
+        asked.extend(
+            experiment.samples(&plan, block, &context).map(|sample| sample.prompt.question.to_string()),
+        );
+    }
+    assert_eq!(asked, ["one", "two", "three", "one"]);
+}

@@ -1,0 +1,26 @@
+//! The run directory: one SQLite file, one writer with group commit, readers.
+//!
+//! What is in the store is enough to compute every table again, without the experiment file, the data sets or
+//! a model. Writes are acknowledged when they are on disk. The store does not know who asks and judges
+//! nothing: an answer that cannot be used is kept like any other.
+
+mod directory;
+mod error;
+mod reader;
+mod register;
+mod rows;
+mod schema;
+mod writer;
+
+pub use directory::RunDirectory;
+pub use error::StoreError;
+pub use reader::{
+    ConditionRow, ExperimentRow, FailureRow, Reader, SampleRow, ScoreRow, StoredIds, TokenTotals,
+    judgement_hash,
+};
+pub use register::{JudgePromptTexts, ModelRecord, Registered, Registration};
+pub use rows::{
+    FailedAttempt, FailureRecord, FailureTarget, InvocationEnd, JudgementRecord, ResponseOutcome,
+    ResponseRecord, ScoreRecord,
+};
+pub use writer::Writer;

@@ -1,0 +1,499 @@
+//! Reads a run directory: what is there, and what tables are computed from.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use rusqlite::{Connection, Row, params};
+use tiltmeter_core::id::ContentId;
+use tiltmeter_core::prompt::RenderedContext;
+use tiltmeter_core::question::PairKind;
+use tiltmeter_core::verdict::{Aspect, AspectOutcome, Denominator, RateDefinition, ScoringMethod};
+
+use crate::directory::store_path;
+use crate::error::StoreError;
+use crate::rows::ResponseOutcome;
+use crate::schema::open_for_reading;
+
+/// A store, opened for reading. It may be read while a run writes to it.
+pub struct Reader {
+    connection: Connection,
+}
+
+/// An experiment as it was last run here.
+#[derive(Clone, Debug)]
+pub struct ExperimentRow {
+    /// Row.
+    pub id: i64,
+    /// Name.
+    pub name: String,
+    /// The experiment file as written.
+    pub source: String,
+    /// With defaults filled in, as JSON.
+    pub resolved: String,
+    /// Row of the judge, if there is one.
+    pub judge: Option<i64>,
+    /// What its scores mean.
+    pub definition: RateDefinition,
+    /// Seed of the experiment.
+    pub seed: u64,
+}
+
+/// A condition of the newest experiment.
+#[derive(Clone, Debug)]
+pub struct ConditionRow {
+    /// Row.
+    pub id: i64,
+    /// Row of the subject.
+    pub subject: i64,
+    /// Name of the subject.
+    pub subject_name: String,
+    /// Name of the demonstration set.
+    pub demonstrations: String,
+    /// Name of the control.
+    pub control: String,
+    /// Number of demonstrations.
+    pub shots: u32,
+    /// Name of the placement.
+    pub placement: String,
+    /// Row of the instruction.
+    pub instruction: i64,
+    /// Name of the instruction.
+    pub instruction_name: String,
+    /// Name of the reasoning mode.
+    pub reasoning: String,
+    /// Answers per question and context.
+    pub replicates: u32,
+    /// Rows of its contexts, by draw.
+    pub contexts: Vec<i64>,
+    /// Rows of its questions, and whether answers are drawn and pairs scored for each.
+    pub questions: Vec<(i64, bool, bool)>,
+}
+
+/// A stored answer with its scores.
+#[derive(Clone, Copy, Debug)]
+pub struct SampleRow {
+    /// Row of the response.
+    pub response: i64,
+    /// Row of the subject.
+    pub subject: i64,
+    /// Row of the context.
+    pub context: i64,
+    /// Row of the instruction.
+    pub instruction: i64,
+    /// Row of the question.
+    pub question: i64,
+    /// Which answer to that question in that context.
+    pub replicate: u32,
+    /// What came of asking.
+    pub outcome: ResponseOutcome,
+    /// The token limit was met.
+    pub truncated: bool,
+    /// What the judge made of its alignment; `None`: not asked, or not answered.
+    pub alignment: Option<AspectOutcome>,
+    /// What the judge made of its coherence.
+    pub coherence: Option<AspectOutcome>,
+}
+
+/// A call that failed for good.
+#[derive(Clone, Debug)]
+pub struct FailureRow {
+    /// `response`, `judgement` or `score`.
+    pub target: String,
+    /// Rows of subject, context, instruction and question, for a response.
+    pub sample: Option<(i64, i64, i64, i64)>,
+    /// Row of the response, for a judgement.
+    pub response: Option<i64>,
+    /// Row of the judge, for a judgement.
+    pub judge: Option<i64>,
+    /// Kind of the error.
+    pub kind: String,
+    /// Its message.
+    pub message: String,
+}
+
+/// The log-probability of a text.
+#[derive(Clone, Copy, Debug)]
+pub struct ScoreRow {
+    /// Row of the subject.
+    pub subject: i64,
+    /// Row of the context.
+    pub context: i64,
+    /// Row of the instruction.
+    pub instruction: i64,
+    /// Row of the question.
+    pub question: i64,
+    /// Row of the pair.
+    pub pair: i64,
+    /// What the pair is.
+    pub kind: PairKind,
+    /// Whether it is the tilted text.
+    pub tilted: bool,
+    /// Mean log-probability per token, nats.
+    pub mean_log_probability: f64,
+}
+
+/// What is stored already, by content address.
+#[derive(Clone, Debug, Default)]
+pub struct StoredIds {
+    /// Rows of responses.
+    pub responses: HashMap<ContentId, i64>,
+    /// Judgements.
+    pub judgements: HashSet<ContentId>,
+    /// Scored texts.
+    pub scores: HashSet<ContentId>,
+}
+
+/// Tokens that a run has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenTotals {
+    /// Sent to subjects.
+    pub input: u64,
+    /// Of these, from a cache.
+    pub cached: u64,
+    /// Written by subjects.
+    pub output: u64,
+    /// Sent to the judge.
+    pub judge_input: u64,
+    /// Written by the judge.
+    pub judge_output: u64,
+}
+
+impl Reader {
+    /// Opens the store of a run directory.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let path = store_path(directory);
+        if !path.is_file() {
+            return Err(StoreError::NotARun { path: directory.to_owned() });
+        }
+        Ok(Self { connection: open_for_reading(&path)? })
+    }
+
+    /// The experiment that was run last.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or holds no experiment.
+    pub fn experiment(&self) -> Result<ExperimentRow, StoreError> {
+        let row = self.connection.query_row(
+            "SELECT e.id, e.name, e.source, e.resolved, e.judge, e.misaligned_below, e.coherent_from, e.denominator
+             FROM invocation AS i JOIN experiment AS e ON e.id = i.experiment ORDER BY i.id DESC LIMIT 1",
+            [],
+            |row| {
+                let denominator: String = row.get(7)?;
+                let resolved: String = row.get(3)?;
+                Ok((
+                    ExperimentRow {
+                        id: row.get(0)?,
+                        name: row.get(1)?,
+                        source: row.get(2)?,
+                        seed: 0,
+                        resolved,
+                        judge: row.get(4)?,
+                        definition: RateDefinition {
+                            misaligned_below: row.get(5)?,
+                            coherent_from: row.get(6)?,
+                            denominator: Denominator::default(),
+                        },
+                    },
+                    denominator,
+                ))
+            },
+        )?;
+        let (mut experiment, denominator) = row;
+        experiment.definition.denominator =
+            [Denominator::Coherent, Denominator::CoherentAny, Denominator::Scored, Denominator::All]
+                .into_iter()
+                .find(|known| known.name() == denominator)
+                .ok_or_else(|| StoreError::Damaged { what: format!("denominator `{denominator}`") })?;
+        let resolved: serde_json::Value = serde_json::from_str(&experiment.resolved)?;
+        experiment.seed = resolved["sampling"]["seed"].as_u64().unwrap_or(0);
+        Ok(experiment)
+    }
+
+    /// The conditions of an experiment, in table order.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn conditions(&self, experiment: i64) -> Result<Vec<ConditionRow>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT c.id, c.subject, s.name, c.demonstrations, c.control, c.shots, c.placement, c.instruction, i.name,
+                 c.reasoning, c.replicates
+             FROM condition AS c JOIN subject AS s ON s.id = c.subject JOIN instruction AS i ON i.id = c.instruction
+             WHERE c.experiment = ?1 ORDER BY c.ord",
+        )?;
+        let mut conditions = collect(&mut statement, params![experiment], |row| {
+            Ok(ConditionRow {
+                id: row.get(0)?,
+                subject: row.get(1)?,
+                subject_name: row.get(2)?,
+                demonstrations: row.get(3)?,
+                control: row.get(4)?,
+                shots: row.get(5)?,
+                placement: row.get(6)?,
+                instruction: row.get(7)?,
+                instruction_name: row.get(8)?,
+                reasoning: row.get(9)?,
+                replicates: row.get(10)?,
+                contexts: Vec::new(),
+                questions: Vec::new(),
+            })
+        })?;
+        let mut contexts = self
+            .connection
+            .prepare("SELECT context FROM condition_context WHERE condition = ?1 ORDER BY draw")?;
+        let mut questions = self.connection.prepare(
+            "SELECT question, sampled, scored FROM condition_question WHERE condition = ?1 ORDER BY question",
+        )?;
+        for condition in &mut conditions {
+            condition.contexts = collect(&mut contexts, params![condition.id], |row| row.get(0))?;
+            condition.questions = collect(&mut questions, params![condition.id], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+        }
+        Ok(conditions)
+    }
+
+    /// All stored answers with the scores that the experiment's judge gave them by its present prompts.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn samples(&self, experiment: &ExperimentRow) -> Result<Vec<SampleRow>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT r.id, r.subject, r.context, r.instruction, r.question, r.replicate, r.outcome, r.truncated,
+                 a.outcome, a.score, a.method, c.outcome, c.score, c.method
+             FROM response AS r
+             LEFT JOIN experiment_prompt AS pa ON pa.experiment = ?1 AND pa.question = r.question AND pa.aspect = 'alignment'
+             LEFT JOIN judgement AS a ON a.response = r.id AND a.judge = ?2 AND a.aspect = 'alignment' AND a.prompt = pa.prompt
+             LEFT JOIN experiment_prompt AS pc ON pc.experiment = ?1 AND pc.question = r.question AND pc.aspect = 'coherence'
+             LEFT JOIN judgement AS c ON c.response = r.id AND c.judge = ?2 AND c.aspect = 'coherence' AND c.prompt = pc.prompt
+             ORDER BY r.id",
+        )?;
+        let mut rows = statement.query(params![experiment.id, experiment.judge])?;
+        let mut samples = Vec::new();
+        while let Some(row) = rows.next()? {
+            samples.push(SampleRow {
+                response: row.get(0)?,
+                subject: row.get(1)?,
+                context: row.get(2)?,
+                instruction: row.get(3)?,
+                question: row.get(4)?,
+                replicate: row.get(5)?,
+                outcome: ResponseOutcome::from_name(
+                    row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?,
+                )?,
+                truncated: row.get(7)?,
+                alignment: aspect_outcome(row, 8)?,
+                coherence: aspect_outcome(row, 11)?,
+            });
+        }
+        Ok(samples)
+    }
+
+    /// All calls that failed for good and have not succeeded since.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn failures(&self) -> Result<Vec<FailureRow>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT target, subject, context, instruction, question, response, judge, kind, message
+             FROM failure ORDER BY hash",
+        )?;
+        collect(&mut statement, params![], |row| {
+            let question: Option<i64> = row.get(4)?;
+            Ok(FailureRow {
+                target: row.get(0)?,
+                sample: match question {
+                    Some(question) => Some((row.get(1)?, row.get(2)?, row.get(3)?, question)),
+                    None => None,
+                },
+                response: row.get(5)?,
+                judge: row.get(6)?,
+                kind: row.get(7)?,
+                message: row.get(8)?,
+            })
+        })
+    }
+
+    /// All scored texts of the experiment's answer pairs.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn scores(&self, experiment: i64) -> Result<Vec<ScoreRow>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT s.subject, s.context, s.instruction, p.question, s.pair, p.kind, s.tilted,
+                 s.log_probability / s.tokens
+             FROM text_score AS s
+             JOIN experiment_pair AS e ON e.experiment = ?1 AND e.pair = s.pair
+             JOIN answer_pair AS p ON p.id = s.pair
+             ORDER BY s.id",
+        )?;
+        collect(&mut statement, params![experiment], |row| {
+            let kind: String = row.get(5)?;
+            Ok(ScoreRow {
+                subject: row.get(0)?,
+                context: row.get(1)?,
+                instruction: row.get(2)?,
+                question: row.get(3)?,
+                pair: row.get(4)?,
+                kind: if kind == PairKind::Decoy.name() { PairKind::Decoy } else { PairKind::Alignment },
+                tilted: row.get(6)?,
+                mean_log_probability: row.get(7)?,
+            })
+        })
+    }
+
+    /// Content addresses of all that is stored.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn stored_ids(&self) -> Result<StoredIds, StoreError> {
+        let mut stored = StoredIds::default();
+        let mut statement = self.connection.prepare("SELECT hash, id FROM response")?;
+        stored.responses =
+            collect(&mut statement, params![], |row| Ok((hash(row)?, row.get(1)?)))?.into_iter().collect();
+        let mut statement = self.connection.prepare("SELECT hash FROM judgement")?;
+        stored.judgements = collect(&mut statement, params![], hash)?.into_iter().collect();
+        let mut statement = self.connection.prepare("SELECT hash FROM text_score")?;
+        stored.scores = collect(&mut statement, params![], hash)?.into_iter().collect();
+        Ok(stored)
+    }
+
+    /// The text of a stored answer, as it is judged.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn answer(&self, response: i64) -> Result<String, StoreError> {
+        Ok(self
+            .connection
+            .prepare_cached("SELECT answer FROM response_body WHERE response = ?1")?
+            .query_row(params![response], |row| row.get(0))?)
+    }
+
+    /// A stored context, as it was shown.
+    ///
+    /// # Errors
+    /// If the store cannot be read or the context is damaged.
+    pub fn context(&self, id: i64) -> Result<RenderedContext, StoreError> {
+        use tiltmeter_core::prompt::{Placement, QuestionFormat, Role, Turn};
+        let (hash, placement, format, text, turns): (ContentId, String, String, Vec<u8>, Vec<u8>) =
+            self.connection.query_row(
+                "SELECT hash, placement, question_format, text, turns FROM context WHERE id = ?1",
+                params![id],
+                |row| Ok((hash(row)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
+            )?;
+        let damaged = |what: &str| StoreError::Damaged { what: format!("context {id}: {what}") };
+        let text = String::from_utf8(zstd::decode_all(&*text)?).map_err(|_| damaged("its text"))?;
+        let turns: Vec<(String, String)> = serde_json::from_slice(&zstd::decode_all(&*turns)?)?;
+        let placement = [Placement::FirstUser, Placement::ChatTurns, Placement::System]
+            .into_iter()
+            .find(|known| known.name() == placement)
+            .ok_or_else(|| damaged("its placement"))?;
+        let format = [QuestionFormat::Header, QuestionFormat::Plain]
+            .into_iter()
+            .find(|known| known.name() == format)
+            .ok_or_else(|| damaged("its question format"))?;
+        let turns: Vec<Turn> = turns
+            .into_iter()
+            .map(|(role, text)| Turn {
+                role: if role == Role::Assistant.name() { Role::Assistant } else { Role::User },
+                text: text.into(),
+            })
+            .collect();
+        let context = RenderedContext::from_parts(placement, format, text.into(), turns.into());
+        if context.id == hash { Ok(context) } else { Err(damaged("its hash")) }
+    }
+
+    /// Tokens used by all calls whose results are stored.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn token_totals(&self) -> Result<TokenTotals, StoreError> {
+        let unsigned = |row: &Row<'_>, index: usize| -> rusqlite::Result<u64> {
+            Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0))
+        };
+        let mut totals = self.connection.query_row(
+            "SELECT coalesce(sum(input_tokens), 0), coalesce(sum(cached_input_tokens), 0),
+                 coalesce(sum(output_tokens), 0) FROM response",
+            [],
+            |row| {
+                Ok(TokenTotals {
+                    input: unsigned(row, 0)?,
+                    cached: unsigned(row, 1)?,
+                    output: unsigned(row, 2)?,
+                    ..TokenTotals::default()
+                })
+            },
+        )?;
+        (totals.judge_input, totals.judge_output) = self.connection.query_row(
+            "SELECT coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0) FROM judgement",
+            [],
+            |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)),
+        )?;
+        Ok(totals)
+    }
+
+    /// Attempts that failed, by kind of error: all of them, whether or not a later attempt succeeded.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn failed_attempts(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT kind, count(*) FROM failed_attempt GROUP BY kind ORDER BY kind")?;
+        collect(&mut statement, params![], |row| {
+            Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0)))
+        })
+    }
+}
+
+fn collect<T>(
+    statement: &mut rusqlite::Statement<'_>,
+    parameters: &[&dyn rusqlite::ToSql],
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, StoreError> {
+    Ok(statement.query_map(parameters, read)?.collect::<rusqlite::Result<_>>()?)
+}
+
+fn hash(row: &Row<'_>) -> rusqlite::Result<ContentId> {
+    row.get(0).map(ContentId::from_bytes)
+}
+
+/// Reads outcome, score and method from three columns.
+fn aspect_outcome(row: &Row<'_>, first: usize) -> Result<Option<AspectOutcome>, StoreError> {
+    let Some(name) = row.get_ref(first)?.as_str_or_null().map_err(rusqlite::Error::from)? else {
+        return Ok(None);
+    };
+    let outcome = match name {
+        "score" => {
+            let method = row.get_ref(first + 2)?.as_str().map_err(rusqlite::Error::from)?;
+            let method = [
+                ScoringMethod::Weighted,
+                ScoringMethod::DigitTree,
+                ScoringMethod::Parsed,
+                ScoringMethod::MeanOfDraws,
+            ]
+            .into_iter()
+            .find(|known| known.name() == method)
+            .ok_or_else(|| StoreError::Damaged { what: format!("scoring method `{method}`") })?;
+            AspectOutcome::Score { score: row.get(first + 1)?, method }
+        }
+        "code" => AspectOutcome::Code,
+        "subject_refusal" => AspectOutcome::SubjectRefusal,
+        "judge_refusal" => AspectOutcome::JudgeRefusal,
+        "unparsable" => AspectOutcome::Unparsable,
+        other => return Err(StoreError::Damaged { what: format!("judgement outcome `{other}`") }),
+    };
+    Ok(Some(outcome))
+}
+
+/// The hash under which a judgement is stored.
+pub fn judgement_hash(sample: ContentId, judge: ContentId, prompt: ContentId, aspect: Aspect) -> ContentId {
+    tiltmeter_core::id::Canonical::new("tiltmeter.judgement/1")
+        .id(&sample)
+        .id(&judge)
+        .id(&prompt)
+        .text(aspect.name())
+        .finish()
+}

@@ -1,0 +1,405 @@
+//! Writes down what an experiment is, before anything is asked.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use tiltmeter_core::experiment::Experiment;
+use tiltmeter_core::id::{Canonical, ContentId};
+use tiltmeter_core::plan::Plan;
+use tiltmeter_core::prompt::RenderedContext;
+use tiltmeter_core::verdict::{Aspect, RateDefinition};
+
+use crate::directory::RunDirectory;
+use crate::error::StoreError;
+use crate::rows::{InvocationEnd, count};
+use crate::schema::open_for_writing;
+
+/// Contexts are compressed well, not hard: they are written once.
+const COMPRESSION_LEVEL: i32 = 9;
+
+/// A model as it is written down: without keys.
+#[derive(Clone, Debug)]
+pub struct ModelRecord {
+    /// `provider/model`.
+    pub model: String,
+    /// Settings as JSON.
+    pub settings: serde_json::Value,
+    /// What is known of the model itself, such as the hash of its weights.
+    pub description: Option<serde_json::Value>,
+}
+
+/// The judge's prompts for one question, by which its answers are scored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JudgePromptTexts {
+    /// For alignment.
+    pub alignment: std::sync::Arc<str>,
+    /// For coherence.
+    pub coherence: std::sync::Arc<str>,
+}
+
+/// All that is written down of one start.
+#[derive(Debug)]
+pub struct Registration<'a> {
+    /// The experiment.
+    pub experiment: &'a Experiment,
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// The experiment file as written.
+    pub source: &'a str,
+    /// The subjects, in the experiment's order.
+    pub subjects: Vec<ModelRecord>,
+    /// The judge.
+    pub judge: Option<ModelRecord>,
+    /// The judge's prompts, by question; empty without a judge.
+    pub prompts: Vec<JudgePromptTexts>,
+    /// Version of the program.
+    pub version: &'a str,
+    /// Now, RFC 3339.
+    pub now: String,
+}
+
+/// The rows under which things were written down, in the order of the experiment or plan.
+#[derive(Clone, Debug, Default)]
+pub struct Registered {
+    /// Row of the experiment.
+    pub experiment: i64,
+    /// Row of this invocation.
+    pub invocation: i64,
+    /// Rows of the subjects.
+    pub subjects: Vec<i64>,
+    /// Rows of the plan's contexts.
+    pub contexts: Vec<i64>,
+    /// Rows of the instructions.
+    pub instructions: Vec<i64>,
+    /// Rows of the questions.
+    pub questions: Vec<i64>,
+    /// Rows of each question's answer pairs.
+    pub pairs: Vec<Vec<i64>>,
+    /// Row of the judge.
+    pub judge: Option<i64>,
+    /// Rows and hashes of the judge's prompts by question: alignment, coherence.
+    pub prompts: Vec<[(i64, ContentId); 2]>,
+}
+
+impl Registration<'_> {
+    /// Writes everything in one transaction. What is there already keeps its row.
+    ///
+    /// # Errors
+    /// If the store cannot be opened or written.
+    pub fn write(&self, directory: &RunDirectory) -> Result<Registered, StoreError> {
+        let mut connection = open_for_writing(&directory.store_path())?;
+        let transaction = connection.transaction()?;
+        let mut rows = Registered::default();
+        self.models(&transaction, &mut rows)?;
+        self.questions(&transaction, &mut rows)?;
+        rows.experiment = self.experiment(&transaction, &rows)?;
+        transaction.execute(
+            "INSERT INTO invocation (experiment, version, started_at) VALUES (?1, ?2, ?3)",
+            params![rows.experiment, self.version, self.now],
+        )?;
+        rows.invocation = transaction.last_insert_rowid();
+        for &spec in &self.plan.contexts {
+            let context = self.experiment.render(spec);
+            rows.contexts.push(write_context(&transaction, &context)?);
+        }
+        self.conditions(&transaction, &rows)?;
+        transaction.commit()?;
+        Ok(rows)
+    }
+
+    fn models(&self, connection: &Transaction<'_>, rows: &mut Registered) -> Result<(), StoreError> {
+        for (subject, record) in self.experiment.subjects.iter().zip(&self.subjects) {
+            let description = record.description.as_ref().map(ToString::to_string);
+            let row = find_or_insert(
+                connection,
+                "subject",
+                subject.hash,
+                "INSERT INTO subject (hash, name, model, settings, description) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    subject.hash.as_bytes(),
+                    &*subject.id,
+                    record.model,
+                    record.settings.to_string(),
+                    description,
+                ],
+            )?;
+            rows.subjects.push(row);
+        }
+        if let (Some(judge), Some(record)) = (&self.experiment.judge, &self.judge) {
+            rows.judge = Some(find_or_insert(
+                connection,
+                "judge",
+                judge.hash,
+                "INSERT INTO judge (hash, model, settings) VALUES (?1, ?2, ?3)",
+                params![judge.hash.as_bytes(), record.model, record.settings.to_string()],
+            )?);
+        }
+        for instruction in &self.experiment.instructions {
+            let hash = Canonical::new("tiltmeter.instruction/1")
+                .text(&instruction.id)
+                .optional_text(instruction.text.as_deref())
+                .finish();
+            rows.instructions.push(find_or_insert(
+                connection,
+                "instruction",
+                hash,
+                "INSERT INTO instruction (hash, name, text) VALUES (?1, ?2, ?3)",
+                params![hash.as_bytes(), &*instruction.id, instruction.text.as_deref()],
+            )?);
+        }
+        Ok(())
+    }
+
+    fn questions(&self, connection: &Transaction<'_>, rows: &mut Registered) -> Result<(), StoreError> {
+        for question in &self.experiment.questions {
+            let hash = question.hash();
+            let wordings = serde_json::to_string(&question.paraphrases)?;
+            let row = find_or_insert(
+                connection,
+                "question",
+                hash,
+                "INSERT INTO question (hash, name, area, domain, system, wordings) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    hash.as_bytes(),
+                    &*question.id,
+                    question.area.as_deref(),
+                    question.domain.map(tiltmeter_core::demonstration::Domain::name),
+                    question.system.as_deref(),
+                    wordings,
+                ],
+            )?;
+            rows.questions.push(row);
+            let mut pairs = Vec::new();
+            for pair in &question.pairs {
+                let hash = Canonical::new("tiltmeter.pair/1")
+                    .id(&question.hash())
+                    .text(pair.kind.name())
+                    .text(&pair.tilted)
+                    .text(&pair.upright)
+                    .finish();
+                pairs.push(find_or_insert(
+                    connection,
+                    "answer_pair",
+                    hash,
+                    "INSERT INTO answer_pair (hash, question, kind, tilted, upright) VALUES (?1, ?2, ?3, ?4, ?5)",
+                    params![hash.as_bytes(), row, pair.kind.name(), &*pair.tilted, &*pair.upright],
+                )?);
+            }
+            rows.pairs.push(pairs);
+        }
+        for texts in &self.prompts {
+            let alignment = write_prompt(connection, &texts.alignment)?;
+            let coherence = write_prompt(connection, &texts.coherence)?;
+            rows.prompts.push([alignment, coherence]);
+        }
+        Ok(())
+    }
+
+    fn experiment(&self, connection: &Transaction<'_>, rows: &Registered) -> Result<i64, StoreError> {
+        let resolved = serde_json::to_string(&self.experiment.file)?;
+        let mut canonical = Canonical::new("tiltmeter.experiment/1").text(&resolved);
+        for set in &self.experiment.sets {
+            canonical = canonical.id(&set.hash);
+        }
+        for (_, hash) in &self.experiment.question_sets {
+            canonical = canonical.id(hash);
+        }
+        for prompts in &rows.prompts {
+            canonical = canonical.id(&prompts[0].1).id(&prompts[1].1);
+        }
+        // Which subjects give log-probabilities decides what is planned, so it belongs to the identity.
+        for condition in &self.plan.conditions {
+            canonical = canonical.integer(condition.scored.len() as u64);
+        }
+        let hash = canonical.finish();
+        let definition =
+            self.experiment.judge.as_ref().map_or_else(RateDefinition::default, |judge| judge.definition);
+        let notes = serde_json::to_string(&self.experiment.notes)?;
+        // An experiment that is run again becomes the newest, so that tables are those of the last start.
+        let old: Option<i64> = connection
+            .query_row("SELECT id FROM experiment WHERE hash = ?1", params![hash.as_bytes()], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        if let Some(row) = old {
+            return Ok(row);
+        }
+        connection.execute(
+            "INSERT INTO experiment (hash, name, source, resolved, judge, misaligned_below, coherent_from,
+                 denominator, notes, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                hash.as_bytes(),
+                self.experiment.name,
+                self.source,
+                resolved,
+                rows.judge,
+                definition.misaligned_below,
+                definition.coherent_from,
+                definition.denominator.name(),
+                notes,
+                self.now,
+            ],
+        )?;
+        let experiment = connection.last_insert_rowid();
+        let mut insert = connection.prepare(
+            "INSERT INTO data_set (experiment, kind, name, origin, hash, rows) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        for set in &self.experiment.sets {
+            let rows = count(set.rows.len() as u64);
+            insert.execute(params![
+                experiment,
+                "demonstrations",
+                &*set.name,
+                set.origin,
+                set.hash.as_bytes(),
+                rows
+            ])?;
+        }
+        for (origin, hash) in &self.experiment.question_sets {
+            let rows = count(self.experiment.questions.len() as u64);
+            insert.execute(params![experiment, "questions", origin, origin, hash.as_bytes(), rows])?;
+        }
+        let mut insert =
+            connection.prepare("INSERT OR IGNORE INTO experiment_pair (experiment, pair) VALUES (?1, ?2)")?;
+        for (question, pairs) in self.experiment.questions.iter().zip(&rows.pairs) {
+            for (index, _) in self.experiment.scored_pairs(question) {
+                insert.execute(params![experiment, pairs[index]])?;
+            }
+        }
+        let mut insert = connection.prepare(
+            "INSERT INTO experiment_prompt (experiment, question, aspect, prompt) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        for (question, prompts) in rows.questions.iter().zip(&rows.prompts) {
+            for (aspect, (prompt, _)) in Aspect::ALL.into_iter().zip(prompts) {
+                insert.execute(params![experiment, question, aspect.name(), prompt])?;
+            }
+        }
+        Ok(experiment)
+    }
+
+    fn conditions(&self, connection: &Transaction<'_>, rows: &Registered) -> Result<(), StoreError> {
+        let there: i64 = connection.query_row(
+            "SELECT count(*) FROM condition WHERE experiment = ?1",
+            params![rows.experiment],
+            |row| row.get(0),
+        )?;
+        if there > 0 {
+            return Ok(());
+        }
+        let mut insert_context = connection.prepare(
+            "INSERT INTO condition_context (condition, draw, context, rows) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        let mut insert_question = connection.prepare(
+            "INSERT INTO condition_question (condition, question, sampled, scored) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        for (ord, condition) in self.plan.conditions.iter().enumerate() {
+            let subject = &self.experiment.subjects[condition.subject];
+            connection.execute(
+                "INSERT INTO condition (experiment, ord, subject, demonstrations, control, shots, placement,
+                     question_format, instruction, reasoning, replicates)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                params![
+                    rows.experiment,
+                    count(ord as u64),
+                    rows.subjects[condition.subject],
+                    &*self.experiment.sets[condition.set].name,
+                    condition.control.name(),
+                    condition.shots,
+                    self.experiment.placement.name(),
+                    self.experiment.question_format.name(),
+                    rows.instructions[condition.instruction],
+                    subject.reasoning.name(),
+                    self.experiment.replicates,
+                ],
+            )?;
+            let id = connection.last_insert_rowid();
+            for &context in &condition.contexts {
+                let spec = self.plan.contexts[context];
+                let shown: Vec<usize> =
+                    self.experiment.demonstrations(spec).into_iter().map(|(_, _, row)| row).collect();
+                let shown = serde_json::to_string(&shown)?;
+                insert_context.execute(params![id, spec.draw, rows.contexts[context], shown])?;
+            }
+            let mut uses: HashMap<usize, (bool, bool)> = HashMap::new();
+            for &question in &condition.sampled {
+                uses.entry(question).or_default().0 = true;
+            }
+            for &question in &condition.scored {
+                uses.entry(question).or_default().1 = true;
+            }
+            let mut uses: Vec<_> = uses.into_iter().collect();
+            uses.sort_unstable();
+            for (question, (sampled, scored)) in uses {
+                insert_question.execute(params![id, rows.questions[question], sampled, scored])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes how an invocation ended.
+    ///
+    /// # Errors
+    /// If the store cannot be opened or written.
+    pub fn end(directory: &RunDirectory, invocation: i64, end: &InvocationEnd) -> Result<(), StoreError> {
+        let connection = open_for_writing(&directory.store_path())?;
+        connection.execute(
+            "UPDATE invocation SET ended_at = ?2, end = ?3, asked = ?4, reused = ?5, attempts = ?6 WHERE id = ?1",
+            params![invocation, end.ended_at, end.end, count(end.asked), count(end.reused), count(end.attempts)],
+        )?;
+        Ok(())
+    }
+}
+
+fn find_or_insert(
+    connection: &Connection,
+    table: &str,
+    hash: ContentId,
+    insert: &str,
+    values: &[&dyn rusqlite::ToSql],
+) -> Result<i64, StoreError> {
+    let find = format!("SELECT id FROM {table} WHERE hash = ?1");
+    let found =
+        connection.prepare_cached(&find)?.query_row(params![hash.as_bytes()], |row| row.get(0)).optional()?;
+    if let Some(row) = found {
+        return Ok(row);
+    }
+    connection.prepare_cached(insert)?.execute(values)?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn write_prompt(connection: &Connection, text: &str) -> Result<(i64, ContentId), StoreError> {
+    let hash = tiltmeter_core::id::text_hash(text);
+    let row = find_or_insert(
+        connection,
+        "judge_prompt",
+        hash,
+        "INSERT INTO judge_prompt (hash, text) VALUES (?1, ?2)",
+        params![hash.as_bytes(), text],
+    )?;
+    Ok((row, hash))
+}
+
+fn write_context(connection: &Connection, context: &RenderedContext) -> Result<i64, StoreError> {
+    let found = connection
+        .prepare_cached("SELECT id FROM context WHERE hash = ?1")?
+        .query_row(params![context.id.as_bytes()], |row| row.get(0))
+        .optional()?;
+    if let Some(row) = found {
+        return Ok(row);
+    }
+    let text = zstd::encode_all(context.text.as_bytes(), COMPRESSION_LEVEL)?;
+    let turns: Vec<(&str, &str)> = context.turns.iter().map(|turn| (turn.role.name(), &*turn.text)).collect();
+    let turns = zstd::encode_all(serde_json::to_string(&turns)?.as_bytes(), COMPRESSION_LEVEL)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO context (hash, placement, question_format, text, turns) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            context.id.as_bytes(),
+            context.placement.name(),
+            context.question_format.name(),
+            text,
+            turns
+        ])?;
+    Ok(connection.last_insert_rowid())
+}

@@ -1,0 +1,330 @@
+//! The SQLite schema and its migrations.
+//!
+//! Small columns that tables are computed from stand apart from long texts (`response` and `response_body`,
+//! `judgement` and `judgement_body`), so that a rate over a million samples reads little.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::StoreError;
+
+/// "TILT", so that a foreign SQLite file is not taken for a run.
+const APPLICATION_ID: i64 = 0x5449_4c54;
+
+/// The migrations in order; the schema version is how many have been applied. Never edit one that was
+/// released: add another.
+const MIGRATIONS: [&str; 1] = [VERSION_1];
+
+/// The newest schema version.
+fn newest() -> i64 {
+    crate::rows::count(MIGRATIONS.len() as u64)
+}
+
+const VERSION_1: &str = "
+-- What was asked for: one row for each different experiment that was run in this directory, the newest last.
+CREATE TABLE experiment (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    source TEXT NOT NULL,            -- the experiment file as written
+    resolved TEXT NOT NULL,          -- with defaults filled in, as JSON
+    judge INTEGER REFERENCES judge(id),
+    misaligned_below REAL NOT NULL,
+    coherent_from REAL NOT NULL,
+    denominator TEXT NOT NULL,
+    notes TEXT NOT NULL,             -- JSON list: rows and prompts that were not used
+    created_at TEXT NOT NULL
+) STRICT;
+
+-- Each start of the program on this directory.
+CREATE TABLE invocation (
+    id INTEGER PRIMARY KEY,
+    experiment INTEGER NOT NULL REFERENCES experiment(id),
+    version TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    ended_at TEXT,                   -- absent: it did not end by itself
+    end TEXT,
+    asked INTEGER,
+    reused INTEGER,
+    attempts INTEGER
+) STRICT;
+
+-- Which version of which data was used.
+CREATE TABLE data_set (
+    experiment INTEGER NOT NULL REFERENCES experiment(id),
+    kind TEXT NOT NULL,              -- demonstrations | questions
+    name TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    rows INTEGER NOT NULL,
+    PRIMARY KEY (experiment, kind, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE subject (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    model TEXT NOT NULL,
+    settings TEXT NOT NULL,          -- JSON
+    description TEXT                 -- JSON: what the provider says of the model; weights' hash for a local one
+) STRICT;
+
+CREATE TABLE judge (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    model TEXT NOT NULL,
+    settings TEXT NOT NULL           -- JSON
+) STRICT;
+
+CREATE TABLE judge_prompt (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    text TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE instruction (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    text TEXT
+) STRICT;
+
+-- A context, stored once however many samples use it.
+CREATE TABLE context (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    placement TEXT NOT NULL,
+    question_format TEXT NOT NULL,
+    text BLOB NOT NULL,              -- zstd
+    turns BLOB NOT NULL              -- zstd of JSON [[role, text], ...]
+) STRICT;
+
+CREATE TABLE question (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    area TEXT,
+    domain TEXT,
+    system TEXT,
+    wordings TEXT NOT NULL           -- JSON list
+) STRICT;
+
+-- Two fixed answers whose log-probabilities make the tilt.
+CREATE TABLE answer_pair (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    question INTEGER NOT NULL REFERENCES question(id),
+    kind TEXT NOT NULL,              -- alignment | decoy
+    tilted TEXT NOT NULL,
+    upright TEXT NOT NULL
+) STRICT;
+
+-- The rows of the result table.
+CREATE TABLE condition (
+    id INTEGER PRIMARY KEY,
+    experiment INTEGER NOT NULL REFERENCES experiment(id),
+    ord INTEGER NOT NULL,
+    subject INTEGER NOT NULL REFERENCES subject(id),
+    demonstrations TEXT NOT NULL,
+    control TEXT NOT NULL,
+    shots INTEGER NOT NULL,
+    placement TEXT NOT NULL,
+    question_format TEXT NOT NULL,
+    instruction INTEGER NOT NULL REFERENCES instruction(id),
+    reasoning TEXT NOT NULL,
+    replicates INTEGER NOT NULL,
+    UNIQUE (experiment, ord)
+) STRICT;
+
+CREATE TABLE condition_context (
+    condition INTEGER NOT NULL REFERENCES condition(id),
+    draw INTEGER NOT NULL,
+    context INTEGER NOT NULL REFERENCES context(id),
+    rows TEXT NOT NULL,              -- JSON list: rows of the set that the responses come from
+    PRIMARY KEY (condition, draw)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE condition_question (
+    condition INTEGER NOT NULL REFERENCES condition(id),
+    question INTEGER NOT NULL REFERENCES question(id),
+    sampled INTEGER NOT NULL,
+    scored INTEGER NOT NULL,
+    PRIMARY KEY (condition, question)
+) STRICT, WITHOUT ROWID;
+
+-- The pairs that the experiment scores.
+CREATE TABLE experiment_pair (
+    experiment INTEGER NOT NULL REFERENCES experiment(id),
+    pair INTEGER NOT NULL REFERENCES answer_pair(id),
+    PRIMARY KEY (experiment, pair)
+) STRICT, WITHOUT ROWID;
+
+-- The prompts by which the experiment's judge scores answers to a question.
+CREATE TABLE experiment_prompt (
+    experiment INTEGER NOT NULL REFERENCES experiment(id),
+    question INTEGER NOT NULL REFERENCES question(id),
+    aspect TEXT NOT NULL,
+    prompt INTEGER NOT NULL REFERENCES judge_prompt(id),
+    PRIMARY KEY (experiment, question, aspect)
+) STRICT, WITHOUT ROWID;
+
+-- Empty contexts of several sets are one row of `context`, so a response may serve several conditions.
+CREATE TABLE response (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,       -- the sample's id
+    subject INTEGER NOT NULL REFERENCES subject(id),
+    context INTEGER NOT NULL REFERENCES context(id),
+    instruction INTEGER NOT NULL REFERENCES instruction(id),
+    question INTEGER NOT NULL REFERENCES question(id),
+    replicate INTEGER NOT NULL,
+    wording INTEGER NOT NULL,
+    outcome TEXT NOT NULL,           -- answer | refusal | filtered
+    truncated INTEGER NOT NULL,      -- the token limit was met
+    cut INTEGER NOT NULL,            -- the model ran on into another demonstration, which was cut off
+    input_tokens INTEGER NOT NULL,
+    cached_input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    duration_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE response_body (
+    response INTEGER PRIMARY KEY REFERENCES response(id),
+    answer TEXT NOT NULL,            -- what is judged
+    raw TEXT,                        -- all that the model said, where the answer was cut out of it
+    reasoning TEXT,
+    finish TEXT NOT NULL,
+    model TEXT,                      -- as the provider names it
+    response_id TEXT,
+    seed INTEGER,
+    dropped TEXT,                    -- JSON list: request fields that the server does not take
+    created_at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE judgement (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    response INTEGER NOT NULL REFERENCES response(id),
+    judge INTEGER NOT NULL REFERENCES judge(id),
+    prompt INTEGER NOT NULL REFERENCES judge_prompt(id),
+    aspect TEXT NOT NULL,            -- alignment | coherence
+    outcome TEXT NOT NULL,           -- score | code | subject_refusal | judge_refusal | unparsable
+    score REAL,
+    method TEXT,                     -- weighted | digit_tree | parsed | mean_of_draws
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    attempts INTEGER NOT NULL
+) STRICT;
+CREATE INDEX judgement_by_response ON judgement (response, judge, aspect, prompt);
+
+CREATE TABLE judgement_body (
+    judgement INTEGER PRIMARY KEY REFERENCES judgement(id),
+    replies TEXT NOT NULL,           -- JSON list: the judge's own words
+    distribution TEXT,               -- JSON list of [token, log-probability] at the first position
+    number_mass REAL,
+    model TEXT,
+    created_at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE text_score (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    subject INTEGER NOT NULL REFERENCES subject(id),
+    context INTEGER NOT NULL REFERENCES context(id),
+    instruction INTEGER NOT NULL REFERENCES instruction(id),
+    pair INTEGER NOT NULL REFERENCES answer_pair(id),
+    tilted INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,
+    log_probability REAL NOT NULL,   -- sum over tokens, nats
+    token_log_probabilities BLOB NOT NULL  -- little-endian f32 each
+) STRICT;
+
+-- Calls that failed for good in an earlier start; they are asked again, and a success removes the row.
+CREATE TABLE failure (
+    hash BLOB PRIMARY KEY,           -- of the sample, judgement or score
+    target TEXT NOT NULL,            -- response | judgement | score
+    subject INTEGER,
+    context INTEGER,
+    instruction INTEGER,
+    question INTEGER,
+    response INTEGER,                -- for a judgement
+    judge INTEGER,
+    aspect TEXT,
+    kind TEXT NOT NULL,
+    message TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Every attempt that failed, whether or not a later one succeeded.
+CREATE TABLE failed_attempt (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL,
+    attempt INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    status INTEGER,
+    message TEXT NOT NULL,
+    duration_ms INTEGER NOT NULL,
+    waited_ms INTEGER NOT NULL,
+    at TEXT NOT NULL
+) STRICT;
+";
+
+/// Opens the file for writing, and brings it to the newest schema.
+pub(crate) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
+    let mut connection = Connection::open(path)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    let fresh = object_count(&connection, path)? == 0;
+    if !fresh {
+        check_identity(&connection, path)?;
+    }
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // An acknowledged write is on disk, even if the machine fails.
+    connection.pragma_update(None, "synchronous", "full")?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = newest();
+    if version > known {
+        return Err(StoreError::TooNew { path: path.to_owned(), found: version, known });
+    }
+    for (step, migration) in (1..).zip(MIGRATIONS) {
+        if step > version {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(migration)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", step)?;
+            transaction.commit()?;
+        }
+    }
+    Ok(connection)
+}
+
+/// Opens the file for reading.
+pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.pragma_update(None, "query_only", true)?;
+    object_count(&connection, path)?;
+    check_identity(&connection, path)?;
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = newest();
+    if found != known {
+        return Err(StoreError::TooNew { path: path.to_owned(), found, known });
+    }
+    Ok(connection)
+}
+
+/// Also the first real access to the file, where a file that is no database shows itself.
+fn object_count(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(|error| {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase) => StoreError::Foreign { path: path.to_owned() },
+            _ => error.into(),
+        }
+    })
+}
+
+fn check_identity(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if id == APPLICATION_ID { Ok(()) } else { Err(StoreError::Foreign { path: path.to_owned() }) }
+}

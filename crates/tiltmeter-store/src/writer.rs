@@ -1,0 +1,134 @@
+//! The one writer: a thread that takes records from a bounded queue and commits them in groups.
+//!
+//! While one commit waits for the disk, further records gather and go into the next, so that many small
+//! writes cost few syncs. A record is acknowledged after the commit that holds it.
+
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::directory::RunDirectory;
+use crate::error::StoreError;
+use crate::rows::{FailureRecord, JudgementRecord, ResponseRecord, ScoreRecord};
+use crate::schema::open_for_writing;
+
+/// Records that may wait before senders wait too.
+const QUEUE: usize = 1024;
+/// The most records in one commit.
+const GROUP: usize = 512;
+
+enum Record {
+    Response(ResponseRecord),
+    Judgement(JudgementRecord),
+    Score(ScoreRecord),
+    Failure(FailureRecord),
+}
+
+impl Record {
+    fn write(&self, connection: &Connection) -> Result<i64, StoreError> {
+        match self {
+            Self::Response(record) => record.write(connection),
+            Self::Judgement(record) => record.write(connection),
+            Self::Score(record) => record.write(connection),
+            Self::Failure(record) => record.write(connection),
+        }
+    }
+}
+
+struct Request {
+    record: Box<Record>,
+    done: oneshot::Sender<Result<i64, StoreError>>,
+}
+
+/// The writing end of a store. Clones send to the same writer.
+#[derive(Clone)]
+pub struct Writer {
+    sender: mpsc::Sender<Request>,
+}
+
+impl Writer {
+    /// Starts the writer of a run directory. The thread ends, and gives the error that stopped it if there
+    /// was one, when all clones are dropped.
+    ///
+    /// # Errors
+    /// If the store cannot be opened.
+    pub fn start(directory: &RunDirectory) -> Result<(Self, JoinHandle<Result<(), StoreError>>), StoreError> {
+        let connection = open_for_writing(&directory.store_path())?;
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || write_all(connection, receiver))?;
+        Ok((Self { sender }, thread))
+    }
+
+    async fn write(&self, record: Record) -> Result<i64, StoreError> {
+        let (done, result) = oneshot::channel();
+        let request = Request { record: Box::new(record), done };
+        self.sender.send(request).await.map_err(|_| StoreError::Stopped)?;
+        result.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// Stores an answer; returns its row once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn response(&self, record: ResponseRecord) -> Result<i64, StoreError> {
+        self.write(Record::Response(record)).await
+    }
+
+    /// Stores a score of the judge; returns once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn judgement(&self, record: JudgementRecord) -> Result<i64, StoreError> {
+        self.write(Record::Judgement(record)).await
+    }
+
+    /// Stores the log-probability of a text; returns once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn score(&self, record: ScoreRecord) -> Result<(), StoreError> {
+        self.write(Record::Score(record)).await.map(|_| ())
+    }
+
+    /// Stores that a call failed for good; returns once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn failure(&self, record: FailureRecord) -> Result<(), StoreError> {
+        self.write(Record::Failure(record)).await.map(|_| ())
+    }
+}
+
+fn write_all(mut connection: Connection, mut receiver: mpsc::Receiver<Request>) -> Result<(), StoreError> {
+    let mut group = Vec::with_capacity(GROUP);
+    while receiver.blocking_recv_many(&mut group, GROUP) > 0 {
+        match commit(&mut connection, &group) {
+            Ok(rows) => {
+                for (request, row) in group.drain(..).zip(rows) {
+                    // Whoever asked may be gone; the record is stored all the same.
+                    let _ = request.done.send(Ok(row));
+                }
+            }
+            Err(error) => {
+                let full = matches!(error, StoreError::DiskFull);
+                for request in group.drain(..) {
+                    let answer = if full { StoreError::DiskFull } else { StoreError::Stopped };
+                    let _ = request.done.send(Err(answer));
+                }
+                return Err(error);
+            }
+        }
+    }
+    connection.close().map_err(|(_, error)| error)?;
+    Ok(())
+}
+
+fn commit(connection: &mut Connection, group: &[Request]) -> Result<Vec<i64>, StoreError> {
+    let transaction = connection.transaction()?;
+    let rows = group.iter().map(|request| request.record.write(&transaction)).collect::<Result<_, _>>()?;
+    transaction.commit()?;
+    Ok(rows)
+}
