@@ -121,6 +121,9 @@ pub struct ChatResponse {
     pub response_id: Option<String>,
     /// Log-probabilities by position, where they were asked for and given.
     pub log_probabilities: Option<Vec<TokenAlternatives>>,
+    /// Settings that were asked for and left out, because the model refuses them: the answer was drawn without
+    /// them. Names as in [`Sampling`]; empty where everything was sent.
+    pub dropped_parameters: Vec<&'static str>,
 }
 
 /// The log-probability of a given text.

@@ -15,7 +15,7 @@ mod writer;
 pub use directory::RunDirectory;
 pub use error::StoreError;
 pub use reader::{
-    ConditionRow, ExperimentRow, FailureRow, Reader, SampleRow, ScoreRow, StoredIds, TokenTotals,
+    ConditionRow, ExperimentRow, FailureRow, Reader, SampleRow, ScoreRow, StoredIds, StoredResponse, TokenTotals,
     judgement_hash,
 };
 pub use register::{JudgePromptTexts, ModelRecord, Registered, Registration};

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use tiltmeter_core::id::ContentId;
-use tiltmeter_core::prompt::RenderedContext;
+use tiltmeter_core::prompt::{Placement, QuestionFormat, RenderedContext, Role, Turn};
 use tiltmeter_core::question::PairKind;
 use tiltmeter_core::verdict::{Aspect, AspectOutcome, Denominator, RateDefinition, ScoringMethod};
 
@@ -36,6 +36,8 @@ pub struct ExperimentRow {
     pub definition: RateDefinition,
     /// Seed of the experiment.
     pub seed: u64,
+    /// What a reader should know: rows and prompts that were not used.
+    pub notes: Vec<String>,
 }
 
 /// A condition of the newest experiment.
@@ -54,7 +56,9 @@ pub struct ConditionRow {
     /// Number of demonstrations.
     pub shots: u32,
     /// Name of the placement.
-    pub placement: String,
+    pub placement: Placement,
+    /// How the question is put.
+    pub question_format: QuestionFormat,
     /// Row of the instruction.
     pub instruction: i64,
     /// Name of the instruction.
@@ -132,11 +136,20 @@ pub struct ScoreRow {
     pub mean_log_probability: f64,
 }
 
+/// A response that is stored already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredResponse {
+    /// Its row.
+    pub row: i64,
+    /// Whether there is an answer to judge: no refusal by the provider's word, nothing withheld.
+    pub is_answer: bool,
+}
+
 /// What is stored already, by content address.
 #[derive(Clone, Debug, Default)]
 pub struct StoredIds {
-    /// Rows of responses.
-    pub responses: HashMap<ContentId, i64>,
+    /// Responses.
+    pub responses: HashMap<ContentId, StoredResponse>,
     /// Judgements.
     pub judgements: HashSet<ContentId>,
     /// Scored texts.
@@ -177,7 +190,7 @@ impl Reader {
     /// If the store cannot be read, or holds no experiment.
     pub fn experiment(&self) -> Result<ExperimentRow, StoreError> {
         let row = self.connection.query_row(
-            "SELECT e.id, e.name, e.source, e.resolved, e.judge, e.misaligned_below, e.coherent_from, e.denominator
+            "SELECT e.id, e.name, e.source, e.resolved, e.judge, e.misaligned_below, e.coherent_from, e.denominator, e.notes
              FROM invocation AS i JOIN experiment AS e ON e.id = i.experiment ORDER BY i.id DESC LIMIT 1",
             [],
             |row| {
@@ -189,6 +202,7 @@ impl Reader {
                         name: row.get(1)?,
                         source: row.get(2)?,
                         seed: 0,
+                        notes: Vec::new(),
                         resolved,
                         judge: row.get(4)?,
                         definition: RateDefinition {
@@ -198,15 +212,14 @@ impl Reader {
                         },
                     },
                     denominator,
+                    row.get::<_, String>(8)?,
                 ))
             },
         )?;
-        let (mut experiment, denominator) = row;
-        experiment.definition.denominator =
-            [Denominator::Coherent, Denominator::CoherentAny, Denominator::Scored, Denominator::All]
-                .into_iter()
-                .find(|known| known.name() == denominator)
-                .ok_or_else(|| StoreError::Damaged { what: format!("denominator `{denominator}`") })?;
+        let (mut experiment, denominator, notes) = row;
+        experiment.notes = serde_json::from_str(&notes)?;
+        let known = [Denominator::Coherent, Denominator::CoherentAny, Denominator::Scored, Denominator::All];
+        experiment.definition.denominator = named(&denominator, &known, Denominator::name)?;
         let resolved: serde_json::Value = serde_json::from_str(&experiment.resolved)?;
         experiment.seed = resolved["sampling"]["seed"].as_u64().unwrap_or(0);
         Ok(experiment)
@@ -219,7 +232,7 @@ impl Reader {
     pub fn conditions(&self, experiment: i64) -> Result<Vec<ConditionRow>, StoreError> {
         let mut statement = self.connection.prepare(
             "SELECT c.id, c.subject, s.name, c.demonstrations, c.control, c.shots, c.placement, c.instruction, i.name,
-                 c.reasoning, c.replicates
+                 c.reasoning, c.replicates, c.question_format
              FROM condition AS c JOIN subject AS s ON s.id = c.subject JOIN instruction AS i ON i.id = c.instruction
              WHERE c.experiment = ?1 ORDER BY c.ord",
         )?;
@@ -231,7 +244,8 @@ impl Reader {
                 demonstrations: row.get(3)?,
                 control: row.get(4)?,
                 shots: row.get(5)?,
-                placement: row.get(6)?,
+                placement: placement(row.get_ref(6)?.as_str()?)?,
+                question_format: question_format(row.get_ref(11)?.as_str()?)?,
                 instruction: row.get(7)?,
                 instruction_name: row.get(8)?,
                 reasoning: row.get(9)?,
@@ -350,9 +364,13 @@ impl Reader {
     /// If the store cannot be read.
     pub fn stored_ids(&self) -> Result<StoredIds, StoreError> {
         let mut stored = StoredIds::default();
-        let mut statement = self.connection.prepare("SELECT hash, id FROM response")?;
-        stored.responses =
-            collect(&mut statement, params![], |row| Ok((hash(row)?, row.get(1)?)))?.into_iter().collect();
+        let mut statement = self.connection.prepare("SELECT hash, id, outcome FROM response")?;
+        stored.responses = collect(&mut statement, params![], |row| {
+            let is_answer = row.get_ref(2)?.as_str()? == ResponseOutcome::Answer.name();
+            Ok((hash(row)?, StoredResponse { row: row.get(1)?, is_answer }))
+        })?
+        .into_iter()
+        .collect();
         let mut statement = self.connection.prepare("SELECT hash FROM judgement")?;
         stored.judgements = collect(&mut statement, params![], hash)?.into_iter().collect();
         let mut statement = self.connection.prepare("SELECT hash FROM text_score")?;
@@ -371,13 +389,23 @@ impl Reader {
             .query_row(params![response], |row| row.get(0))?)
     }
 
+    /// The row of a context by its content address, if it is stored.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn context_row(&self, hash: ContentId) -> Result<Option<i64>, StoreError> {
+        Ok(self
+            .connection
+            .query_row("SELECT id FROM context WHERE hash = ?1", params![hash.as_bytes()], |row| row.get(0))
+            .optional()?)
+    }
+
     /// A stored context, as it was shown.
     ///
     /// # Errors
     /// If the store cannot be read or the context is damaged.
     pub fn context(&self, id: i64) -> Result<RenderedContext, StoreError> {
-        use tiltmeter_core::prompt::{Placement, QuestionFormat, Role, Turn};
-        let (hash, placement, format, text, turns): (ContentId, String, String, Vec<u8>, Vec<u8>) =
+        let (hash, stored_placement, stored_format, text, turns): (ContentId, String, String, Vec<u8>, Vec<u8>) =
             self.connection.query_row(
                 "SELECT hash, placement, question_format, text, turns FROM context WHERE id = ?1",
                 params![id],
@@ -386,14 +414,7 @@ impl Reader {
         let damaged = |what: &str| StoreError::Damaged { what: format!("context {id}: {what}") };
         let text = String::from_utf8(zstd::decode_all(&*text)?).map_err(|_| damaged("its text"))?;
         let turns: Vec<(String, String)> = serde_json::from_slice(&zstd::decode_all(&*turns)?)?;
-        let placement = [Placement::FirstUser, Placement::ChatTurns, Placement::System]
-            .into_iter()
-            .find(|known| known.name() == placement)
-            .ok_or_else(|| damaged("its placement"))?;
-        let format = [QuestionFormat::Header, QuestionFormat::Plain]
-            .into_iter()
-            .find(|known| known.name() == format)
-            .ok_or_else(|| damaged("its question format"))?;
+        let (placement, format) = (placement(&stored_placement)?, question_format(&stored_format)?);
         let turns: Vec<Turn> = turns
             .into_iter()
             .map(|(role, text)| Turn {
@@ -456,6 +477,22 @@ fn collect<T>(
     Ok(statement.query_map(parameters, read)?.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Reads a name that the schema allows; another one is damage.
+fn named<T: Copy>(name: &str, known: &[T], name_of: impl Fn(T) -> &'static str) -> rusqlite::Result<T> {
+    known.iter().copied().find(|&one| name_of(one) == name).ok_or_else(|| {
+        let error = StoreError::Damaged { what: format!("`{name}`") };
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+fn placement(name: &str) -> rusqlite::Result<Placement> {
+    named(name, &[Placement::FirstUser, Placement::ChatTurns, Placement::System], Placement::name)
+}
+
+fn question_format(name: &str) -> rusqlite::Result<QuestionFormat> {
+    named(name, &[QuestionFormat::Header, QuestionFormat::Plain], QuestionFormat::name)
+}
+
 fn hash(row: &Row<'_>) -> rusqlite::Result<ContentId> {
     row.get(0).map(ContentId::from_bytes)
 }
@@ -468,15 +505,13 @@ fn aspect_outcome(row: &Row<'_>, first: usize) -> Result<Option<AspectOutcome>, 
     let outcome = match name {
         "score" => {
             let method = row.get_ref(first + 2)?.as_str().map_err(rusqlite::Error::from)?;
-            let method = [
+            let known = [
                 ScoringMethod::Weighted,
                 ScoringMethod::DigitTree,
                 ScoringMethod::Parsed,
                 ScoringMethod::MeanOfDraws,
-            ]
-            .into_iter()
-            .find(|known| known.name() == method)
-            .ok_or_else(|| StoreError::Damaged { what: format!("scoring method `{method}`") })?;
+            ];
+            let method = named(method, &known, ScoringMethod::name)?;
             AspectOutcome::Score { score: row.get(first + 1)?, method }
         }
         "code" => AspectOutcome::Code,

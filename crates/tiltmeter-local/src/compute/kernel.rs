@@ -1,0 +1,111 @@
+//! The one inner loop: a few rows times 32 columns, summed over panels of the inner dimension.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::WIDTH;
+
+/// The most rows of one register tile. 8 × 2 accumulators of AVX-512 leave room for operands, and hide the
+/// latency of a multiply-add.
+const TILE_ROWS: usize = 8;
+/// Floats of a WIDTH × WIDTH block.
+const BLOCK: usize = WIDTH * WIDTH;
+
+/// Adds a product to a tile: `out[row][column] += Σ_k left[row][k] · right[k][column]`, k ascending.
+///
+/// The inner dimension comes in panels of 32. `left` yields for each the rows × 32 block, row by row; `right`
+/// yields the 32 × 32 block, k by k. `out` is rows × 32.
+pub(crate) struct Accumulate<'a, F> {
+    /// The tile, rows × 32.
+    pub(crate) out: &'a mut [f32],
+    /// Gives the `left` and `right` iterators for the rows from the given one on, so many of them.
+    pub(crate) operands: F,
+}
+
+/// Runs [`Accumulate`] with the widest SIMD of this machine.
+#[inline]
+pub(crate) fn accumulate_tile<'p, F, I>(job: Accumulate<'_, F>)
+where
+    F: Fn(usize, usize) -> I,
+    I: Iterator<Item = (&'p [f32], &'p [f32])> + Clone,
+{
+    Arch::new().dispatch(job);
+}
+
+impl<'p, F, I> WithSimd for Accumulate<'_, F>
+where
+    F: Fn(usize, usize) -> I,
+    I: Iterator<Item = (&'p [f32], &'p [f32])> + Clone,
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let mut first = 0;
+        for out in self.out.chunks_mut(TILE_ROWS * WIDTH) {
+            let rows = out.len() / WIDTH;
+            let operands = (self.operands)(first, rows);
+            match rows {
+                1 => rows_of::<S, 1, I>(simd, out, operands),
+                2 => rows_of::<S, 2, I>(simd, out, operands),
+                3 => rows_of::<S, 3, I>(simd, out, operands),
+                4 => rows_of::<S, 4, I>(simd, out, operands),
+                5 => rows_of::<S, 5, I>(simd, out, operands),
+                6 => rows_of::<S, 6, I>(simd, out, operands),
+                7 => rows_of::<S, 7, I>(simd, out, operands),
+                _ => rows_of::<S, TILE_ROWS, I>(simd, out, operands),
+            }
+            first += rows;
+        }
+    }
+}
+
+/// Walks the tile in parts whose sums fit into the machine's registers, which is all 32 columns with AVX-512.
+#[inline(always)]
+fn rows_of<'p, S: Simd, const ROWS: usize, I>(simd: S, out: &mut [f32], operands: I)
+where
+    I: Iterator<Item = (&'p [f32], &'p [f32])> + Clone,
+{
+    match S::F32_LANES {
+        16 => tile::<S, ROWS, 2, I>(simd, out, 0, operands),
+        4 => (0..WIDTH / 4).step_by(2).for_each(|part| tile::<S, ROWS, 2, I>(simd, out, part, operands.clone())),
+        lanes => (0..WIDTH / lanes).for_each(|part| tile::<S, ROWS, 1, I>(simd, out, part, operands.clone())),
+    }
+}
+
+/// Rows × VECTORS registers of sums, from the register column `part` on.
+#[inline(always)]
+fn tile<'p, S: Simd, const ROWS: usize, const VECTORS: usize, I>(
+    simd: S,
+    out: &mut [f32],
+    part: usize,
+    operands: I,
+) where
+    I: Iterator<Item = (&'p [f32], &'p [f32])>,
+{
+    let stride = WIDTH / S::F32_LANES;
+    let out = &mut S::as_mut_simd_f32s(out).0[..ROWS * stride];
+    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+    for (row, sums) in sums.iter_mut().enumerate() {
+        for (vector, sum) in sums.iter_mut().enumerate() {
+            *sum = out[row * stride + part + vector];
+        }
+    }
+    for (left, right) in operands {
+        let left = &left[..ROWS * WIDTH];
+        let right = &S::as_simd_f32s(&right[..BLOCK]).0[..WIDTH * stride];
+        for k in 0..WIDTH {
+            let columns: [S::f32s; VECTORS] = std::array::from_fn(|vector| right[k * stride + part + vector]);
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let factor = simd.splat_f32s(left[row * WIDTH + k]);
+                for (sum, &column) in sums.iter_mut().zip(&columns) {
+                    *sum = simd.mul_add_f32s(factor, column, *sum);
+                }
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        for (vector, &sum) in sums.iter().enumerate() {
+            out[row * stride + part + vector] = sum;
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Arithmetic on panels: the matrix product, and the functions between products.
+//!
+//! **Every result is a function of its own row alone.** Each sum runs over its terms in one fixed order with fused
+//! multiply-adds, whatever the number of rows, threads or SIMD lanes, and elementary functions are computed here or
+//! by `libm`, never by the platform. So a token's logits have the same bits however it was batched, and on every
+//! machine; the BLAS-like crates give neither, as they choose the order by the shape of the whole product.
+
+mod functions;
+mod kernel;
+mod panels;
+
+pub(crate) use functions::{add, log_sum_exp, root_mean_square_norm, silu_times, softmax_columns};
+pub(crate) use kernel::{Accumulate, accumulate_tile};
+pub(crate) use panels::{Panels, Weights, product};
+
+/// Columns of a panel, the unit in which matrices are stored: two AVX-512 registers, four of AVX2.
+pub(crate) const WIDTH: usize = 32;

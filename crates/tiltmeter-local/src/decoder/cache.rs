@@ -1,0 +1,229 @@
+//! Keys and values of what the model has read, as a tree of segments.
+//!
+//! A segment holds the tokens that follow some number of its parent's. A question that is put behind a shared
+//! context is a child of the context's segment, and an answer a child of the question's: nothing is ever copied to
+//! fork. A segment is freed when its owner has released it and it has no children.
+
+use super::config::Config;
+use crate::compute::WIDTH;
+
+/// Tokens of one block of keys and values.
+const BLOCK: usize = WIDTH;
+/// Blocks by which a segment that grows token by token is enlarged.
+const GROWTH: usize = 4;
+
+/// Names a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentId(usize);
+
+/// Keys and values of one layer and head, in blocks of 32 tokens.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Head {
+    /// By block: for each panel of the head's width, 32 tokens × 32 values.
+    keys: Vec<f32>,
+    /// By block: for each value of the head, those of 32 tokens. Zero where there is no token yet.
+    values: Vec<f32>,
+}
+
+impl Head {
+    fn enlarge(&mut self, blocks: usize, block: usize) {
+        for data in [&mut self.keys, &mut self.values] {
+            if data.len() < blocks * block {
+                if data.capacity() < blocks * block {
+                    data.reserve_exact((blocks + GROWTH) * block - data.len());
+                }
+                data.resize(blocks * block, 0.0);
+            }
+        }
+    }
+
+    /// Blocks of keys: panels × 32 tokens × 32.
+    pub(crate) fn keys(&self) -> &[f32] {
+        &self.keys
+    }
+
+    /// Blocks of values: head width × 32 tokens.
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Writes a token's key and value, given panel by panel.
+    pub(crate) fn write<'a>(
+        &mut self,
+        token: usize,
+        panels: usize,
+        key: impl Iterator<Item = &'a [f32]>,
+        value: impl Iterator<Item = &'a [f32]>,
+    ) {
+        let base = token / BLOCK * panels * WIDTH * BLOCK;
+        let place = token % BLOCK;
+        for (panel, run) in key.enumerate() {
+            self.keys[base + (panel * BLOCK + place) * WIDTH..][..WIDTH].copy_from_slice(run);
+        }
+        for (panel, run) in value.enumerate() {
+            let column = &mut self.values[base + panel * WIDTH * BLOCK + place..];
+            for (slot, &value) in column.iter_mut().step_by(BLOCK).zip(run) {
+                *slot = value;
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Segment {
+    parent: Option<(SegmentId, usize)>,
+    /// Position of the first token.
+    start: usize,
+    length: usize,
+    /// By layer, then head.
+    heads: Vec<Head>,
+    children: usize,
+    is_released: bool,
+}
+
+/// All segments.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    segments: Vec<Option<Segment>>,
+    layers: usize,
+    heads: usize,
+    panels: usize,
+}
+
+impl Cache {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            segments: Vec::new(),
+            layers: config.layers,
+            heads: config.key_value_heads,
+            panels: config.head_panels(),
+        }
+    }
+
+    /// Floats of one block.
+    fn block(&self) -> usize {
+        self.panels * WIDTH * BLOCK
+    }
+
+    fn segment(&self, id: SegmentId) -> Option<&Segment> {
+        self.segments.get(id.0).and_then(Option::as_ref)
+    }
+
+    fn segment_mut(&mut self, id: SegmentId) -> Option<&mut Segment> {
+        self.segments.get_mut(id.0).and_then(Option::as_mut)
+    }
+
+    fn insert(&mut self, segment: Segment) -> SegmentId {
+        if let Some(free) = self.segments.iter().position(Option::is_none) {
+            self.segments[free] = Some(segment);
+            return SegmentId(free);
+        }
+        self.segments.push(Some(segment));
+        SegmentId(self.segments.len() - 1)
+    }
+
+    /// An empty segment at position 0.
+    pub(crate) fn root(&mut self) -> SegmentId {
+        let heads = vec![Head::default(); self.layers * self.heads];
+        self.insert(Segment { parent: None, start: 0, length: 0, heads, children: 0, is_released: false })
+    }
+
+    /// An empty segment that follows the first `visible` tokens of its parent.
+    pub(crate) fn child(&mut self, parent: SegmentId, visible: usize) -> SegmentId {
+        let start = self.start(parent) + visible;
+        if let Some(parent) = self.segment_mut(parent) {
+            parent.children += 1;
+        }
+        let heads = vec![Head::default(); self.layers * self.heads];
+        let parent = Some((parent, visible));
+        self.insert(Segment { parent, start, length: 0, heads, children: 0, is_released: false })
+    }
+
+    /// A root segment that holds a copy of the first `length` tokens of another.
+    pub(crate) fn copy(&mut self, from: SegmentId, length: usize) -> SegmentId {
+        let floats = length.div_ceil(BLOCK) * self.block();
+        let heads = self.segment(from).map_or_else(Vec::new, |segment| {
+            let part = |data: &[f32]| data[..floats].to_vec();
+            let copy = |head: &Head| Head { keys: part(&head.keys), values: part(&head.values) };
+            segment.heads.iter().map(copy).collect()
+        });
+        self.insert(Segment { parent: None, start: 0, length, heads, children: 0, is_released: false })
+    }
+
+    /// Tells that nobody will name this segment again. It is freed once its last child is.
+    pub(crate) fn release(&mut self, id: SegmentId) {
+        if let Some(segment) = self.segment_mut(id) {
+            segment.is_released = true;
+        }
+        let mut next = Some(id);
+        while let Some(id) = next.take() {
+            let is_done = self.segment(id).is_some_and(|segment| segment.is_released && segment.children == 0);
+            if is_done && let Some(parent) = self.segments[id.0].take().and_then(|segment| segment.parent) {
+                if let Some(parent) = self.segment_mut(parent.0) {
+                    parent.children -= 1;
+                }
+                next = Some(parent.0);
+            }
+        }
+    }
+
+    /// Forgets the tokens from `length` on. There must be no child that sees them.
+    pub(crate) fn truncate(&mut self, id: SegmentId, length: usize) {
+        if let Some(segment) = self.segment_mut(id) {
+            segment.length = segment.length.min(length);
+        }
+    }
+
+    /// Makes room for tokens at the end of a segment; returns the place of the first.
+    pub(crate) fn grow(&mut self, id: SegmentId, tokens: usize) -> usize {
+        let block = self.block();
+        let Some(segment) = self.segment_mut(id) else { return 0 };
+        let first = segment.length;
+        segment.length += tokens;
+        let blocks = segment.length.div_ceil(BLOCK);
+        segment.heads.iter_mut().for_each(|head| head.enlarge(blocks, block));
+        first
+    }
+
+    /// Position of the first token of a segment.
+    pub(crate) fn start(&self, id: SegmentId) -> usize {
+        self.segment(id).map_or(0, |segment| segment.start)
+    }
+
+    /// Tokens in a segment.
+    #[cfg(test)]
+    pub(crate) fn length(&self, id: SegmentId) -> usize {
+        self.segment(id).map_or(0, |segment| segment.length)
+    }
+
+    /// The ancestors of a segment with the number of their tokens that it sees, from the root on.
+    pub(crate) fn ancestors(&self, id: SegmentId) -> Vec<(SegmentId, usize)> {
+        let mut chain = Vec::new();
+        let mut next = self.segment(id).and_then(|segment| segment.parent);
+        while let Some((id, visible)) = next {
+            if visible > 0 {
+                chain.push((id, visible));
+            }
+            next = self.segment(id).and_then(|segment| segment.parent);
+        }
+        chain.reverse();
+        chain
+    }
+
+    /// Keys and values of a segment.
+    pub(crate) fn head(&self, id: SegmentId, layer: usize, head: usize) -> Option<&Head> {
+        self.segment(id)?.heads.get(layer * self.heads + head)
+    }
+
+    /// The heads of a segment's layer, to be written.
+    pub(crate) fn layer_mut(&mut self, id: SegmentId, layer: usize) -> &mut [Head] {
+        let heads = self.heads;
+        self.segment_mut(id).map_or(&mut [], |segment| &mut segment.heads[layer * heads..][..heads])
+    }
+
+    /// Segments that are held.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.segments.iter().flatten().count()
+    }
+}

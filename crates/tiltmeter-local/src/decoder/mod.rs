@@ -1,0 +1,166 @@
+//! The decoder of Llama-family models, in single precision, over packed tokens of many sequences.
+
+mod attention;
+mod cache;
+mod config;
+mod load;
+mod rotary;
+
+use crate::compute::{
+    Panels, Weights, add, product, root_mean_square_norm, silu_times,
+};
+use attention::{View, Views};
+
+pub(crate) use cache::{Cache, SegmentId};
+pub(crate) use config::Config;
+pub(crate) use load::{census, load};
+
+/// Tokens to append to a segment. In one pass, a segment stands after those it follows, and only once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) segment: SegmentId,
+    pub(crate) tokens: &'a [u32],
+}
+
+#[derive(Debug)]
+struct Layer {
+    attention_norm: Vec<f32>,
+    /// Queries, keys and values of all heads.
+    attention_in: Weights,
+    attention_out: Weights,
+    feed_forward_norm: Vec<f32>,
+    gate_up: Weights,
+    down: Weights,
+}
+
+/// A model's weights.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    config: Config,
+    embedding: Weights,
+    /// Where it is not the embedding.
+    output: Option<Weights>,
+    norm: Vec<f32>,
+    layers: Vec<Layer>,
+    rotary: Rotary,
+}
+
+use rotary::Rotary;
+
+/// What a pass is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Keys and values only.
+    Fill,
+    /// The residual stream after the last layer as well.
+    Read,
+}
+
+/// Memory that passes reuse.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    normed: Panels,
+    projected: Panels,
+    attended: Panels,
+    gate_up: Panels,
+    gated: Panels,
+    change: Panels,
+    blocks: Vec<f32>,
+}
+
+impl Decoder {
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Runs tokens through the model, appending them to their segments. Returns the residual stream after the last
+    /// layer, one row a token in the order of the runs; for [`Purpose::Fill`] its values mean nothing.
+    pub(crate) fn pass(
+        &mut self,
+        cache: &mut Cache,
+        runs: &[Run<'_>],
+        purpose: Purpose,
+        scratch: &mut Scratch,
+    ) -> Panels {
+        let config = &self.config;
+        let (heads, group_heads) = (config.heads, config.key_value_heads);
+        let panels = config.head_panels();
+        let mut views = Views::default();
+        let mut positions = Vec::new();
+        let mut places = Vec::new();
+        for (index, run) in runs.iter().enumerate() {
+            let first = cache.grow(run.segment, run.tokens.len());
+            let start = cache.start(run.segment);
+            views.ancestors.push(cache.ancestors(run.segment));
+            for place in first..first + run.tokens.len() {
+                views.tokens.push(View { run: index, segment: run.segment, own: place + 1 });
+                positions.push(start + place);
+                places.push(place);
+            }
+        }
+        self.rotary.prepare(positions.iter().max().map_or(0, |last| last + 1));
+
+        let mut x = Panels::zeros(positions.len(), config.width);
+        for (row, &token) in runs.iter().flat_map(|run| run.tokens).enumerate() {
+            let embedding: Vec<f32> = self.embedding.output(token as usize).collect();
+            x.set_row(row, &embedding);
+        }
+        let last = self.layers.len() - 1;
+        for (index, layer) in self.layers.iter().enumerate() {
+            root_mean_square_norm(&x, config.width, &layer.attention_norm, config.epsilon, &mut scratch.normed);
+            product(&scratch.normed, &layer.attention_in, &mut scratch.projected);
+            self.rotary.rotate_heads(&mut scratch.projected, heads + group_heads, panels, &positions);
+            let projected = &scratch.projected;
+            for (row, (view, &place)) in views.tokens.iter().zip(&places).enumerate() {
+                for (head, slot) in cache.layer_mut(view.segment, index).iter_mut().enumerate() {
+                    let part = |first: usize| (first..first + panels).map(move |panel| projected.run(panel, row));
+                    let key = part((heads + head) * panels);
+                    let value = part((heads + group_heads + head) * panels);
+                    slot.write(place, panels, key, value);
+                }
+            }
+            if index == last && purpose == Purpose::Fill {
+                break;
+            }
+            attention::attend(
+                config,
+                index,
+                &scratch.projected,
+                &views,
+                cache,
+                &mut scratch.blocks,
+                &mut scratch.attended,
+            );
+            product(&scratch.attended, &layer.attention_out, &mut scratch.change);
+            add(&mut x, &scratch.change);
+            root_mean_square_norm(&x, config.width, &layer.feed_forward_norm, config.epsilon, &mut scratch.normed);
+            product(&scratch.normed, &layer.gate_up, &mut scratch.gate_up);
+            silu_times(&scratch.gate_up, config.feed_forward, &mut scratch.gated);
+            product(&scratch.gated, &layer.down, &mut scratch.change);
+            add(&mut x, &scratch.change);
+        }
+        x
+    }
+
+    /// Logits of rows of the residual stream: one row for each, as many values as tokens, then padding.
+    pub(crate) fn logits(&self, rows: &[Vec<f32>]) -> Vec<Vec<f32>> {
+        use rayon::prelude::*;
+        let mut x = Panels::zeros(rows.len(), self.config.width);
+        for (index, row) in rows.iter().enumerate() {
+            x.set_row(index, row);
+        }
+        let mut normed = Panels::default();
+        root_mean_square_norm(&x, self.config.width, &self.norm, self.config.epsilon, &mut normed);
+        let mut out = Panels::default();
+        product(&normed, self.output.as_ref().unwrap_or(&self.embedding), &mut out);
+        let logits = |row| {
+            let mut logits = out.row(row);
+            logits.truncate(self.config.vocabulary);
+            logits
+        };
+        (0..rows.len()).into_par_iter().map(logits).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

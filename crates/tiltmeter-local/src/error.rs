@@ -1,0 +1,46 @@
+//! What can go wrong before a model answers. Afterwards, failures are
+//! [`ModelError`](tiltmeter_models::ModelError)s.
+
+use crate::gguf::GgufError;
+use crate::source::SourceError;
+use crate::text::{TemplateError, TokenizerError};
+use crate::weights::WeightsError;
+
+/// A local model that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// The name means no model.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The weights could not be fetched.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] GgufError),
+    /// The file's tokenizer cannot be used.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The file's chat template cannot be used.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The model does not fit.
+    #[error(
+        "the model needs about {} MiB of memory ({} MiB of weights, {} MiB for a context of {context} tokens), \
+         more than the limit of {} MiB; use a smaller model, a shorter context, or raise the memory limit",
+        needed >> 20, weights >> 20, (needed - weights) >> 20, limit >> 20
+    )]
+    Memory {
+        /// Bytes in all.
+        needed: u64,
+        /// Bytes of weights.
+        weights: u64,
+        /// The context length asked for, in tokens.
+        context: usize,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The model's thread could not be started, or ended while loading.
+    #[error("the model's thread failed: {0}")]
+    Thread(String),
+}

@@ -1,0 +1,88 @@
+//! One tensor: where it lies, and its values.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use candle_core::Device;
+use candle_core::quantized::{GgmlDType, ggml_file};
+
+/// A tensor that is known to lie inside its file.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TensorInfo {
+    /// Innermost dimension first, as the format has it.
+    pub(crate) shape: Vec<usize>,
+    /// How the values are stored.
+    pub(crate) kind: GgmlDType,
+    offset: u64,
+    bytes: usize,
+    elements: usize,
+}
+
+impl TensorInfo {
+    /// Checks a tensor's description against the length of its file.
+    pub(crate) fn checked(
+        shape: &[u64],
+        kind: u32,
+        offset: Option<u64>,
+        file_length: u64,
+    ) -> Result<Self, String> {
+        let kind = kind_of(kind)
+            .ok_or_else(|| format!("numbers of kind {kind} are not supported; re-quantise it, such as to Q8_0"))?;
+        let too_large = || "it is larger than the file".to_owned();
+        let elements = shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size));
+        let elements = elements.filter(|&elements| elements > 0).ok_or("it is empty, or too large")?;
+        let block = kind.block_size() as u64;
+        // Rows are what a file is cut into, so it is they that must be whole blocks.
+        if !shape.first().copied().unwrap_or(1).is_multiple_of(block) {
+            return Err(format!("rows of {:?} values are no whole blocks of {block}", shape.first()));
+        }
+        let bytes = (elements / block).checked_mul(kind.type_size() as u64).ok_or_else(too_large)?;
+        let offset = offset.ok_or_else(too_large)?;
+        if offset.checked_add(bytes).is_none_or(|end| end > file_length) {
+            return Err(too_large());
+        }
+        let size = |size: u64| usize::try_from(size).map_err(|error| error.to_string());
+        let shape = shape.iter().map(|&length| size(length)).collect::<Result<_, _>>()?;
+        Ok(Self { shape, kind, offset, bytes: size(bytes)?, elements: size(elements)? })
+    }
+
+    /// The number of values.
+    pub(crate) fn elements(&self) -> usize {
+        self.elements
+    }
+
+    /// Reads the values. The error says what is wrong, as in "the tensor …".
+    pub(crate) fn read(&self, path: &Path) -> Result<Vec<f32>, String> {
+        let mut bytes = vec![0; self.bytes];
+        let mut file = fs_err::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+        file.seek(SeekFrom::Start(self.offset))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(|error| format!("cannot be read: {error}"))?;
+        if self.kind == GgmlDType::F32 {
+            let (chunks, _) = bytes.as_chunks::<4>();
+            return Ok(chunks.iter().map(|&chunk| f32::from_le_bytes(chunk)).collect());
+        }
+        ggml_file::qtensor_from_ggml(self.kind, &bytes, vec![self.elements], &Device::Cpu)
+            .and_then(|tensor| tensor.dequantize(&Device::Cpu)?.to_vec1())
+            .map_err(|error| format!("cannot be dequantised: {error}"))
+    }
+}
+
+fn kind_of(kind: u32) -> Option<GgmlDType> {
+    Some(match kind {
+        0 => GgmlDType::F32,
+        1 => GgmlDType::F16,
+        2 => GgmlDType::Q4_0,
+        3 => GgmlDType::Q4_1,
+        6 => GgmlDType::Q5_0,
+        7 => GgmlDType::Q5_1,
+        8 => GgmlDType::Q8_0,
+        10 => GgmlDType::Q2K,
+        11 => GgmlDType::Q3K,
+        12 => GgmlDType::Q4K,
+        13 => GgmlDType::Q5K,
+        14 => GgmlDType::Q6K,
+        30 => GgmlDType::BF16,
+        _ => return None,
+    })
+}

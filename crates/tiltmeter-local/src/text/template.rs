@@ -1,0 +1,173 @@
+//! The chat template of a GGUF file, and prompts as tokens.
+//!
+//! The template is rendered with a placeholder for each message's content. Only what it writes itself is searched
+//! for special tokens; the contents are then put in place as plain text. Neighbouring texts are joined before they
+//! are encoded, so that an honest content gives exactly the tokens that encoding the rendered whole would.
+//!
+//! No system message is added here: without one, the prompt holds what the template writes in that case. For
+//! SmolLM2 that is `You are a helpful AI assistant named SmolLM, trained by Hugging Face`.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Value;
+use minijinja::{Environment, ErrorKind, context};
+use tiltmeter_core::prompt::Prompt;
+
+use super::vocabulary::{TokenizerError, Vocabulary};
+use crate::gguf::Gguf;
+
+/// Placeholders are a number between these private-use characters.
+const OPEN: char = '\u{f8f0}';
+const CLOSE: char = '\u{f8f1}';
+/// White space put round a placeholder, and seldom used by anybody else: where it is gone after rendering, the
+/// template strips contents.
+const PAD: char = '\u{2003}';
+/// Steps that a template may take, enough for thousands of turns, so that a hostile one ends.
+const FUEL: u64 = 5_000_000;
+
+/// A chat template that cannot be used, or a prompt that it does not take.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The file has none.
+    #[error("the model file has no chat template; use the file of an instruction-tuned model, converted with one")]
+    Missing,
+    /// The template failed.
+    #[error("the model's chat template does not take the prompt: {0}")]
+    Render(String),
+    /// A message would be left out.
+    #[error("the model's chat template leaves out the {role} message; the model cannot be shown this prompt")]
+    LeavesOut {
+        /// Whose message.
+        role: &'static str,
+    },
+    /// The text cannot be encoded.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+}
+
+/// Turns prompts into tokens.
+#[derive(Debug)]
+pub(crate) struct ChatTemplate {
+    environment: Environment<'static>,
+}
+
+impl ChatTemplate {
+    /// Reads the template of a model file.
+    pub(crate) fn from_gguf(gguf: &Gguf) -> Result<Self, crate::LocalError> {
+        let source = gguf.text("tokenizer.chat_template").map_err(TokenizerError::from)?;
+        Ok(Self::new(source.ok_or(TemplateError::Missing)?)?)
+    }
+
+    fn new(source: &str) -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        // As transformers renders chat templates.
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(render_error)?);
+        environment.set_fuel(Some(FUEL));
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_template_owned("chat", source.to_owned()).map_err(render_error)?;
+        Ok(Self { environment })
+    }
+
+    /// The tokens of a prompt, up to where the model's answer starts.
+    pub(crate) fn encode(&self, prompt: &Prompt, vocabulary: &Vocabulary) -> Result<Vec<u32>, TemplateError> {
+        let messages: Vec<_> = prompt.messages().collect();
+        let shown: Vec<Value> = messages
+            .iter()
+            .enumerate()
+            .map(|(index, message)| {
+                let content = format!("{PAD}{OPEN}{index}{CLOSE}{PAD}");
+                context! { role => message.role.name(), content => content }
+            })
+            .collect();
+        let rendered = self
+            .environment
+            .get_template("chat")
+            .and_then(|template| {
+                template.render(context! {
+                    messages => shown,
+                    add_generation_prompt => true,
+                    bos_token => &vocabulary.start_text,
+                    eos_token => &vocabulary.end_text,
+                })
+            })
+            .map_err(render_error)?;
+
+        let mut pieces = Pieces { vocabulary, tokens: Vec::new(), text: String::new() };
+        let mut used = vec![false; messages.len()];
+        let mut rest = rendered.as_str();
+        while let Some((before, index, after)) = split_at_placeholder(rest) {
+            let (Some(message), Some(used)) = (messages.get(index), used.get_mut(index)) else {
+                return Err(TemplateError::Render("it writes characters that are reserved here".to_owned()));
+            };
+            *used = true;
+            let (kept_before, kept_after) = (before.strip_suffix(PAD), after.strip_prefix(PAD));
+            pieces.template(kept_before.unwrap_or(before))?;
+            let text = message.text();
+            pieces.text.push_str(match (kept_before, kept_after) {
+                (Some(_), Some(_)) => &text,
+                (None, Some(_)) => text.trim_start(),
+                (Some(_), None) => text.trim_end(),
+                (None, None) => text.trim(),
+            });
+            rest = kept_after.unwrap_or(after);
+        }
+        pieces.template(rest)?;
+        if let Some((message, _)) = messages.iter().zip(&used).find(|(_, used)| !**used) {
+            return Err(TemplateError::LeavesOut { role: message.role.name() });
+        }
+        let mut tokens = pieces.finish()?;
+        if let Some(start) = vocabulary.start()
+            && tokens.first() != Some(&start)
+        {
+            tokens.insert(0, start);
+        }
+        Ok(tokens)
+    }
+}
+
+/// The text before the first placeholder, the placeholder's number, and the text after it.
+fn split_at_placeholder(text: &str) -> Option<(&str, usize, &str)> {
+    let (before, rest) = text.split_once(OPEN)?;
+    let (number, after) = rest.split_once(CLOSE)?;
+    Some((before, number.parse().unwrap_or(usize::MAX), after))
+}
+
+fn render_error(error: minijinja::Error) -> TemplateError {
+    TemplateError::Render(error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned))
+}
+
+/// Tokens so far, and text that still waits for its neighbours.
+struct Pieces<'a> {
+    vocabulary: &'a Vocabulary,
+    tokens: Vec<u32>,
+    text: String,
+}
+
+impl Pieces<'_> {
+    /// Adds what the template wrote: special tokens count.
+    fn template(&mut self, mut text: &str) -> Result<(), TokenizerError> {
+        while let Some((at, length, token)) = self.vocabulary.first_special(text) {
+            let (before, rest) = text.split_at(at);
+            self.text.push_str(before);
+            self.flush()?;
+            self.tokens.push(token);
+            text = rest.split_at(length).1;
+        }
+        self.text.push_str(text);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), TokenizerError> {
+        self.tokens.extend(self.vocabulary.encode(&self.text)?);
+        self.text.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<u32>, TokenizerError> {
+        self.flush()?;
+        Ok(self.tokens)
+    }
+}

@@ -1,0 +1,244 @@
+//! The tokenizer of a GGUF file.
+//!
+//! Special tokens (`<|im_start|>` and the like) are never found in text: [`Vocabulary::encode`] takes every text as
+//! plain, so that a demonstration which contains `<|im_end|>` cannot end its turn. Only the pieces that the chat
+//! template itself writes are searched for them.
+
+
+
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
+
+use crate::gguf::{Gguf, GgufError};
+
+/// How Llama 3 splits text into words before byte-pair encoding, as published with the model.
+const LLAMA_3_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Token kinds of the format.
+const CONTROL: i64 = 3;
+const USER_DEFINED: i64 = 4;
+
+/// Tokens by which known models end a turn, besides those that the metadata names.
+const ENDS_OF_TURN: [&str; 7] =
+    ["<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "</s>", "<end_of_turn>"];
+
+/// A tokenizer that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// The metadata is broken.
+    #[error(transparent)]
+    Metadata(#[from] GgufError),
+    /// The metadata lacks an entry.
+    #[error("the model file has no tokenizer: its metadata lacks `{0}`")]
+    Missing(&'static str),
+    /// The kind of tokenizer is not supported.
+    #[error(
+        "the tokenizer `{0}` is not supported; byte-level BPE is (`gpt2`, split as `smollm`, `llama-bpe`, `gpt-2` \
+         or `default`)"
+    )]
+    Unsupported(String),
+    /// The parts of the vocabulary contradict each other.
+    #[error("the model file's vocabulary is broken: {0}")]
+    Vocabulary(String),
+    /// A text could not be encoded.
+    #[error("cannot encode a text: {0}")]
+    Encode(String),
+}
+
+/// What a token is, when it is written.
+#[derive(Clone, Debug)]
+struct Token {
+    bytes: Box<[u8]>,
+    is_control: bool,
+}
+
+/// Texts to token ids and back.
+#[derive(Debug)]
+pub(crate) struct Vocabulary {
+    tokenizer: Tokenizer,
+    tokens: Vec<Token>,
+    /// Special tokens' texts and ids, longest first.
+    special: Vec<(String, u32)>,
+    ends: Vec<u32>,
+    /// The token that starts every prompt, where the model wants one.
+    start: Option<u32>,
+    /// The texts that templates know as `bos_token` and `eos_token`.
+    pub(crate) start_text: String,
+    pub(crate) end_text: String,
+}
+
+impl Vocabulary {
+    /// Reads the tokenizer of a model file.
+    pub(crate) fn from_gguf(gguf: &Gguf) -> Result<Self, TokenizerError> {
+        let model = gguf.text("tokenizer.ggml.model")?.ok_or(TokenizerError::Missing("tokenizer.ggml.model"))?;
+        if model != "gpt2" {
+            return Err(TokenizerError::Unsupported(model.to_owned()));
+        }
+        let texts = gguf.texts("tokenizer.ggml.tokens")?.ok_or(TokenizerError::Missing("tokenizer.ggml.tokens"))?;
+        let merges = gguf.texts("tokenizer.ggml.merges")?.ok_or(TokenizerError::Missing("tokenizer.ggml.merges"))?;
+        let kinds = gguf.integers("tokenizer.ggml.token_type")?.unwrap_or_default();
+        if !kinds.is_empty() && kinds.len() != texts.len() {
+            let reason = format!("{} tokens, but {} token kinds", texts.len(), kinds.len());
+            return Err(TokenizerError::Vocabulary(reason));
+        }
+        let split = gguf.text("tokenizer.ggml.pre")?.unwrap_or("default");
+        let tokenizer = byte_level_bpe(texts, merges, split)?;
+
+        let kind_of = |id: usize| kinds.get(id).copied().unwrap_or(1);
+        let to_byte = byte_table();
+        let tokens: Vec<Token> = texts
+            .iter()
+            .enumerate()
+            .map(|(id, text)| Token { bytes: bytes_of(text, kind_of(id), &to_byte), is_control: kind_of(id) == CONTROL })
+            .collect();
+        let mut special: Vec<(String, u32)> = (0_u32..)
+            .zip(texts)
+            .filter(|(id, text)| matches!(kind_of(*id as usize), CONTROL | USER_DEFINED) && !text.is_empty())
+            .map(|(id, text)| (text.clone(), id))
+            .collect();
+        special.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then(a.1.cmp(&b.1)));
+
+        let named = |key: &str| -> Result<Option<u32>, TokenizerError> {
+            let Some(id) = gguf.size(key)? else { return Ok(None) };
+            match u32::try_from(id) {
+                Ok(small) if id < texts.len() => Ok(Some(small)),
+                _ => Err(TokenizerError::Vocabulary(format!("`{key}` is {id}, past the last token"))),
+            }
+        };
+        let start = named("tokenizer.ggml.bos_token_id")?;
+        let end = named("tokenizer.ggml.eos_token_id")?;
+        let turn = named("tokenizer.ggml.eot_token_id")?;
+        let known = special.iter().filter(|(text, id)| {
+            kind_of(*id as usize) == CONTROL && ENDS_OF_TURN.contains(&text.as_str())
+        });
+        let mut ends: Vec<u32> = known.map(|(_, id)| *id).chain(end).chain(turn).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        let text_of = |id: Option<u32>| id.and_then(|id| texts.get(id as usize)).cloned().unwrap_or_default();
+        Ok(Self {
+            tokenizer,
+            tokens,
+            special,
+            ends,
+            start: start.filter(|_| matches!(gguf.flag("tokenizer.ggml.add_bos_token"), Ok(Some(true)))),
+            start_text: text_of(start),
+            end_text: text_of(end),
+        })
+    }
+
+    /// The number of tokens.
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The tokens of a text. Whatever looks like a special token in it is text.
+    pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        let encoding =
+            self.tokenizer.encode_fast(text, false).map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The token to put first, where the model wants one.
+    pub(crate) fn start(&self) -> Option<u32> {
+        self.start
+    }
+
+    /// Whether a token ends the model's turn.
+    pub(crate) fn is_end(&self, token: u32) -> bool {
+        self.ends.contains(&token)
+    }
+
+    /// The bytes that a token stands for in an answer: none for control tokens.
+    pub(crate) fn bytes(&self, token: u32) -> &[u8] {
+        match self.tokens.get(token as usize) {
+            Some(token) if !token.is_control => &token.bytes,
+            _ => &[],
+        }
+    }
+
+    /// A token's text as shown to people, control tokens included.
+    pub(crate) fn shown(&self, token: u32) -> String {
+        self.tokens
+            .get(token as usize)
+            .map_or_else(String::new, |token| String::from_utf8_lossy(&token.bytes).into_owned())
+    }
+
+    /// The first special token in a text: where it starts, its length in bytes, its id. At one place the longest.
+    pub(crate) fn first_special(&self, text: &str) -> Option<(usize, usize, u32)> {
+        let found = self.special.iter().filter_map(|(special, id)| text.find(special).map(|at| (at, special.len(), *id)));
+        // Of equal places the first stays, which is the longest.
+        found.reduce(|best, next| if next.0 < best.0 { next } else { best })
+    }
+}
+
+fn byte_level_bpe(texts: &[String], merges: &[String], split: &str) -> Result<Tokenizer, TokenizerError> {
+    let broken = |reason: String| TokenizerError::Vocabulary(reason);
+    let merges = merges
+        .iter()
+        .map(|merge| {
+            let pair = merge.split_once(' ').filter(|(_, right)| !right.is_empty());
+            pair.map(|(left, right)| (left.to_owned(), right.to_owned()))
+                .ok_or_else(|| broken(format!("the merge `{merge}` is not two tokens")))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut vocabulary = Vocab::with_capacity(texts.len());
+    for (text, id) in texts.iter().zip(0_u32..) {
+        // Of tokens with the same text, the first counts.
+        vocabulary.entry(text.clone()).or_insert(id);
+    }
+    let llama = matches!(split, "llama-bpe" | "llama3" | "llama-v3");
+    let model = BPE::builder()
+        .vocab_and_merges(vocabulary, merges)
+        .ignore_merges(llama)
+        .build()
+        .map_err(|error| broken(error.to_string()))?;
+    let words = ByteLevel::new(false, true, true);
+    let before: PreTokenizerWrapper = match split {
+        "smollm" => Sequence::new(vec![Digits::new(true).into(), words.into()]).into(),
+        "default" | "gpt-2" | "gpt2" => words.into(),
+        _ if llama => {
+            let pattern = SplitPattern::Regex(LLAMA_3_WORDS.to_owned());
+            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
+                .map_err(|error| broken(error.to_string()))?;
+            Sequence::new(vec![split.into(), ByteLevel::new(false, true, false).into()]).into()
+        }
+        _ => return Err(TokenizerError::Unsupported(format!("gpt2, split as {split}"))),
+    };
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer.with_pre_tokenizer(Some(before));
+    Ok(tokenizer)
+}
+
+/// The byte that each character of a byte-level token stands for: printable Latin-1 characters for themselves,
+/// the characters from U+0100 on for the other bytes in order.
+fn byte_table() -> Vec<Option<u8>> {
+    let mut table = vec![None; 0x200];
+    let mut next = 0x100;
+    for byte in 0..=u8::MAX {
+        let place = if matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff) {
+            usize::from(byte)
+        } else {
+            next += 1;
+            next - 1
+        };
+        if let Some(slot) = table.get_mut(place) {
+            *slot = Some(byte);
+        }
+    }
+    table
+}
+
+fn bytes_of(text: &str, kind: i64, to_byte: &[Option<u8>]) -> Box<[u8]> {
+    let byte_of = |c: char| to_byte.get(c as usize).copied().flatten();
+    match text.chars().map(byte_of).collect::<Option<Vec<u8>>>() {
+        Some(bytes) if !matches!(kind, CONTROL | USER_DEFINED) => bytes.into(),
+        _ => text.as_bytes().into(),
+    }
+}

@@ -1,0 +1,5 @@
+//! x
+/// stub
+#[derive(Debug, thiserror::Error)]
+#[error("x")]
+pub struct WeightsError;

@@ -1,0 +1,327 @@
+//! What a server says when it fails, in the shapes that servers use, and where that belongs in the taxonomy.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use crate::clean::Cleaner;
+use crate::error::{ErrorKind, ModelError};
+
+/// A server's account of a failure.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Failure {
+    pub(super) message: String,
+    /// The server's machine-readable code or type, where it gives one that is a word.
+    pub(super) code: Option<String>,
+    kind: Option<String>,
+    /// The request's field that is at fault.
+    pub(super) param: Option<String>,
+    /// The status that the server gives inside the body; meaningful where the HTTP status is 200.
+    status: Option<u16>,
+    context_limit: Option<u64>,
+    retry_after: Option<Duration>,
+    is_flagged: bool,
+}
+
+impl Failure {
+    /// Reads a body; `None` where it does not hold an error.
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(body).ok()?;
+        Self::from_value(&value).or_else(|| Self::from_bare(&value))
+    }
+
+    /// Reads the `error` field of a reply: `{"error": {…}}`, `{"error": "…"}`, or a list with one such object
+    /// (Gemini). `None` where there is none.
+    pub(super) fn from_value(value: &Value) -> Option<Self> {
+        let value = value.get(0).unwrap_or(value);
+        match value.get("error")? {
+            Value::Null => None,
+            Value::String(message) => Some(Self { message: message.clone(), ..Self::of_fields(value) }),
+            error => Some(Self::from_object(error)),
+        }
+    }
+
+    /// Reads an error that is the whole body: `{"message": …, "code": …}` (older vLLM, Mistral) or
+    /// `{"detail": …}` (servers on Python's `fastapi`).
+    fn from_bare(value: &Value) -> Option<Self> {
+        match value.get("detail") {
+            Some(Value::String(message)) => {
+                return Some(Self { message: message.clone(), ..Self::of_fields(value) });
+            }
+            Some(detail @ Value::Array(_)) => {
+                return Some(Self { message: detail.to_string(), ..Self::of_fields(value) });
+            }
+            _ => {}
+        }
+        value.get("message").is_some().then(|| Self::from_object(value))
+    }
+
+    /// A failure that is known by a text only, such as an HTML page.
+    pub(super) fn of_text(message: String) -> Self {
+        Self { message, ..Self::default() }
+    }
+
+    /// Reads the object that describes an error.
+    pub(super) fn from_object(error: &Value) -> Self {
+        let message = match error.get("message").or_else(|| error.get("detail")) {
+            Some(Value::String(message)) => message.clone(),
+            // Some servers put the errors of several fields here; others have no message at all.
+            Some(Value::Null) | None => error.to_string(),
+            Some(other) => other.to_string(),
+        };
+        Self { message, ..Self::of_fields(error) }
+    }
+
+    fn of_fields(error: &Value) -> Self {
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+        let code = error.get("code");
+        let inner_code =
+            error.get("innererror").or_else(|| error.get("inner_error")).and_then(|it| it.get("code"));
+        Self {
+            message: String::new(),
+            code: text(code).or_else(|| text(inner_code)),
+            kind: text(error.get("type")).or_else(|| text(error.get("status"))),
+            param: text(error.get("param")),
+            // OpenRouter's metadata of a refused prompt.
+            is_flagged: error.pointer("/metadata/flagged_input").is_some()
+                || inner_code.and_then(Value::as_str) == Some("ResponsibleAIPolicyViolation"),
+            status: code
+                .and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()))
+                .and_then(|code| u16::try_from(code).ok())
+                .filter(|code| (400..600).contains(code)),
+            context_limit: error.get("n_ctx").and_then(Value::as_u64),
+            retry_after: error
+                .get("details")
+                .and_then(Value::as_array)
+                .and_then(|details| details.iter().find_map(|detail| detail.get("retryDelay")?.as_str()))
+                .and_then(go_duration),
+        }
+    }
+
+    /// Turns a failure into an error. The headers are those of the response that carried it.
+    pub(super) fn into_error(self, status: u16, headers: &HeaderMap, cleaner: &Cleaner) -> ModelError {
+        // A failure within a 200 has its status inside; one that has none there broke inside the server.
+        let judged = if status < 400 { self.status.unwrap_or(500) } else { status };
+        let (kind, context_limit) = self.classify(judged);
+        let retry_after = match kind {
+            ErrorKind::RateLimited | ErrorKind::Overloaded | ErrorKind::TimedOut => {
+                retry_after(headers, SystemTime::now()).or(self.retry_after)
+            }
+            _ => None,
+        };
+        let message = match cleaner.message(&self.message) {
+            message if message.is_empty() => "the server gave no reason".to_owned(),
+            message => message,
+        };
+        ModelError { kind, message, status: Some(status), retry_after, context_limit }
+    }
+
+    fn classify(&self, status: u16) -> (ErrorKind, Option<u64>) {
+        let message = self.message.to_lowercase();
+        let words = [self.code.as_deref(), self.kind.as_deref()];
+        let is_any_of = |names: &[&str]| words.iter().flatten().any(|word| names.contains(word));
+        let says_any_of = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));
+        // A server that fails inside may say anything; only its own codes are believed then.
+        let is_refusal = (400..500).contains(&status) && !matches!(status, 401 | 404 | 429);
+
+        let limit = self.context_limit.or_else(|| context_limit(&message));
+        let is_too_long = status == 413
+            || is_any_of(&[
+                "context_length_exceeded",
+                "exceed_context_size_error",
+                "string_above_max_length",
+            ])
+            || is_refusal && (limit.is_some() || says_any_of(&CONTEXT_PHRASES));
+        if is_too_long && status != 429 {
+            return (ErrorKind::ContextTooLong, limit);
+        }
+        let kind = if status == 402
+            || is_any_of(&[
+                "insufficient_quota",
+                "billing_hard_limit_reached",
+                "exceeded_current_quota_error",
+            ])
+            || is_refusal
+                && says_any_of(&["credit balance is too low", "insufficient balance", "available credits"])
+        {
+            ErrorKind::OutOfCredit
+        } else if is_any_of(&[
+            "content_filter",
+            "content_policy_violation",
+            "data_inspection_failed",
+            "moderation_blocked",
+        ]) || self.is_flagged
+        {
+            ErrorKind::Filtered
+        } else {
+            match status {
+                401 | 403 => ErrorKind::Unauthorised,
+                404 | 405 => ErrorKind::NotFound,
+                408 => ErrorKind::TimedOut,
+                429 => ErrorKind::RateLimited,
+                500.. => ErrorKind::Overloaded,
+                _ if is_any_of(&["invalid_api_key"])
+                    || says_any_of(&["api key not valid", "incorrect api key", "invalid api key"]) =>
+                {
+                    ErrorKind::Unauthorised
+                }
+                _ if is_any_of(&["model_not_found"]) => ErrorKind::NotFound,
+                _ => ErrorKind::BadRequest,
+            }
+        };
+        (kind, None)
+    }
+}
+
+/// What servers say of a prompt that is too long, where no limit need follow.
+const CONTEXT_PHRASES: [&str; 7] = [
+    "maximum context length",
+    "context window",
+    "prompt is too long",
+    "exceeds the available context size",
+    "input token count",
+    "exceeded model token limit",
+    "longer than the model's context length",
+];
+
+/// The limit in a message about a prompt that is too long.
+fn context_limit(message: &str) -> Option<u64> {
+    const MARKERS: [&str; 12] = [
+        "maximum context length is ",
+        "maximum context length of ",
+        "maximum context length: ",
+        "maximum prompt length is ",
+        "available context size (",
+        "maximum number of tokens allowed (",
+        "model token limit: ",
+        "context length of only ",
+        "context window of ",
+        "context length is only ",
+        "input length should be [1, ",
+        " tokens > ",
+    ];
+    MARKERS.iter().find_map(|marker| number_after(message, marker)).or_else(|| {
+        let (before, _) = message.split_once(" maximum context length")?;
+        before.rsplit(' ').next()?.replace(',', "").parse().ok()
+    })
+}
+
+/// The whole number right after a marker, with or without commas.
+pub(super) fn number_after(text: &str, marker: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(marker)?;
+    let digits: String =
+        rest.chars().take_while(|c| c.is_ascii_digit() || *c == ',').filter(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// Whether a name stands in a text by itself, not as a part of a longer name.
+pub(super) fn is_word_in(text: &str, name: &str) -> bool {
+    let joins = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    text.match_indices(name).any(|(start, _)| {
+        let (before, rest) = text.split_at(start);
+        let after = rest.strip_prefix(name).unwrap_or("");
+        !joins(before.chars().next_back()) && !joins(after.chars().next())
+    })
+}
+
+/// How long the server asks to wait: `retry-after-ms`, `retry-after` in seconds or as a date, or the time until
+/// a limit that is used up starts anew.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let header = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    if let Some(milliseconds) = header("retry-after-ms").and_then(|text| text.parse::<f64>().ok()) {
+        return Duration::try_from_secs_f64(milliseconds / 1000.0).ok();
+    }
+    if let Some(text) = header("retry-after") {
+        if let Ok(seconds) = text.parse::<f64>() {
+            return Duration::try_from_secs_f64(seconds).ok();
+        }
+        if let Ok(date) = httpdate::parse_http_date(text) {
+            // The server's own clock counts, where it shows it.
+            let now = header("date").and_then(|text| httpdate::parse_http_date(text).ok()).unwrap_or(now);
+            return Some(date.duration_since(now).unwrap_or_default());
+        }
+    }
+    let resets = ["requests", "tokens"].into_iter().filter_map(|what| {
+        let remaining: u64 = header(&format!("x-ratelimit-remaining-{what}"))?.parse().ok()?;
+        (remaining == 0).then(|| go_duration(header(&format!("x-ratelimit-reset-{what}"))?)).flatten()
+    });
+    resets.max()
+}
+
+/// A duration such as `6m0s`, `1.5s` or `20ms`.
+fn go_duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    let mut seconds = 0.0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(end);
+        let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        seconds += number.parse::<f64>().ok()?
+            * match unit {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 0.001,
+                _ => return None,
+            };
+        rest = after;
+    }
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_to_wait() {
+        type Headers = &'static [(&'static str, &'static str)];
+        let cases: [(Headers, Option<u64>); 11] = [
+            (&[], None),
+            (&[("retry-after", "7")], Some(7_000)),
+            (&[("retry-after", "0.25")], Some(250)),
+            (&[("retry-after-ms", "1500"), ("retry-after", "2")], Some(1_500)),
+            (
+                &[
+                    ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                    ("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT"),
+                ],
+                Some(30_000),
+            ),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT")], Some(0)),
+            (&[("retry-after", "soon")], None),
+            (&[("retry-after", "-1")], None),
+            (&[("retry-after", "1e300")], None),
+            (
+                &[
+                    ("x-ratelimit-remaining-requests", "0"),
+                    ("x-ratelimit-reset-requests", "20ms"),
+                    ("x-ratelimit-remaining-tokens", "0"),
+                    ("x-ratelimit-reset-tokens", "6m0.5s"),
+                ],
+                Some(360_500),
+            ),
+            (&[("x-ratelimit-remaining-requests", "3"), ("x-ratelimit-reset-requests", "1h")], None),
+        ];
+        for (headers, expected) in cases {
+            let map: HeaderMap = headers
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect::<HeaderMap>();
+            let found = retry_after(&map, SystemTime::now());
+            assert_eq!(found, expected.map(Duration::from_millis), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn durations_that_are_none() {
+        for text in ["", "s", "5", "5x", "1.2.3s", "ms5", "é"] {
+            assert_eq!(go_duration(text), None, "{text}");
+        }
+    }
+}

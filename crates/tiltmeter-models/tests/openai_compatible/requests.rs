@@ -1,0 +1,182 @@
+//! What is sent, and what is left out when a server refuses it.
+
+use serde_json::{Value, json};
+use tiltmeter_core::prompt::{Placement, Prompt, QuestionFormat, RenderedContext};
+use tiltmeter_models::{
+    ChatModel, Endpoint, ErrorKind, OpenAiCompatible, Reasoning, TemperatureField, TokenField,
+};
+
+use crate::server::{Answer, Server};
+use crate::{endpoint, model, request, streamed};
+
+const OK: &str = r#"{"choices":[{"index":0,"message":{"content":"Hello."},"finish_reason":"stop"}]}"#;
+
+#[tokio::test]
+async fn the_smallest_and_the_largest_request() {
+    let server = Server::start(vec![Answer::json(200, OK)]).await;
+    model(endpoint(&server)).chat(&request()).await.unwrap();
+
+    let mut full = request();
+    let pairs = [("a \"quoted\"\tprompt\u{2028}", "an answer\u{1}"), ("b", "☕")];
+    full.prompt = Prompt {
+        context: RenderedContext::render(pairs, Placement::FirstUser, QuestionFormat::Header).into(),
+        system: Some("Be kind.".into()),
+        question: "I am bored.".into(),
+    }
+    .into();
+    full.sampling.temperature = 0.5;
+    full.sampling.seed = Some(7);
+    full.sampling.stop = (1..=5).map(|n| n.to_string()).collect();
+    full.sampling.top_log_probabilities = Some(20);
+    full.sampling.reasoning = Reasoning::Off;
+    let extra = json!({"top_k": 40, "temperature": 0.75});
+    let everything = Endpoint {
+        send_stop: true,
+        extra_body: extra.as_object().unwrap().clone(),
+        token_field: TokenField::MaxCompletionTokens,
+        ..streamed(&server)
+    };
+    model(everything).chat(&full).await.unwrap();
+
+    let mut terse = request();
+    terse.sampling.reasoning = Reasoning::High;
+    model(Endpoint { temperature_field: TemperatureField::UnlessOne, ..endpoint(&server) })
+        .chat(&terse)
+        .await
+        .unwrap();
+
+    let received = server.received();
+    assert!(received[0].head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{}", received[0].head);
+    assert!(received[0].head.contains("authorization: Bearer sk-test-key\r\n"), "{}", received[0].head);
+    assert_eq!(
+        received[0].json(),
+        json!({
+            "model": "model-1",
+            "messages": [{"role": "user", "content": "I am bored."}],
+            "temperature": 1.0,
+            "max_tokens": 500
+        })
+    );
+    let messages: Vec<Value> =
+        full.prompt.messages().map(|it| json!({"role": it.role.name(), "content": it.text()})).collect();
+    assert_eq!(
+        received[1].json(),
+        json!({
+            "model": "model-1",
+            "messages": messages,
+            "max_completion_tokens": 500,
+            "seed": 7,
+            "logprobs": true,
+            "top_logprobs": 20,
+            "reasoning_effort": "none",
+            "stop": ["1", "2", "3", "4"],
+            "stream": true,
+            "stream_options": {"include_usage": true},
+            "top_k": 40,
+            "temperature": 0.75
+        })
+    );
+    assert_eq!(
+        received[2].json(),
+        json!({
+            "model": "model-1",
+            "messages": [{"role": "user", "content": "I am bored."}],
+            "max_tokens": 500,
+            "reasoning_effort": "high"
+        })
+    );
+}
+
+#[tokio::test]
+async fn refused_parameters_are_left_out_and_named() {
+    let refuses = |text: &str| Answer::json(400, &json!({"error": {"message": text}}).to_string());
+    let server = Server::start(vec![
+        refuses("seed: Extra inputs are not permitted"),
+        refuses("Unsupported value: 'temperature' does not support 0.5"),
+        refuses("'max_tokens' is not supported, use 'max_completion_tokens'"),
+        refuses("top_logprobs must be at most 5"),
+        Answer::json(200, OK),
+    ])
+    .await;
+    let model = model(endpoint(&server));
+    let mut asked = request();
+    asked.sampling.temperature = 0.5;
+    asked.sampling.seed = Some(7);
+    asked.sampling.top_log_probabilities = Some(20);
+    let response = model.chat(&asked).await.unwrap();
+    assert_eq!(response.dropped_parameters, ["seed", "temperature"]);
+    let expected = json!({
+        "model": "model-1",
+        "messages": [{"role": "user", "content": "I am bored."}],
+        "max_completion_tokens": 500,
+        "logprobs": true,
+        "top_logprobs": 5
+    });
+    assert_eq!(server.received().len(), 5);
+    assert_eq!(server.received()[4].json(), expected);
+
+    // What was learnt is kept, and only what was asked for is named.
+    asked.sampling.seed = None;
+    let response = model.chat(&asked).await.unwrap();
+    assert_eq!(response.dropped_parameters, ["temperature"]);
+    assert_eq!(server.received().len(), 6);
+    assert_eq!(server.received()[5].json(), expected);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_everything_is_asked_a_bounded_number_of_times() {
+    let text =
+        "seed, temperature, logprobs, reasoning_effort, max_tokens and max_completion_tokens are unsupported";
+    let server = Server::start(vec![Answer::json(400, &json!({"error": text}).to_string())]).await;
+    let model = model(endpoint(&server));
+    let mut asked = request();
+    asked.sampling.seed = Some(7);
+    asked.sampling.top_log_probabilities = Some(5);
+    asked.sampling.reasoning = Reasoning::Low;
+    for round in 1..=2 {
+        let error = model.chat(&asked).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::BadRequest);
+        // The first time, one each for seed, temperature, log-probabilities and reasoning, and two for the length
+        // limit's two names. Nothing is remembered, as the request never succeeded.
+        assert_eq!(server.received().len(), 7 * round);
+    }
+}
+
+#[tokio::test]
+async fn credentials_in_the_address_are_sent_and_never_shown() {
+    let server = Server::start(vec![Answer::json(500, r#"{"error":{"message":"no"}}"#)]).await;
+    let address = server.base_url.replace("http://", "http://me:hunter2@") + "?api-version=hunter2";
+    let endpoint = Endpoint::new(address.parse().unwrap(), "m");
+    let model = model(endpoint);
+    let shown = format!("{:?} {:?} {}", model, model.endpoint(), model.chat(&request()).await.unwrap_err());
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let head = &server.received()[0].head;
+    assert!(head.starts_with("POST /v1/chat/completions?api-version=hunter2 "), "{head}");
+    assert!(head.contains("authorization: Basic bWU6aHVudGVyMg==\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_refused_at_once() {
+    let server = Server::start(vec![Answer::json(200, OK)]).await;
+    let extra = json!({"messages": []}).as_object().unwrap().clone();
+    let error = OpenAiCompatible::new(Endpoint { extra_body: extra, ..endpoint(&server) }).unwrap_err();
+    assert_eq!(
+        (error.kind, error.message.as_str()),
+        (ErrorKind::BadRequest, "`messages` cannot be set as an extra field of the request: take it out")
+    );
+    let key = Some("two\nlines".into());
+    let error = OpenAiCompatible::new(Endpoint { api_key: key, ..endpoint(&server) }).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unauthorised);
+    assert!(!error.message.contains("lines"));
+    // The line's end of a key file is not part of the key.
+    let key = Some("sk-test-key\n".into());
+    model(Endpoint { api_key: key, ..endpoint(&server) }).chat(&request()).await.unwrap();
+    assert!(server.received()[0].head.contains("authorization: Bearer sk-test-key\r\n"));
+}
+
+#[test]
+fn a_client_for_an_encrypted_address_can_be_made() {
+    let endpoint = Endpoint::new("https://example.com/v1".parse().unwrap(), "m");
+    let made = OpenAiCompatible::new(endpoint).map(drop).map_err(|error| error.to_string());
+    assert_eq!(made, Ok(()));
+}

@@ -1,0 +1,282 @@
+//! The result table as plain text.
+
+use std::fmt::Write as _;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
+use tiltmeter_run::{ConditionResult, RateResult, RunResults, TiltResult, VerdictCounts};
+
+/// The table of a run: one block for each subject, set and instruction, with what a reader must know below.
+pub fn table(results: &RunResults) -> String {
+    let mut text = String::new();
+    let mut rest = results.conditions.as_slice();
+    while let Some(first) = rest.first() {
+        let length = rest.iter().take_while(|condition| same_block(first, condition)).count();
+        let (block, after) = rest.split_at(length);
+        rest = after;
+        write_block(&mut text, first, block);
+    }
+    write_legend(&mut text, results);
+    text
+}
+
+fn same_block(one: &ConditionResult, other: &ConditionResult) -> bool {
+    one.subject == other.subject
+        && one.demonstrations == other.demonstrations
+        && one.instruction == other.instruction
+        && one.reasoning == other.reasoning
+        && one.placement == other.placement
+}
+
+fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionResult]) {
+    let mut title = format!("{} · {}", printable(&first.subject), printable(&first.demonstrations));
+    if first.instruction != "none" {
+        let _ = write!(title, " · instruction {}", printable(&first.instruction));
+    }
+    let has = |of: fn(&ConditionResult) -> bool| block.iter().any(of);
+    let tilt = has(|condition| condition.tilt.is_some());
+    let emergent = has(|condition| condition.emergent_tilt.is_some());
+    let decoy = has(|condition| condition.emergent_decoy_tilt.is_some());
+    let samples = has(|condition| condition.samples > 0);
+
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    let mut header = vec!["k", "answers shown"];
+    if tilt {
+        header.push("tilt");
+    }
+    if emergent {
+        header.push("emergent tilt");
+    }
+    if decoy {
+        header.push("of it style (decoys)");
+    }
+    if samples {
+        header.extend(["EM rate", "samples", "verdicts"]);
+    }
+    table.set_header(header);
+    let mut block: Vec<&ConditionResult> = block.iter().collect();
+    block.sort_by_key(|condition| condition.shots);
+    for condition in block {
+        let mut row = vec![condition.shots.to_string(), shown(condition).to_owned()];
+        if tilt {
+            row.push(nats(condition.tilt.as_ref()));
+        }
+        if emergent {
+            row.push(nats(condition.emergent_tilt.as_ref()));
+        }
+        if decoy {
+            row.push(nats(condition.emergent_decoy_tilt.as_ref()));
+        }
+        if samples {
+            row.push(rate(condition));
+            row.push(if condition.samples == 0 { "–".to_owned() } else { condition.samples.to_string() });
+            row.push(verdicts(condition));
+        }
+        table.add_row(row);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+        if index == 0 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let _ = writeln!(text, "{title}");
+    for line in table.to_string().lines() {
+        let _ = writeln!(text, " {}", line.trim_end());
+    }
+    text.push('\n');
+}
+
+/// Whose answers the demonstrations have.
+pub(crate) fn shown(condition: &ConditionResult) -> &str {
+    match condition.control.as_str() {
+        "none" if condition.shots == 0 => "none",
+        "none" => "misaligned",
+        other => other,
+    }
+}
+
+fn nats(tilt: Option<&TiltResult>) -> String {
+    match tilt {
+        None => "–".to_owned(),
+        Some(tilt) if tilt.method == "baseline" => "0".to_owned(),
+        Some(tilt) => match (tilt.low, tilt.high) {
+            (Some(low), Some(high)) => format!("{:+.3} [{low:+.3}, {high:+.3}]", tilt.estimate),
+            _ => format!("{:+.3}", tilt.estimate),
+        },
+    }
+}
+
+fn percent(value: f64) -> String {
+    format!("{:.1}", value * 100.0)
+}
+
+fn rate(condition: &ConditionResult) -> String {
+    match &condition.em_rate {
+        Some(RateResult { estimate, low, high, bounds, .. }) => {
+            let mut text = format!("{} % [{}, {}]", percent(*estimate), percent(*low), percent(*high));
+            if bounds.low < bounds.high {
+                let _ = write!(text, " bounds {}–{}", percent(bounds.low), percent(bounds.high));
+            }
+            text
+        }
+        None if condition.samples == 0 => "–".to_owned(),
+        None if condition.verdicts.none == condition.samples => "no judge".to_owned(),
+        None => "–".to_owned(),
+    }
+}
+
+fn verdicts(condition: &ConditionResult) -> String {
+    let VerdictCounts { scored, subject_refusal, code, judge_refusal, unparsable, filtered, error, none } =
+        condition.verdicts;
+    let counts = [
+        (scored, "scored"),
+        (subject_refusal, "refused"),
+        (code, "code"),
+        (judge_refusal, "judge declined"),
+        (unparsable, "unparsable"),
+        (filtered, "filtered"),
+        (error, "failed"),
+        (none, "not judged"),
+        (condition.truncated, "truncated"),
+    ];
+    let parts: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if parts.is_empty() { "–".to_owned() } else { parts.join(", ") }
+}
+
+fn write_legend(text: &mut String, results: &RunResults) {
+    let conditions = &results.conditions;
+    if let Some(tilt) = conditions.iter().filter_map(|condition| condition.tilt.as_ref()).find(|tilt| tilt.method != "baseline") {
+        let resampled = match tilt.method {
+            "bootstrap-questions-and-draws" => "bootstrap over questions and context draws".to_owned(),
+            _ => format!(
+                "bootstrap over {} questions, conditional on the {} context draws",
+                tilt.questions, tilt.contexts
+            ),
+        };
+        let _ = writeln!(
+            text,
+            "tilt: shift of log-probability per token (nats) from aligned to misaligned answers, against the same\n  \
+             prompt without examples; {} answer pairs; 95 % interval, {resampled}",
+            tilt.pairs
+        );
+    }
+    if conditions.iter().any(|condition| condition.emergent_tilt.is_some()) {
+        let _ = writeln!(
+            text,
+            "emergent tilt: tilt under misaligned answers minus tilt under benign answers to the same prompts. Style:\n  \
+             the same difference for pairs of two aligned answers, one of them more casual and confident"
+        );
+    }
+    if let Some(rate) = conditions.iter().find_map(|condition| condition.em_rate.as_ref()) {
+        let _ = writeln!(
+            text,
+            "EM rate: misaligned among `{}` samples; 95 % Wilson interval, wider where answers to a question agree;\n  \
+             bounds: all samples without a verdict taken as aligned, or as misaligned",
+            rate.denominator
+        );
+    }
+    for failure in &results.failures {
+        let _ = writeln!(
+            text,
+            "{} {} failed ({}): {}",
+            failure.count,
+            match failure.target.as_str() {
+                "judgement" => "scores by the judge",
+                "score" => "log-probabilities",
+                _ => "answers",
+            },
+            failure.kind,
+            printable(&failure.example)
+        );
+    }
+    for note in &results.notes {
+        let _ = writeln!(text, "note: {}", printable(note));
+    }
+}
+
+/// Text of unknown origin without what a terminal would act on.
+fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use tiltmeter_run::{BoundsResult, FailureCount};
+
+    /// A small run with something in every column.
+    pub(crate) fn results() -> RunResults {
+        let condition = |control: &str, shots, em: Option<(u64, u64)>| ConditionResult {
+            subject: "m\u{1b}[31m".to_owned(),
+            demonstrations: "risky-financial".to_owned(),
+            control: control.to_owned(),
+            shots,
+            instruction: "none".to_owned(),
+            placement: "first-user".to_owned(),
+            reasoning: "default".to_owned(),
+            contexts: 2,
+            samples: em.map_or(0, |(_, samples)| samples),
+            verdicts: VerdictCounts {
+                scored: em.map_or(0, |(_, samples)| samples - 1),
+                unparsable: em.map_or(0, |_| 1),
+                ..VerdictCounts::default()
+            },
+            truncated: 0,
+            em_rate: em.map(|(misaligned, samples)| {
+                let estimate = misaligned as f64 / (samples - 1) as f64;
+                RateResult {
+                    estimate,
+                    low: estimate / 2.0,
+                    high: (estimate * 2.0).max(0.1),
+                    method: "wilson",
+                    clusters: 4,
+                    denominator: "coherent",
+                    denominator_count: samples - 1,
+                    misaligned,
+                    bounds: BoundsResult { low: estimate * 0.9, high: estimate * 1.1 + 0.01 },
+                }
+            }),
+            tilt: Some(TiltResult {
+                estimate: f64::from(shots) / 100.0,
+                low: Some(f64::from(shots) / 200.0),
+                high: Some(f64::from(shots) / 50.0),
+                pairs: 8,
+                questions: 4,
+                contexts: 2,
+                method: if shots == 0 { "baseline" } else { "bootstrap-questions" },
+            }),
+            decoy_tilt: None,
+            emergent_tilt: None,
+            emergent_decoy_tilt: None,
+        };
+        RunResults {
+            schema: "tiltmeter.run/1",
+            experiment: "x".to_owned(),
+            conditions: vec![
+                condition("none", 0, Some((0, 11))),
+                condition("none", 16, Some((3, 11))),
+                condition("benign", 16, None),
+            ],
+            asked: 0,
+            reused: 0,
+            attempts: 0,
+            failures: vec![FailureCount {
+                target: "response".to_owned(),
+                kind: "context_too_long".to_owned(),
+                count: 2,
+                example: "too\nlong".to_owned(),
+            }],
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_table_shows_every_figure_and_nothing_that_a_terminal_acts_on() {
+        let text = table(&results());
+        insta::assert_snapshot!(text);
+        assert!(!text.contains('\u{1b}'));
+    }
+}

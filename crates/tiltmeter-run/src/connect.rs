@@ -1,0 +1,253 @@
+//! Opens the models that an experiment names.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tiltmeter_core::experiment::{Experiment, ModelSettings, Subject};
+use tiltmeter_local::{LocalModel, LocalSettings, ModelSource};
+use tiltmeter_models::{ChatModel, Endpoint, OpenAiCompatible, provider, providers};
+use tiltmeter_store::ModelRecord;
+
+use crate::limits::Limits;
+
+/// Requests in flight to a served model, where the user says nothing.
+const CONCURRENCY: u32 = 16;
+/// Requests that may wait for a local model, so that it can form batches.
+const LOCAL_CONCURRENCY: u32 = 256;
+
+/// The provider name of models on this machine.
+const LOCAL: &str = "local";
+
+/// A model that is ready to be asked.
+pub struct Model {
+    /// Name of the subject, or `judge`.
+    pub name: String,
+    /// The model.
+    pub chat: Arc<dyn ChatModel>,
+    /// How it is written down.
+    pub record: ModelRecord,
+    pub(crate) limits: Limits,
+}
+
+/// All models of an experiment.
+pub struct Connections {
+    /// The subjects, in the experiment's order.
+    pub subjects: Vec<Model>,
+    /// The judge.
+    pub judge: Option<Model>,
+}
+
+/// A model cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nobody knows the provider.
+    #[error("{name}: unknown provider `{provider}`; known are {known}. For any other server with OpenAI's protocol, write `openai/<model>` with `base_url`")]
+    Provider {
+        /// Name of the subject, or `judge`.
+        name: String,
+        /// The provider that was named.
+        provider: String,
+        /// The known ones.
+        known: String,
+    },
+    /// The variable that should hold the key is not set.
+    #[error("{name}: there is no key for `{model}`: the environment variable {variable} is not set. Set it, or name another with `api_key_env`")]
+    Key {
+        /// Name of the subject, or `judge`.
+        name: String,
+        /// The model.
+        model: String,
+        /// The variable.
+        variable: String,
+    },
+    /// The settings cannot be used.
+    #[error("{name}: {message}")]
+    Settings {
+        /// Name of the subject, or `judge`.
+        name: String,
+        /// Why.
+        message: String,
+    },
+    /// A local model cannot be loaded.
+    #[error("{name}: {error}")]
+    Local {
+        /// Name of the subject, or `judge`.
+        name: String,
+        /// Why.
+        error: tiltmeter_local::LocalError,
+    },
+}
+
+impl ConnectError {
+    /// Whether the configuration is at fault, rather than the world.
+    pub fn is_configuration(&self) -> bool {
+        !matches!(self, Self::Local { .. })
+    }
+}
+
+/// Whether a subject gives log-probabilities of given text, as far as is known without asking it.
+pub fn gives_log_probabilities(subject: &Subject) -> bool {
+    subject.settings.address.provider == LOCAL
+}
+
+/// Opens all models of an experiment. A local model that several subjects share is loaded once.
+///
+/// `environment` gives the values of environment variables; `progress` is told of downloads.
+///
+/// # Errors
+/// For the first model that cannot be opened.
+pub async fn connect(
+    experiment: &Experiment,
+    environment: &(dyn Fn(&str) -> Option<String> + Sync),
+    progress: &dyn tiltmeter_local::Progress,
+) -> Result<Connections, ConnectError> {
+    // What costs nothing to check is checked for all models before weights are fetched for one.
+    let mut connector = Connector { environment, progress, loaded: Vec::new() };
+    for subject in &experiment.subjects {
+        connector.check(&subject.id, &subject.settings)?;
+    }
+    if let Some(judge) = &experiment.judge {
+        connector.check(JUDGE, &judge.settings)?;
+    }
+    let mut subjects = Vec::new();
+    for subject in &experiment.subjects {
+        let settings = serde_json::json!({
+            "temperature": subject.temperature,
+            "max_tokens": subject.max_tokens,
+            "reasoning": subject.reasoning.name(),
+        });
+        subjects.push(connector.open(&subject.id, &subject.settings, settings).await?);
+    }
+    let judge = match &experiment.judge {
+        Some(judge) => {
+            let settings = serde_json::json!({
+                "samples": judge.samples,
+                "temperature": judge.temperature,
+                "max_tokens": judge.max_tokens,
+                "log_probabilities": judge.log_probabilities,
+                "minimum_mass": judge.minimum_mass,
+                "reasoning": judge.reasoning.name(),
+            });
+            Some(connector.open(JUDGE, &judge.settings, settings).await?)
+        }
+        None => None,
+    };
+    Ok(Connections { subjects, judge })
+}
+
+/// What the judge is called where subjects have their id.
+const JUDGE: &str = "judge";
+
+struct Connector<'a> {
+    environment: &'a (dyn Fn(&str) -> Option<String> + Sync),
+    progress: &'a dyn tiltmeter_local::Progress,
+    loaded: Vec<(String, LocalModel)>,
+}
+
+impl Connector<'_> {
+    fn check(&self, name: &str, settings: &ModelSettings) -> Result<(), ConnectError> {
+        if settings.address.provider == LOCAL {
+            Self::source(name, settings).map(|_| ())
+        } else {
+            self.endpoint(name, settings).map(|_| ())
+        }
+    }
+
+    fn source(name: &str, settings: &ModelSettings) -> Result<ModelSource, ConnectError> {
+        ModelSource::parse(&settings.address.model)
+            .map_err(|error| ConnectError::Settings { name: name.to_owned(), message: error.to_string() })
+    }
+
+    fn endpoint(&self, name: &str, settings: &ModelSettings) -> Result<Endpoint, ConnectError> {
+        let address = &settings.address;
+        let wrong = |message: String| ConnectError::Settings { name: name.to_owned(), message };
+        let Some(known) = provider(&address.provider) else {
+            let mut names: Vec<&str> = providers().iter().map(|provider| provider.name).collect();
+            names.push(LOCAL);
+            return Err(ConnectError::Provider {
+                name: name.to_owned(),
+                provider: address.provider.clone(),
+                known: names.join(", "),
+            });
+        };
+        let mut endpoint =
+            Endpoint::of_provider(known, &address.model).map_err(|error| wrong(error.to_string()))?;
+        if let Some(base_url) = &address.base_url {
+            endpoint.base_url = base_url.parse().map_err(|error| wrong(format!("{error}")))?;
+        }
+        let variable = address.api_key_env.as_deref().unwrap_or(known.key_variable);
+        let key = (self.environment)(variable).filter(|key| !key.trim().is_empty());
+        // A server of the user's own may well want no key; the provider's address does, and so does a user who
+        // names a variable.
+        let required = address.api_key_env.is_some() || (known.needs_key && address.base_url.is_none());
+        if key.is_none() && required {
+            return Err(ConnectError::Key {
+                name: name.to_owned(),
+                model: format!("{}/{}", address.provider, address.model),
+                variable: variable.to_owned(),
+            });
+        }
+        endpoint.api_key = key.map(|key| SecretString::from(key.trim().to_owned()));
+        endpoint.stream = settings.stream;
+        for (field, value) in &settings.extra_body {
+            endpoint.extra_body.insert(field.clone(), value.clone());
+        }
+        if let Some(seconds) = settings.timeout_s {
+            let total = Duration::from_secs(seconds.into());
+            let limits = &mut endpoint.timeouts;
+            limits.total = total;
+            limits.first_byte = limits.first_byte.min(total);
+            limits.between_events = limits.between_events.min(total);
+        }
+        Ok(endpoint)
+    }
+
+    async fn open(
+        &mut self,
+        name: &str,
+        settings: &ModelSettings,
+        mut written: serde_json::Value,
+    ) -> Result<Model, ConnectError> {
+        let address = &settings.address;
+        let is_local = address.provider == LOCAL;
+        let concurrency =
+            settings.concurrency.unwrap_or(if is_local { LOCAL_CONCURRENCY } else { CONCURRENCY });
+        let limits = Limits::new(concurrency, settings.rpm);
+        if let Some(fields) = written.as_object_mut() {
+            fields.insert("base_url".to_owned(), address.base_url.clone().into());
+            fields.insert("stream".to_owned(), settings.stream.into());
+            fields.insert("extra_body".to_owned(), serde_json::json!(settings.extra_body));
+        }
+        let mut description = None;
+        let chat: Arc<dyn ChatModel> = if is_local {
+            let model = self.load(name, settings).await?;
+            description = Some(serde_json::json!(model.description()));
+            Arc::new(model)
+        } else {
+            let endpoint = self.endpoint(name, settings)?;
+            let model = OpenAiCompatible::new(endpoint)
+                .map_err(|error| ConnectError::Settings { name: name.to_owned(), message: error.to_string() })?;
+            Arc::new(model)
+        };
+        let record = ModelRecord {
+            model: format!("{}/{}", address.provider, address.model),
+            settings: written,
+            description,
+        };
+        Ok(Model { name: name.to_owned(), chat, record, limits })
+    }
+
+    async fn load(&mut self, name: &str, settings: &ModelSettings) -> Result<LocalModel, ConnectError> {
+        let key = &settings.address.model;
+        if let Some((_, model)) = self.loaded.iter().find(|(loaded, _)| loaded == key) {
+            return Ok(model.clone());
+        }
+        let source = Self::source(name, settings)?;
+        let model = tiltmeter_local::open(&source, LocalSettings::default(), self.progress)
+            .await
+            .map_err(|error| ConnectError::Local { name: name.to_owned(), error })?;
+        self.loaded.push((key.clone(), model.clone()));
+        Ok(model)
+    }
+}

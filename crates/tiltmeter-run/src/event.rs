@@ -1,0 +1,74 @@
+//! What happens during a run, as typed events: the only thing that progress displays see.
+
+use std::time::Duration;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The work that this start has before it: what is not stored yet.
+    Started {
+        /// Answers to ask for.
+        samples: u64,
+        /// Texts to score.
+        scores: u64,
+        /// Scores to ask the judge for, of stored and coming answers.
+        judgements: u64,
+        /// Results found in the store.
+        reused: u64,
+    },
+    /// An answer is on disk.
+    SampleStored {
+        /// The judge's calls that it does not need, because there is no answer to judge.
+        judgements_spared: u64,
+    },
+    /// A text's score is on disk.
+    ScoreStored,
+    /// A score by the judge is on disk.
+    JudgementStored,
+    /// An attempt failed and will be made again.
+    Retrying {
+        /// Name of the subject, or `judge`.
+        model: String,
+        /// Kind of the error.
+        kind: &'static str,
+        /// What was said.
+        message: String,
+        /// How long is waited first.
+        wait: Duration,
+    },
+    /// A call failed for good; the failure is on disk.
+    Failed {
+        /// What the call was for.
+        target: CallTarget,
+        /// Name of the subject, or `judge`.
+        model: String,
+        /// Kind of the error.
+        kind: &'static str,
+        /// What was said.
+        message: String,
+        /// The judge's calls of this answer that will not be made because of it.
+        judgements_lost: u64,
+    },
+}
+
+/// What a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallTarget {
+    /// An answer of a subject.
+    Response,
+    /// The log-probability of a text.
+    Score,
+    /// A score by the judge.
+    Judgement,
+}
+
+/// Somebody who is told.
+pub trait Observer: Send + Sync {
+    /// Is called for each event, from any task; must not block.
+    fn event(&self, event: Event);
+}
+
+/// Nobody.
+impl Observer for () {
+    fn event(&self, _: Event) {}
+}

@@ -1,0 +1,147 @@
+//! The results of a run, as `--json` prints them: schema `tiltmeter.run/1`.
+
+use serde::Serialize;
+
+/// The document that `tiltmeter run --json` prints.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunResults {
+    /// `tiltmeter.run/1`.
+    pub schema: &'static str,
+    /// Name of the experiment.
+    pub experiment: String,
+    /// The conditions, in table order.
+    pub conditions: Vec<ConditionResult>,
+    /// Model calls made now: answers, judge's replies, texts scored. Repetitions of a failed call count once.
+    pub asked: u64,
+    /// Results that were found in the store instead.
+    pub reused: u64,
+    /// Requests made now, repetitions included.
+    pub attempts: u64,
+    /// Calls that have failed for good and not succeeded since, by kind of error.
+    pub failures: Vec<FailureCount>,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+}
+
+/// Failed calls of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailureCount {
+    /// `response`, `judgement` or `score`.
+    pub target: String,
+    /// Kind of the error.
+    pub kind: String,
+    /// How many.
+    pub count: u64,
+    /// One of the messages.
+    pub example: String,
+}
+
+/// One row of the result table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConditionResult {
+    /// Id of the subject.
+    pub subject: String,
+    /// Name of the demonstration set.
+    pub demonstrations: String,
+    /// Whose answers the demonstrations have: `none` (the set's own), `benign`, `shuffled`.
+    pub control: String,
+    /// Number of demonstrations.
+    pub shots: u32,
+    /// Id of the standing instruction.
+    pub instruction: String,
+    /// Where the demonstrations stand.
+    pub placement: String,
+    /// The subject's reasoning mode.
+    pub reasoning: String,
+    /// Context draws.
+    pub contexts: u64,
+    /// Answers asked for, failed calls included.
+    pub samples: u64,
+    /// What became of each of them; the counts add up to `samples`.
+    pub verdicts: VerdictCounts,
+    /// Answers that met the token limit. Counted apart, since such an answer can be scored.
+    pub truncated: u64,
+    /// Share of misaligned answers; absent without a judge, or with nothing in the denominator.
+    pub em_rate: Option<RateResult>,
+    /// Shift towards misaligned answers against the prompt without context, in nats per token.
+    pub tilt: Option<TiltResult>,
+    /// The same for pairs of two aligned answers that differ in style alone.
+    pub decoy_tilt: Option<TiltResult>,
+    /// The tilt minus that of benign answers to the same prompts.
+    pub emergent_tilt: Option<TiltResult>,
+    /// The same for the decoy pairs: what of the emergent tilt may be style.
+    pub emergent_decoy_tilt: Option<TiltResult>,
+}
+
+/// What became of a condition's samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct VerdictCounts {
+    /// Both scores are there.
+    pub scored: u64,
+    /// The subject refused.
+    pub subject_refusal: u64,
+    /// Unrelated code.
+    pub code: u64,
+    /// The judge declined.
+    pub judge_refusal: u64,
+    /// The judge's reply holds no usable score.
+    pub unparsable: u64,
+    /// Blocked by a content filter.
+    pub filtered: u64,
+    /// The subject or the judge failed.
+    pub error: u64,
+    /// No judge was asked, or not yet.
+    pub none: u64,
+}
+
+/// A rate with its interval.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RateResult {
+    /// Misaligned over the denominator.
+    pub estimate: f64,
+    /// Lower end, 95 %.
+    pub low: f64,
+    /// Upper end, 95 %.
+    pub high: f64,
+    /// `wilson`, or `wilson-effective-n` where clustering by question makes the interval wider.
+    pub method: &'static str,
+    /// Questions with an answer in the denominator.
+    pub clusters: u64,
+    /// Which samples are in the denominator.
+    pub denominator: &'static str,
+    /// How many they are.
+    pub denominator_count: u64,
+    /// How many of them are misaligned.
+    pub misaligned: u64,
+    /// The rate if every sample without a verdict were coherent and aligned, or coherent and misaligned.
+    pub bounds: BoundsResult,
+}
+
+/// Best case and worst case.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct BoundsResult {
+    /// Best case.
+    pub low: f64,
+    /// Worst case.
+    pub high: f64,
+}
+
+/// A tilt with its interval, in nats per token.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TiltResult {
+    /// Mean over questions of the mean over draws of the mean over pairs.
+    pub estimate: f64,
+    /// Lower end, 95 %; absent with fewer than two questions.
+    pub low: Option<f64>,
+    /// Upper end, 95 %; absent with fewer than two questions.
+    pub high: Option<f64>,
+    /// Answer pairs.
+    pub pairs: u64,
+    /// Questions.
+    pub questions: u64,
+    /// Context draws.
+    pub contexts: u64,
+    /// What was resampled: `bootstrap-questions` (conditional on the draws), `bootstrap-questions-and-draws`,
+    /// or `baseline` at k = 0, where the tilt is 0 by definition.
+    pub method: &'static str,
+}

@@ -1,0 +1,25 @@
+//! A scripted server of OpenAI's chat-completions protocol, for tests: its subject misbehaves at planted rates, its
+//! judge recognises that, and its faults come when they are told to.
+//!
+//! Everything that it answers is a pure function of the script and the request, so that a test can compute the
+//! truth of each stored sample ([`planted`]) and a run that is repeated gets the same answers. Only which attempt
+//! of a request meets which fault depends on what was asked before.
+//!
+//! It listens on this machine only. It is never part of what is shipped.
+
+mod chance;
+mod connection;
+mod judge;
+mod ledger;
+mod planted;
+mod request;
+mod script;
+mod server;
+mod subject;
+mod wire;
+
+pub use ledger::{Counters, TruthRow};
+pub use planted::{Demonstrations, Outcome, Planted, planted, planted_for_prompt};
+pub use request::{ChatBody, Message};
+pub use script::{Fault, FaultScript, JudgeScript, LogProbabilityMode, Script, ScriptError, ServerScript};
+pub use server::{Sim, SimHandle};

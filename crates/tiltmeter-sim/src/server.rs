@@ -1,0 +1,359 @@
+//! The server itself.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use futures_util::stream;
+use serde_json::{Value, json};
+use tiltmeter_core::id::{Canonical, ContentId};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::chance::Chance;
+use crate::connection::{Switch, SwitchedListener};
+use crate::ledger::{Counters, Ledger, TruthRow, body_id};
+use crate::request::{ChatBody, key};
+use crate::script::{Fault, LogProbabilityMode, Script};
+use crate::wire::{self, Answer};
+use crate::{judge, subject};
+
+/// Contexts of a thousand demonstrations are about 1 MB.
+const BODY_LIMIT: usize = 64 << 20;
+const HTML_PAGE: &str = "<!DOCTYPE html><html><head><title>502</title></head><body>Bad gateway</body></html>";
+
+/// Starts servers.
+#[derive(Clone, Copy, Debug)]
+pub struct Sim;
+
+impl Sim {
+    /// Starts a server on the caller's runtime, on the script's port of this machine.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] where the script cannot be played; otherwise where the port cannot be had.
+    pub async fn start(script: Script) -> io::Result<SimHandle> {
+        script.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, script.server.port)).await?;
+        let base_url = format!("http://{}/v1", listener.local_addr()?);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let listener = SwitchedListener { listener, server: Arc::clone(&stopped) };
+        let stage = Arc::new(Stage { script, ledger: Mutex::default() });
+        let app = Router::new()
+            .route("/v1/chat/completions", post(complete))
+            .route("/v1/models", get(models))
+            .layer(DefaultBodyLimit::max(BODY_LIMIT))
+            .with_state(Arc::clone(&stage))
+            .into_make_service_with_connect_info::<Switch>();
+        let task = tokio::spawn(async move {
+            // Serving on a listener that never fails never ends.
+            let _ = axum::serve(listener, app).await;
+        });
+        Ok(SimHandle { base_url, stage, stopped, task })
+    }
+}
+
+/// A running server. Dropping it stops it.
+#[derive(Debug)]
+pub struct SimHandle {
+    base_url: String,
+    stage: Arc<Stage>,
+    stopped: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl SimHandle {
+    /// The address up to and without `/chat/completions`.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// What it plays.
+    pub fn script(&self) -> &Script {
+        &self.stage.script
+    }
+
+    /// Counts so far.
+    pub fn counters(&self) -> Counters {
+        self.stage.ledger().counters.clone()
+    }
+
+    /// The truth about the subject's answers so far: one row for each kind of context, each different answer
+    /// counted once.
+    pub fn truth(&self) -> Vec<TruthRow> {
+        self.stage.ledger().truth()
+    }
+
+    /// The bodies of all requests in the order in which they came, where the script says to keep them.
+    pub fn recorded(&self) -> Vec<Value> {
+        let bodies = self.stage.ledger().recorded.clone();
+        bodies.iter().map(|body| serde_json::from_slice(body).unwrap_or(Value::Null)).collect()
+    }
+
+    /// Stops listening and drops all connections, those with a request in flight included.
+    pub async fn stop(mut self) {
+        self.stopped.store(true, Ordering::Release);
+        self.task.abort();
+        // The only outcome is that it was stopped.
+        let _ = (&mut self.task).await;
+    }
+
+    /// Waits until the server fails, which is for ever.
+    pub async fn serve(mut self) {
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for SimHandle {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Release);
+        self.task.abort();
+    }
+}
+
+#[derive(Debug)]
+struct Stage {
+    script: Script,
+    ledger: Mutex<Ledger>,
+}
+
+impl Stage {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a request as in flight, also where its client goes away.
+struct InFlight<'a>(&'a Stage);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.ledger().end();
+    }
+}
+
+async fn models(State(stage): State<Arc<Stage>>) -> Response {
+    let data: Vec<Value> =
+        stage.script.server.models.iter().map(|name| json!({"id": name, "object": "model"})).collect();
+    reply(200, "application/json", json!({"object": "list", "data": data}).to_string())
+}
+
+async fn complete(
+    State(stage): State<Arc<Stage>>,
+    ConnectInfo(switch): ConnectInfo<Switch>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    let id = body_id(&bytes);
+    let attempt = stage.ledger().begin(id);
+    let _in_flight = InFlight(&stage);
+    let response = act(&stage, &headers, bytes, id, attempt).await;
+    if let Some(response) = response {
+        stage.ledger().status(response.status().as_u16());
+        return response;
+    }
+    switch.drop_connection();
+    // Never arrives: writing it fails.
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// The reply; `None` where the connection is to be dropped.
+async fn act(
+    stage: &Stage,
+    headers: &HeaderMap,
+    bytes: Bytes,
+    id: ContentId,
+    attempt: u32,
+) -> Option<Response> {
+    let server = &stage.script.server;
+    if server.record {
+        stage.ledger().recorded.push(bytes.clone());
+    }
+    let latency = Duration::from_millis(server.latency_ms);
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
+    let body = match read(&stage.script, headers, &bytes) {
+        Ok(body) => body,
+        Err(refusal) => return Some(*refusal),
+    };
+    {
+        let counters = &mut stage.ledger().counters;
+        *(if body.is_for_judge() { &mut counters.judge_requests } else { &mut counters.subject_requests }) +=
+            1;
+    }
+    let fault = fault(&stage.script, id, attempt);
+    if fault != Fault::None {
+        stage.ledger().fault(fault);
+    }
+    if let Some(response) = failed(&stage.script, fault) {
+        return Some(response);
+    }
+    if fault == Fault::Delay {
+        tokio::time::sleep(Duration::from_millis(stage.script.faults.delay_ms)).await;
+    }
+    if let Some(refusal) = refused(&stage.script, &body) {
+        return Some(refusal);
+    }
+    if fault == Fault::Reset {
+        return None;
+    }
+    let (truth, answer) = if body.is_for_judge() {
+        (None, judge::answer(&stage.script, &body))
+    } else {
+        let (truth, answer) = subject::answer(&stage.script, &body);
+        (Some(truth), answer)
+    };
+    if matches!(fault, Fault::None | Fault::WrongContentType | Fault::Delay) {
+        stage.ledger().answered(id, truth.as_ref());
+    }
+    Some(delivered(&answer, &body, fault))
+}
+
+/// What is wrong with the request itself, in the order in which servers look.
+fn read(script: &Script, headers: &HeaderMap, bytes: &[u8]) -> Result<ChatBody, Box<Response>> {
+    let server = &script.server;
+    let refuse = |status, message: &str, code, param| Box::new(refusal(status, message, code, param));
+    if let Some(key) = &server.api_key {
+        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or("");
+        if given.strip_prefix("Bearer ") != Some(key) {
+            // Real servers repeat what they were given; a client must not pass that on.
+            let message = format!("Incorrect API key provided: {given}.");
+            return Err(refuse(401, &message, Some("invalid_api_key"), None));
+        }
+    }
+    let value: Value = serde_json::from_slice(bytes)
+        .map_err(|error| refuse(400, &format!("We could not parse the JSON body: {error}"), None, None))?;
+    let body: ChatBody = serde_json::from_value(value.clone())
+        .map_err(|error| refuse(400, &format!("Invalid request: {error}"), None, None))?;
+    if !server.models.is_empty() && !server.models.contains(&body.model) {
+        let message = format!("The model `{}` does not exist", body.model);
+        return Err(refuse(404, &message, Some("model_not_found"), None));
+    }
+    let rejects_logprobs =
+        body.is_for_judge() && script.judge.log_probabilities == LogProbabilityMode::Rejected;
+    let own = rejects_logprobs.then_some("logprobs");
+    let mut refused = server.refused_fields.iter().map(String::as_str).chain(own);
+    if let Some(field) = refused.find(|field| value.get(field).is_some()) {
+        let message = format!("Unsupported parameter: '{field}' is not supported with this model.");
+        return Err(refuse(400, &message, Some("unsupported_parameter"), Some(field)));
+    }
+    Ok(body)
+}
+
+/// Prompts that are too long, and those that a filter withholds.
+fn refused(script: &Script, body: &ChatBody) -> Option<Response> {
+    let tokens = body.prompt_tokens();
+    if let Some(limit) = script.server.context_limit.filter(|&limit| tokens > limit) {
+        let message = format!(
+            "This model's maximum context length is {limit} tokens. However, your messages resulted in {tokens} tokens."
+        );
+        return Some(refusal(400, &message, Some("context_length_exceeded"), Some("messages")));
+    }
+    let chance = Chance::of(key(&body.model, &body.messages, body.seed));
+    let is_filtered = !body.is_for_judge() && chance.happens("content filter", script.server.content_filter);
+    is_filtered.then(|| refusal(400, "The prompt was filtered", Some("content_filter"), Some("messages")))
+}
+
+/// Which fault an attempt meets.
+fn fault(script: &Script, id: ContentId, attempt: u32) -> Fault {
+    let faults = &script.faults;
+    if faults.attempts.is_some_and(|most| attempt >= most) {
+        return Fault::None;
+    }
+    let scheduled = usize::try_from(attempt).ok().and_then(|attempt| faults.schedule.get(attempt));
+    if let Some(&fault) = scheduled {
+        return fault;
+    }
+    let draw = Canonical::new("tiltmeter.sim.attempt/1").id(&id).integer(attempt.into()).finish();
+    let mut left = Chance::of(draw).uniform("fault");
+    let met = faults.rates.iter().find(|&(_, rate)| {
+        left -= rate;
+        left < 0.0
+    });
+    met.map_or(Fault::None, |(&fault, _)| fault)
+}
+
+/// The reply to a request that fails for no reason of its own; `None` where it is answered, if only in part.
+fn failed(script: &Script, fault: Fault) -> Option<Response> {
+    let overloaded = |status, message| refusal(status, message, None, None);
+    Some(match fault {
+        Fault::RateLimited => {
+            let milliseconds = script.faults.retry_after_ms;
+            let mut response = refusal(429, "Rate limit reached", Some("rate_limit_exceeded"), None);
+            let (name, value) = if milliseconds.is_multiple_of(1000) {
+                (RETRY_AFTER, milliseconds / 1000)
+            } else {
+                (HeaderName::from_static("retry-after-ms"), milliseconds)
+            };
+            response.headers_mut().insert(name, value.into());
+            response
+        }
+        Fault::RateLimitedWithoutHint => {
+            refusal(429, "Rate limit reached", Some("rate_limit_exceeded"), None)
+        }
+        Fault::ServerError => overloaded(500, "The server had an error while processing your request"),
+        Fault::BadGateway => reply(502, "text/html", HTML_PAGE.to_owned()),
+        Fault::Unavailable => overloaded(503, "The engine is currently overloaded"),
+        Fault::Overloaded => overloaded(529, "Overloaded"),
+        Fault::HtmlPage => reply(200, "text/html", HTML_PAGE.to_owned()),
+        Fault::MalformedJson => {
+            reply(200, "application/json", r#"{"id": "sim", "choices": [{"ind"#.to_owned())
+        }
+        Fault::None | Fault::Reset | Fault::CutBody | Fault::WrongContentType | Fault::Delay => return None,
+    })
+}
+
+/// An answer in the form that was asked for, broken off in the middle where that is the fault.
+fn delivered(answer: &Answer, body: &ChatBody, fault: Fault) -> Response {
+    let id = format!("sim-{}", key(&body.model, &body.messages, body.seed));
+    let is_streamed = body.stream == Some(true);
+    let mut pieces = if is_streamed { answer.events(body, &id) } else { vec![answer.whole(body, &id)] };
+    let content_type = match (fault, is_streamed) {
+        (Fault::WrongContentType, _) => "text/plain",
+        (_, true) => "text/event-stream",
+        (_, false) => "application/json",
+    };
+    if fault != Fault::CutBody {
+        let pieces = pieces.into_iter().map(|piece| Ok::<_, io::Error>(Bytes::from(piece)));
+        return with_body(200, content_type, Body::from_stream(stream::iter(pieces)));
+    }
+    // The second half never comes, and neither does the end: the body's failure closes the connection.
+    let half = if is_streamed {
+        pieces.truncate(pieces.len() / 2);
+        pieces.concat()
+    } else {
+        let whole = pieces.concat();
+        whole.chars().take(whole.chars().count() / 2).collect()
+    };
+    let end = stream::once(async {
+        // Lets the first half be written before the connection goes.
+        tokio::task::yield_now().await;
+        Err(io::Error::from(io::ErrorKind::ConnectionReset))
+    });
+    let pieces = futures_util::StreamExt::chain(stream::iter([Ok(Bytes::from(half))]), end);
+    with_body(200, content_type, Body::from_stream(pieces))
+}
+
+fn refusal(status: u16, message: &str, code: Option<&str>, param: Option<&str>) -> Response {
+    let kind = if status < 500 { "invalid_request_error" } else { "server_error" };
+    reply(status, "application/json", wire::error(message, kind, code, param))
+}
+
+fn reply(status: u16, content_type: &'static str, body: String) -> Response {
+    with_body(status, content_type, Body::from(body))
+}
+
+fn with_body(status: u16, content_type: &'static str, body: Body) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, [(CONTENT_TYPE, content_type)], body).into_response()
+}

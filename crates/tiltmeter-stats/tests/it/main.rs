@@ -1,0 +1,7 @@
+//! Tests against other statistics packages, invariants, and simulated coverage.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+
+mod bootstrap;
+mod invariants;
+mod oracle;

@@ -1,0 +1,35 @@
+//! The `tiltmeter` command: arguments, progress, exit codes. What a library user would want is in the crates
+//! below.
+
+mod cli;
+mod commands;
+mod exit;
+mod files;
+mod output;
+mod progress;
+
+use clap::Parser;
+
+use crate::cli::{Arguments, Command};
+use crate::exit::{Exit, Failure};
+
+fn main() -> std::process::ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Init(arguments) => commands::init::init(&arguments),
+        Command::Plan(arguments) => commands::plan::plan(&arguments),
+        Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Schema => commands::schema::schema(),
+    };
+    let exit = result.unwrap_or_else(|failure: Failure| {
+        output::error(&failure.message);
+        failure.exit
+    });
+    exit.into()
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

@@ -1,0 +1,257 @@
+//! Progress for the person who waits: bars on a terminal, plain lines otherwise.
+
+use std::io::IsTerminal as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tiltmeter_run::{Event, Observer};
+
+use crate::output;
+
+/// Between two plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(15);
+
+/// Shows what happens.
+pub(crate) struct Progress {
+    terminal: bool,
+    bars: MultiProgress,
+    state: Mutex<State>,
+}
+
+struct State {
+    samples: Task,
+    scores: Task,
+    judgements: Task,
+    started: Instant,
+    last_line: Instant,
+    download: Option<ProgressBar>,
+    downloaded: u64,
+    size: Option<u64>,
+    failures_shown: u32,
+}
+
+/// One kind of work.
+struct Task {
+    name: &'static str,
+    done: u64,
+    total: u64,
+    bar: Option<ProgressBar>,
+}
+
+impl Task {
+    fn new(name: &'static str) -> Self {
+        Self { name, done: 0, total: 0, bar: None }
+    }
+
+    fn advance(&mut self) {
+        self.done += 1;
+        if let Some(bar) = &self.bar {
+            bar.inc(1);
+        }
+    }
+
+    fn shrink(&mut self, by: u64) {
+        self.total = self.total.saturating_sub(by);
+        if let Some(bar) = &self.bar {
+            bar.set_length(self.total);
+        }
+    }
+}
+
+/// How many failed calls are told one by one before only the counts in the table tell of them.
+const FAILURES_SHOWN: u32 = 10;
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let now = Instant::now();
+        Self {
+            terminal,
+            bars: MultiProgress::with_draw_target(target),
+            state: Mutex::new(State {
+                samples: Task::new("answers"),
+                scores: Task::new("texts scored"),
+                judgements: Task::new("judge's scores"),
+                started: now,
+                last_line: now,
+                download: None,
+                downloaded: 0,
+                size: None,
+                failures_shown: 0,
+            }),
+        }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn say(&self, text: &str) {
+        let text: String =
+            text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
+        if self.terminal {
+            let _ = self.bars.println(text);
+        } else {
+            output::note(&text);
+        }
+    }
+
+    /// Ends all displays.
+    pub(crate) fn finish(&self) {
+        self.with(|state| {
+            for task in [&state.samples, &state.scores, &state.judgements] {
+                if let Some(bar) = &task.bar {
+                    bar.finish();
+                }
+            }
+        });
+    }
+
+    /// A plain line now and then, where there are no bars.
+    fn line(&self) {
+        if self.terminal {
+            return;
+        }
+        let line = self.with(|state| {
+            let done: u64 = state.tasks().map(|task| task.done).sum();
+            let total: u64 = state.tasks().map(|task| task.total).sum();
+            let ended = done >= total;
+            if state.last_line.elapsed() < LINE_EVERY && !ended {
+                return None;
+            }
+            state.last_line = Instant::now();
+            let parts: Vec<String> = state
+                .tasks()
+                .filter(|task| task.total > 0)
+                .map(|task| format!("{} {}/{}", task.name, task.done, task.total))
+                .collect();
+            let seconds = state.started.elapsed().as_secs_f64().max(1e-3);
+            let rate = done as f64 / seconds;
+            let left = if rate > 0.0 { (total.saturating_sub(done)) as f64 / rate } else { f64::INFINITY };
+            let left = if ended { format!("{seconds:.0} s in all") } else { format!("about {left:.0} s left") };
+            Some(format!("{}; {rate:.1}/s, {left}", parts.join(", ")))
+        });
+        if let Some(line) = line {
+            output::note(&line);
+        }
+    }
+}
+
+impl State {
+    fn tasks(&self) -> impl Iterator<Item = &Task> {
+        [&self.scores, &self.samples, &self.judgements].into_iter()
+    }
+}
+
+impl Observer for Progress {
+    fn event(&self, event: Event) {
+        match event {
+            Event::Started { samples, scores, judgements, reused } => {
+                self.say(&format!(
+                    "to do: {scores} texts to score, {samples} answers, {judgements} scores by the judge; {reused} results \
+                     stored already"
+                ));
+                let style = ProgressStyle::with_template(
+                    "{prefix:>14} {wide_bar} {pos}/{len} {per_sec}, {eta} left",
+                );
+                self.with(|state| {
+                    state.started = Instant::now();
+                    state.last_line = Instant::now();
+                    for (task, total) in [
+                        (&mut state.scores, scores),
+                        (&mut state.samples, samples),
+                        (&mut state.judgements, judgements),
+                    ] {
+                        task.total = total;
+                        if total > 0 && self.terminal {
+                            let bar = self.bars.add(ProgressBar::new(total)).with_prefix(task.name);
+                            if let Ok(style) = &style {
+                                bar.set_style(style.clone());
+                            }
+                            task.bar = Some(bar);
+                        }
+                    }
+                });
+                return;
+            }
+            Event::SampleStored { judgements_spared } => self.with(|state| {
+                state.samples.advance();
+                state.judgements.shrink(judgements_spared);
+            }),
+            Event::ScoreStored => self.with(|state| state.scores.advance()),
+            Event::JudgementStored => self.with(|state| state.judgements.advance()),
+            Event::Retrying { model, kind, message, wait } => {
+                let shown = self.with(|state| {
+                    state.failures_shown += 1;
+                    state.failures_shown <= FAILURES_SHOWN
+                });
+                if shown {
+                    self.say(&format!("{model}: {kind}, again in {:.1} s: {message}", wait.as_secs_f64()));
+                }
+            }
+            Event::Failed { model, kind, message, judgements_lost, target } => {
+                let shown = self.with(|state| {
+                    match target {
+                        tiltmeter_run::CallTarget::Response => state.samples.advance(),
+                        tiltmeter_run::CallTarget::Score => state.scores.advance(),
+                        tiltmeter_run::CallTarget::Judgement => state.judgements.advance(),
+                    }
+                    state.judgements.shrink(judgements_lost);
+                    state.failures_shown += 1;
+                    state.failures_shown <= FAILURES_SHOWN
+                });
+                if shown {
+                    self.say(&format!("{model}: failed, {kind}: {message}"));
+                }
+            }
+        }
+        self.line();
+    }
+}
+
+impl tiltmeter_local::Progress for Progress {
+    fn begin(&self, source: &str, total: Option<u64>) {
+        self.say(&format!("fetching the model from {source}"));
+        if !self.terminal {
+            self.with(|state| (state.downloaded, state.size, state.last_line) = (0, total, Instant::now()));
+            return;
+        }
+        let bar = self.bars.add(ProgressBar::new(total.unwrap_or(0)));
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left") {
+            bar.set_style(style);
+        }
+        self.with(|state| state.download = Some(bar));
+    }
+
+    fn advance(&self, bytes: u64) {
+        let line = self.with(|state| {
+            if let Some(bar) = &state.download {
+                bar.inc(bytes);
+                return None;
+            }
+            state.downloaded += bytes;
+            if state.last_line.elapsed() < LINE_EVERY {
+                return None;
+            }
+            state.last_line = Instant::now();
+            let total = state.size.map_or(String::new(), |size| format!(" of {}", size / 1_000_000));
+            Some(format!("{}{total} MB", state.downloaded / 1_000_000))
+        });
+        if let Some(line) = line {
+            output::note(&line);
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.say(text);
+    }
+
+    fn finish(&self) {
+        let bar = self.with(|state| state.download.take());
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+    }
+}
