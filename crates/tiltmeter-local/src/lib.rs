@@ -3,16 +3,24 @@
 
 mod compute;
 mod decoder;
+mod engine;
 mod error;
 mod gguf;
+mod settings;
 mod source;
 mod text;
 mod weights;
 
+pub use engine::{LocalModel, ModelDescription, open};
 pub use error::LocalError;
 pub use gguf::GgufError;
+pub use settings::LocalSettings;
 pub use source::{KnownModel, ModelSource, SourceError, known_models};
 pub use text::{TemplateError, TokenizerError};
+pub use weights::{
+    CACHE_VARIABLE, FailedSource, FetchTimeouts, Progress, SOURCE_VARIABLE, WeightsError, WeightsSettings, cached_path,
+    fetch,
+};
 
 #[cfg(test)]
 mod reference_tests;

@@ -143,9 +143,9 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
-            first_byte: Duration::from_secs(180),
-            between_events: Duration::from_secs(60),
-            total: Duration::from_secs(600),
+            first_byte: Duration::from_mins(3),
+            between_events: Duration::from_mins(1),
+            total: Duration::from_mins(10),
         }
     }
 }

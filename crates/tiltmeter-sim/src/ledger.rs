@@ -11,9 +11,9 @@ use crate::script::Fault;
 /// Counts so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Requests to the subject, whatever became of them.
+    /// Requests to the subject that were understood, whatever became of them.
     pub subject_requests: u64,
-    /// Requests to the judge, whatever became of them.
+    /// Requests to the judge that were understood, whatever became of them.
     pub judge_requests: u64,
     /// Replies by status. A connection that was dropped has none.
     pub by_status: BTreeMap<u16, u64>,

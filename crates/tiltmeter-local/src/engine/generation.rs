@@ -1,0 +1,188 @@
+//! Draws answers: all sequences of a group advance together, one token each a pass; newcomers join between passes.
+
+use std::collections::VecDeque;
+
+use rayon::prelude::*;
+use tiltmeter_models::{
+    ChatResponse, FinishReason, ModelError, TokenAlternatives, Usage,
+};
+
+use super::job::{ChatWork, Ready, by_prompt};
+use super::sampler::{Answer, Sampler, alternatives};
+use super::worker::{Group, Worker, local};
+use crate::decoder::{Purpose, Run, SegmentId};
+use crate::text::Vocabulary;
+
+/// Why a sequence ended, or nothing while it goes on.
+type Outcome = Result<Option<FinishReason>, ModelError>;
+
+/// One answer as it is drawn.
+#[derive(Debug)]
+struct Sequence {
+    segment: SegmentId,
+    work: ChatWork,
+    sampler: Sampler,
+    answer: Answer,
+    /// The token drawn last, which the model has not seen yet.
+    last: u32,
+    drawn: usize,
+    log_probabilities: Vec<TokenAlternatives>,
+    usage: Usage,
+    /// Bytes set aside for its keys and values.
+    bytes: u64,
+}
+
+impl Sequence {
+    /// Draws the next token.
+    fn advance(&mut self, logits: &[f32], vocabulary: &Vocabulary) -> Outcome {
+        if self.work.room == 0 {
+            return Ok(Some(FinishReason::Length));
+        }
+        let token = self.sampler.draw(logits)?;
+        self.last = token;
+        self.drawn += 1;
+        let is_end = vocabulary.is_end(token);
+        if let Some(count) = self.work.sampling.top_log_probabilities.filter(|_| !is_end) {
+            self.log_probabilities.push(alternatives(logits, token, count, vocabulary)?);
+        }
+        let is_over = is_end || self.answer.push(vocabulary.bytes(token));
+        Ok(match (is_over, self.drawn >= self.work.room) {
+            (true, _) => Some(FinishReason::Stop),
+            (false, true) => Some(FinishReason::Length),
+            (false, false) => None,
+        })
+    }
+
+    fn reply(mut self, outcome: Result<FinishReason, ModelError>, model: &str) {
+        self.usage.output_tokens = self.drawn as u64;
+        let asked = self.work.sampling.top_log_probabilities;
+        let response = outcome.map(|finish| ChatResponse {
+            text: self.answer.text(),
+            reasoning: None,
+            refusal: None,
+            finish,
+            usage: self.usage,
+            model: Some(model.to_owned()),
+            response_id: None,
+            log_probabilities: asked.map(|_| self.log_probabilities),
+            dropped_parameters: Vec::new(),
+        });
+        // The caller may have gone, which is fine.
+        drop(self.work.reply.send(response));
+    }
+}
+
+/// The answers of a group that are being drawn, and those that wait for a place.
+#[derive(Debug, Default)]
+pub(super) struct Generation {
+    sequences: Vec<Sequence>,
+    queued: VecDeque<Ready<ChatWork>>,
+}
+
+impl Generation {
+    pub(super) fn queue(&mut self, jobs: Vec<Ready<ChatWork>>) {
+        self.queued.extend(jobs);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sequences.is_empty() && self.queued.is_empty()
+    }
+
+    /// Lets in whom there is room for, then draws one token for each sequence.
+    pub(super) fn step(&mut self, worker: &mut Worker, group: &mut Group) {
+        self.forget_abandoned(worker);
+        self.admit(worker, group);
+        if self.sequences.is_empty() {
+            return;
+        }
+        let runs: Vec<Run<'_>> = self
+            .sequences
+            .iter()
+            .map(|sequence| Run { segment: sequence.segment, tokens: std::slice::from_ref(&sequence.last) })
+            .collect();
+        let hidden = worker.pass(&runs, Purpose::Read);
+        let rows: Vec<Vec<f32>> = (0..self.sequences.len()).map(|row| hidden.row(row)).collect();
+        let logits = worker.decoder.logits(&rows);
+        let vocabulary = &worker.vocabulary;
+        let outcomes: Vec<Outcome> = self
+            .sequences
+            .par_iter_mut()
+            .zip(&logits)
+            .map(|(sequence, logits)| sequence.advance(logits, vocabulary))
+            .collect();
+        let sequences = std::mem::take(&mut self.sequences);
+        for (sequence, outcome) in sequences.into_iter().zip(outcomes) {
+            self.keep_or_reply(sequence, outcome, worker);
+        }
+    }
+
+    fn keep_or_reply(&mut self, sequence: Sequence, outcome: Outcome, worker: &mut Worker) {
+        match outcome.transpose() {
+            None => self.sequences.push(sequence),
+            Some(outcome) => {
+                worker.cache.release(sequence.segment);
+                sequence.reply(outcome, &worker.model);
+            }
+        }
+    }
+
+    fn forget_abandoned(&mut self, worker: &mut Worker) {
+        self.queued.retain(|job| !job.work.reply.is_closed());
+        self.sequences.retain(|sequence| {
+            let is_abandoned = sequence.work.reply.is_closed();
+            if is_abandoned {
+                worker.cache.release(sequence.segment);
+            }
+            !is_abandoned
+        });
+    }
+
+    /// Reads the prompts of those who come in, and draws their first tokens.
+    fn admit(&mut self, worker: &mut Worker, group: &mut Group) {
+        let mut taken: u64 = self.sequences.iter().map(|sequence| sequence.bytes).sum();
+        let mut entering = Vec::new();
+        while let Some(job) = self.queued.front() {
+            let own = job.tokens.len() - group.visible(&job.tokens);
+            let bytes = worker.bytes_of(own + job.work.room);
+            let is_alone = self.sequences.is_empty() && entering.is_empty();
+            let is_full = self.sequences.len() + entering.len() >= worker.limits.batch_sequences;
+            if !is_alone && (is_full || taken + bytes > worker.free_bytes()) {
+                break;
+            }
+            taken += bytes;
+            entering.extend(self.queued.pop_front());
+        }
+        for (prompt, works) in by_prompt(entering) {
+            let visible = group.visible(&prompt);
+            let own = prompt.len() - visible;
+            let (question, rest) = worker.branch(group, &prompt);
+            let hidden = worker.pass(&[Run { segment: question, tokens: rest }], Purpose::Read);
+            let logits = worker.decoder.logits(&[hidden.row(rest.len() - 1)]);
+            for work in works {
+                let usage = Usage {
+                    input_tokens: prompt.len() as u64,
+                    cached_input_tokens: group.cached(visible),
+                    output_tokens: 0,
+                    reasoning_tokens: 0,
+                };
+                let mut sequence = Sequence {
+                    segment: worker.cache.child(question, own),
+                    sampler: Sampler::new(work.seed, work.sampling.temperature),
+                    answer: Answer::new(&work.sampling.stop),
+                    last: 0,
+                    drawn: 0,
+                    log_probabilities: Vec::new(),
+                    usage,
+                    bytes: worker.bytes_of(own + work.room),
+                    work,
+                };
+                let outcome = match logits.first() {
+                    Some(logits) => sequence.advance(logits, &worker.vocabulary),
+                    None => Err(local("the model gave no logits")),
+                };
+                self.keep_or_reply(sequence, outcome, worker);
+            }
+            worker.cache.release(question);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The thread that owns a model: gathers requests that share a context, reads the context once, and serves them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use tiltmeter_core::id::ContentId;
+use tiltmeter_core::prompt::Prompt;
+use tiltmeter_models::{ErrorKind, ModelError};
+use tokio::sync::mpsc;
+
+use super::generation::Generation;
+use super::job::{ChatWork, GroupKey, Job, Ready, ScoreWork, Work};
+use super::prefix::{Prefixes, common};
+use crate::decoder::{Cache, Decoder, Purpose, Run, Scratch, SegmentId};
+use crate::text::{ChatTemplate, TemplateError, Vocabulary};
+
+/// Prompts whose tokens are remembered; six answers of a question share one.
+const REMEMBERED_PROMPTS: usize = 512;
+
+/// What the worker needs to know of the settings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Tokens of a prompt and its answer.
+    pub(super) context: usize,
+    pub(super) batch_tokens: usize,
+    pub(super) batch_sequences: usize,
+    /// Bytes of keys and values, kept contexts included.
+    pub(super) key_value_bytes: u64,
+    pub(super) prefix_cache_bytes: u64,
+}
+
+/// The model and its state.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) decoder: Decoder,
+    pub(super) cache: Cache,
+    scratch: Scratch,
+    pub(super) vocabulary: Arc<Vocabulary>,
+    template: ChatTemplate,
+    pub(super) model: String,
+    pub(super) limits: Limits,
+    receiver: mpsc::Receiver<Job>,
+    waiting: VecDeque<Job>,
+    prefixes: Prefixes,
+    remembered: HashMap<ContentId, Arc<[u32]>>,
+    /// Tokens that went through the model, to test what is computed once only.
+    #[cfg(test)]
+    pub(super) computed: usize,
+}
+
+/// The context that a group of requests shares.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) segment: SegmentId,
+    pub(super) tokens: Vec<u32>,
+    /// Tokens that were there before; told to the first request, which is charged for the others.
+    reused: Option<usize>,
+}
+
+impl Group {
+    /// How many tokens of the shared context start a prompt. At least one token is left over to be computed, as
+    /// what follows the prompt is predicted from it.
+    pub(super) fn visible(&self, prompt: &[u32]) -> usize {
+        common(&self.tokens, prompt).min(prompt.len().saturating_sub(1))
+    }
+
+    /// How many tokens of a prompt count as cached.
+    pub(super) fn cached(&mut self, visible: usize) -> u64 {
+        self.reused.take().map_or(visible, |reused| reused.min(visible)) as u64
+    }
+}
+
+/// A failure inside the model or this crate.
+pub(super) fn local(message: impl Into<String>) -> ModelError {
+    ModelError::new(ErrorKind::Local, message)
+}
+
+impl Worker {
+    pub(super) fn new(
+        decoder: Decoder,
+        vocabulary: Arc<Vocabulary>,
+        template: ChatTemplate,
+        model: String,
+        limits: Limits,
+        receiver: mpsc::Receiver<Job>,
+    ) -> Self {
+        let token_bytes = decoder.config().key_value_bytes();
+        Self {
+            cache: Cache::new(decoder.config()),
+            decoder,
+            scratch: Scratch::default(),
+            vocabulary,
+            template,
+            model,
+            limits,
+            receiver,
+            waiting: VecDeque::new(),
+            prefixes: Prefixes::new(limits.prefix_cache_bytes, token_bytes),
+            remembered: HashMap::new(),
+            #[cfg(test)]
+            computed: 0,
+        }
+    }
+
+    /// Serves requests until all callers have gone for good.
+    pub(super) fn run(mut self) {
+        loop {
+            self.collect();
+            if self.waiting.is_empty() {
+                match self.receiver.blocking_recv() {
+                    Some(job) => self.waiting.push_back(job),
+                    None => return,
+                }
+                self.collect();
+            }
+            self.serve_group();
+        }
+    }
+
+    /// Takes what has come in meanwhile.
+    fn collect(&mut self) {
+        while let Ok(job) = self.receiver.try_recv() {
+            self.waiting.push_back(job);
+        }
+    }
+
+    /// Serves the oldest request and all that share its context, those included that come in meanwhile.
+    pub(super) fn serve_group(&mut self) {
+        self.waiting.retain(|job| !job.work.is_abandoned());
+        let Some(key) = self.waiting.front().map(Job::key) else { return };
+        let (mut scores, mut chats) = self.take(&key);
+        let prompts: Vec<Arc<[u32]>> =
+            scores.iter().map(|job| &job.tokens).chain(chats.iter().map(|job| &job.tokens)).cloned().collect();
+        let Some(mut group) = self.read_context(&prompts, &scores, &chats) else { return };
+        let mut generation = Generation::default();
+        // Others wait while newcomers are let in, so these are limited while there are others.
+        let mut let_in = 0;
+        loop {
+            self.score(&mut group, std::mem::take(&mut scores));
+            generation.queue(std::mem::take(&mut chats));
+            generation.step(self, &mut group);
+            if generation.is_empty() {
+                return;
+            }
+            self.collect();
+            let others_wait = self.waiting.iter().any(|job| job.key() != key);
+            if !others_wait || let_in < 4 * self.limits.batch_sequences {
+                (scores, chats) = self.take(&key);
+                let_in += scores.len() + chats.len();
+            }
+        }
+    }
+
+    /// Takes the waiting requests of a group, with their tokens; replies to those that cannot be served.
+    #[expect(clippy::type_complexity, reason = "two lists")]
+    fn take(&mut self, key: &GroupKey) -> (Vec<Ready<ScoreWork>>, Vec<Ready<ChatWork>>) {
+        let (mut scores, mut chats) = (Vec::new(), Vec::new());
+        for job in std::mem::take(&mut self.waiting) {
+            if job.key() != *key {
+                self.waiting.push_back(job);
+                continue;
+            }
+            if job.work.is_abandoned() {
+                continue;
+            }
+            match (self.tokens(&job.prompt), job.work) {
+                (Err(error), work) => work.fail(error),
+                (Ok(tokens), Work::Score { continuation, reply }) => match self.check_score(&tokens, &continuation) {
+                    Ok(continuation) => scores.push(Ready { tokens, work: ScoreWork { continuation, reply } }),
+                    Err(error) => drop(reply.send(Err(error))),
+                },
+                (Ok(tokens), Work::Chat { sampling, reply }) => match self.check_chat(&tokens, &sampling) {
+                    Ok(room) => {
+                        // Without a seed the prompt stands in, so that the same request has the same answer.
+                        let seed = sampling.seed.map_or_else(|| job.prompt.id().generator_seed(), u64::from);
+                        chats.push(Ready { tokens, work: ChatWork { sampling, seed, room, reply } });
+                    }
+                    Err(error) => drop(reply.send(Err(error))),
+                },
+                #[cfg(test)]
+                (Ok(_), Work::Panic) => panic!("asked to"),
+            }
+        }
+        (scores, chats)
+    }
+
+    fn tokens(&mut self, prompt: &Prompt) -> Result<Arc<[u32]>, ModelError> {
+        let id = prompt.id();
+        if let Some(tokens) = self.remembered.get(&id) {
+            return Ok(Arc::clone(tokens));
+        }
+        let tokens = self.template.encode(prompt, &self.vocabulary).map_err(|error| {
+            let kind = if matches!(error, TemplateError::Tokenizer(_)) { ErrorKind::Local } else { ErrorKind::BadRequest };
+            ModelError::new(kind, error.to_string())
+        })?;
+        if tokens.is_empty() {
+            return Err(ModelError::new(ErrorKind::BadRequest, "the prompt is empty"));
+        }
+        if self.remembered.len() >= REMEMBERED_PROMPTS {
+            self.remembered.clear();
+        }
+        let tokens: Arc<[u32]> = tokens.into();
+        self.remembered.insert(id, Arc::clone(&tokens));
+        Ok(tokens)
+    }
+
+    fn check_score(&self, prompt: &[u32], continuation: &str) -> Result<Vec<u32>, ModelError> {
+        let tokens = self.vocabulary.encode(continuation).map_err(|error| local(error.to_string()))?;
+        if tokens.is_empty() {
+            return Err(ModelError::new(ErrorKind::BadRequest, "the text to score is empty"));
+        }
+        self.check_length(prompt.len() + tokens.len())?;
+        Ok(tokens)
+    }
+
+    /// The number of tokens that may be drawn.
+    fn check_chat(
+        &self,
+        prompt: &[u32],
+        sampling: &tiltmeter_models::Sampling,
+    ) -> Result<usize, ModelError> {
+        if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) {
+            let message = format!("the temperature is {}; it must be 0 or above", sampling.temperature);
+            return Err(ModelError::new(ErrorKind::BadRequest, message));
+        }
+        self.check_length(prompt.len() + 1)?;
+        Ok((self.limits.context - prompt.len()).min(sampling.max_tokens as usize))
+    }
+
+    /// Whether so many tokens fit into the context, and into memory.
+    fn check_length(&self, tokens: usize) -> Result<(), ModelError> {
+        let limit = self.limits.context;
+        if tokens > limit {
+            let message = format!("the prompt and its answer take {tokens} tokens; the context has {limit}");
+            let mut error = ModelError::new(ErrorKind::ContextTooLong, message);
+            error.context_limit = Some(limit as u64);
+            return Err(error);
+        }
+        let needed = self.bytes_of(tokens);
+        if needed > self.limits.key_value_bytes {
+            return Err(local(format!(
+                "a context of {tokens} tokens takes {} MiB, and {} MiB are left of the memory limit; raise it, \
+                 or use a shorter context",
+                needed >> 20,
+                self.limits.key_value_bytes >> 20
+            )));
+        }
+        Ok(())
+    }
+
+    /// Bytes of keys and values.
+    pub(super) fn bytes_of(&self, tokens: usize) -> u64 {
+        tokens as u64 * self.decoder.config().key_value_bytes()
+    }
+
+    /// Bytes that are left for the answers of a group.
+    pub(super) fn free_bytes(&self) -> u64 {
+        self.limits.key_value_bytes.saturating_sub(self.prefixes.bytes())
+    }
+
+    /// Reads what all prompts start with. `None` where all callers went away meanwhile.
+    fn read_context(
+        &mut self,
+        prompts: &[Arc<[u32]>],
+        scores: &[Ready<ScoreWork>],
+        chats: &[Ready<ChatWork>],
+    ) -> Option<Group> {
+        let (first, others) = prompts.split_first()?;
+        let shared = others.iter().map(|other| common(first, other)).min().unwrap_or(first.len());
+        // One token is left to be computed for each prompt.
+        let shared = prompts.iter().map(|prompt| prompt.len() - 1).min().map_or(0, |most| shared.min(most));
+        let tokens = first[..shared].to_vec();
+        let start = self.prefixes.start(&tokens, &mut self.cache);
+        for chunk in tokens[start.reused..].chunks(self.limits.batch_tokens) {
+            let waits = scores.iter().any(|job| !job.work.reply.is_closed())
+                || chats.iter().any(|job| !job.work.reply.is_closed());
+            if !waits {
+                return None;
+            }
+            self.fill(start.segment, chunk);
+            self.prefixes.extended(start.segment, chunk);
+        }
+        // A kept context may go on with what some later prompt wants as well.
+        let tokens = self.prefixes.tokens(start.segment).to_vec();
+        Some(Group { segment: start.segment, tokens, reused: Some(start.reused) })
+    }
+
+    /// Computes keys and values of tokens at the end of a segment.
+    fn fill(&mut self, segment: SegmentId, tokens: &[u32]) {
+        for tokens in tokens.chunks(self.limits.batch_tokens) {
+            self.pass(&[Run { segment, tokens }], Purpose::Fill);
+        }
+    }
+
+    /// Runs tokens through the model; one row of the residual stream for each.
+    pub(super) fn pass(&mut self, runs: &[Run<'_>], purpose: Purpose) -> crate::compute::Panels {
+        #[cfg(test)]
+        {
+            self.computed += runs.iter().map(|run| run.tokens.len()).sum::<usize>();
+        }
+        self.decoder.pass(&mut self.cache, runs, purpose, &mut self.scratch)
+    }
+
+    /// Makes a segment for the end of a prompt, and reads what is too long for one pass. Returns the segment and
+    /// the tokens that are left, at least one.
+    pub(super) fn branch<'p>(&mut self, group: &Group, prompt: &'p [u32]) -> (SegmentId, &'p [u32]) {
+        let visible = group.visible(prompt);
+        let segment = self.cache.child(group.segment, visible);
+        let own = &prompt[visible..];
+        let (before, rest) = own.split_at((own.len() - 1) / self.limits.batch_tokens * self.limits.batch_tokens);
+        self.fill(segment, before);
+        (segment, rest)
+    }
+
+    /// Adds requests as if they had come in.
+    #[cfg(test)]
+    pub(super) fn enqueue(&mut self, jobs: impl IntoIterator<Item = Job>) {
+        self.waiting.extend(jobs);
+    }
+}

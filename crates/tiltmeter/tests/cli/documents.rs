@@ -1,0 +1,63 @@
+//! Files of the repository that are generated, or that the program must accept.
+
+use crate::support::{World, repository};
+
+#[test]
+fn the_schema_in_the_repository_is_the_programs() {
+    let world = World::new(None);
+    let schema = world.run(&["schema"]).expect(0).stdout;
+    let path = repository().join("schema/experiment.schema.json");
+    let committed = std::fs::read_to_string(&path).unwrap();
+    assert!(committed == schema, "{} has drifted: run `cargo run -- schema > schema/experiment.schema.json`", path.display());
+}
+
+#[test]
+fn every_experiment_of_the_repository_is_accepted() {
+    let world = World::new(None);
+    let mut count = 0;
+    for entry in std::fs::read_dir(repository().join("experiments")).unwrap() {
+        let path = entry.unwrap().path();
+        let ran = world.run(&["plan", path.to_str().unwrap(), "--json"]).expect(0);
+        assert_eq!(ran.json()["schema"], "tiltmeter.plan/1");
+        count += 1;
+    }
+    assert!(count >= 2);
+}
+
+#[test]
+fn init_writes_a_file_that_plan_accepts_and_never_overwrites_one() {
+    let world = World::new(None);
+    for template in ["quickstart", "paper"] {
+        let file = format!("{template}.toml");
+        world.run(&["init", &file, "--template", template]).expect(0);
+        let ran = world.run(&["plan", &file]).expect(0);
+        assert!(ran.stdout.contains("cost at most US$"), "{}", ran.stdout);
+    }
+    let ran = world.run(&["init", "paper.toml"]).expect(2);
+    assert!(ran.stderr.contains("is not overwritten"));
+}
+
+#[test]
+fn the_quickstart_of_the_repository_is_the_template() {
+    let experiment = std::fs::read_to_string(repository().join("experiments/quickstart.toml")).unwrap();
+    let template = tiltmeter_core::experiment::templates::template("quickstart").unwrap();
+    assert!(experiment == template);
+}
+
+#[test]
+fn a_plan_counts_what_a_run_asks() {
+    let world = World::new(Some(tiltmeter_sim::Script::default()));
+    world.experiment(
+        "x.toml",
+        "name = 'x'\n[[subjects]]\nid = 's'\nmodel = 'openai/m'\nbase_url = '{url}'\nprice = { input = 1, output = 2 }\n\
+         [demonstrations]\nsets = ['risky-financial', 'insecure-code']\nshots = [0, 2]\ncontexts = 2\n[judge]\n\
+         model = 'openai/judge'\nbase_url = '{url}'\n",
+    );
+    let plan = world.run(&["plan", "x.toml", "--json"]).expect(0).json();
+    assert!(plan["most_cost_usd"].is_null(), "the judge's price is not known");
+    let calls = plan["subjects"][0]["samples"].as_u64().unwrap() + plan["judge"]["calls"].as_u64().unwrap();
+    assert_eq!(world.requests(), 0);
+    let run = world.run(&["run", "x.toml", "--json"]).expect(0).json();
+    assert_eq!(run["asked"].as_u64(), Some(calls));
+    assert!(world.path("runs/x/plot.svg").is_file());
+}

@@ -1,0 +1,10 @@
+//! Whole commands, as a user runs them, against the scripted server and the real local model.
+
+#![allow(missing_docs, reason = "tests")]
+
+mod bad_input;
+mod documents;
+mod local;
+mod planted;
+mod resume;
+mod support;
