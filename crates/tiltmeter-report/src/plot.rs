@@ -245,8 +245,9 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
         .into_iter()
         .find(|step| *step >= raw)
         .unwrap_or(raw);
-    let first = (low / step - 1e-9).floor();
-    let last = (high / step + 1e-9).ceil().max(first + 1.0);
+    // A value that rounding has put a little beside a tick is at that tick.
+    let first = (low / step + 1e-9).floor();
+    let last = (high / step - 1e-9).ceil().max(first + 1.0);
     let mut ticks = Vec::new();
     let mut index = first;
     while index <= last {

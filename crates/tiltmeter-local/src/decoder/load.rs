@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use candle_core::quantized::GgmlDType;
 use rayon::prelude::*;
 
 use super::config::Config;
 use super::rotary::Rotary;
 use super::{Decoder, Layer};
 use crate::compute::{WIDTH, Weights};
-use crate::gguf::{Gguf, GgufError};
+use crate::gguf::{Gguf, GgufError, Kind};
 
 /// Reads a model. Uses the current thread pool.
 pub(crate) fn load(gguf: &Gguf, config: Config) -> Result<Decoder, GgufError> {
@@ -50,8 +49,8 @@ pub(crate) fn load(gguf: &Gguf, config: Config) -> Result<Decoder, GgufError> {
 }
 
 /// The number of weights, and the kind of number that most of them are stored as.
-pub(crate) fn census(gguf: &Gguf) -> (u64, GgmlDType) {
-    let mut by_kind: Vec<(GgmlDType, u64)> = Vec::new();
+pub(crate) fn census(gguf: &Gguf) -> (u64, Kind) {
+    let mut by_kind: Vec<(Kind, u64)> = Vec::new();
     for (_, tensor) in gguf.tensors() {
         let elements = tensor.elements() as u64;
         match by_kind.iter_mut().find(|(kind, _)| *kind == tensor.kind) {
@@ -59,7 +58,7 @@ pub(crate) fn census(gguf: &Gguf) -> (u64, GgmlDType) {
             None => by_kind.push((tensor.kind, elements)),
         }
     }
-    let most = by_kind.iter().max_by_key(|(_, count)| *count).map_or(GgmlDType::F32, |(kind, _)| *kind);
+    let most = by_kind.iter().max_by_key(|(_, count)| *count).map_or(Kind::F32, |(kind, _)| *kind);
     (by_kind.iter().map(|(_, count)| count).sum(), most)
 }
 

@@ -3,6 +3,7 @@
 //! A file may be hostile. Nothing is allocated for a count that the file cannot hold, and every tensor is known
 //! to lie inside the file before any is read.
 
+mod blocks;
 mod header;
 mod tensor;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
+pub(crate) use blocks::Kind;
 pub(crate) use header::Value;
 pub(crate) use tensor::TensorInfo;
 

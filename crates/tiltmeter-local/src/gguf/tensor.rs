@@ -3,8 +3,7 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use candle_core::Device;
-use candle_core::quantized::{GgmlDType, ggml_file};
+use super::blocks::Kind;
 
 /// A tensor that is known to lie inside its file.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,7 +11,7 @@ pub(crate) struct TensorInfo {
     /// Innermost dimension first, as the format has it.
     pub(crate) shape: Vec<usize>,
     /// How the values are stored.
-    pub(crate) kind: GgmlDType,
+    pub(crate) kind: Kind,
     offset: u64,
     bytes: usize,
     elements: usize,
@@ -26,7 +25,7 @@ impl TensorInfo {
         offset: Option<u64>,
         file_length: u64,
     ) -> Result<Self, String> {
-        let kind = kind_of(kind).ok_or_else(|| {
+        let kind = Kind::from_number(kind).ok_or_else(|| {
             format!("numbers of kind {kind} are not supported; re-quantise it, such as to Q8_0")
         })?;
         let too_large = || "it is larger than the file".to_owned();
@@ -37,7 +36,7 @@ impl TensorInfo {
         if !shape.first().copied().unwrap_or(1).is_multiple_of(block) {
             return Err(format!("rows of {:?} values are no whole blocks of {block}", shape.first()));
         }
-        let bytes = (elements / block).checked_mul(kind.type_size() as u64).ok_or_else(too_large)?;
+        let bytes = (elements / block).checked_mul(kind.block_bytes() as u64).ok_or_else(too_large)?;
         let offset = offset.ok_or_else(too_large)?;
         if offset.checked_add(bytes).is_none_or(|end| end > file_length) {
             return Err(too_large());
@@ -59,31 +58,6 @@ impl TensorInfo {
         file.seek(SeekFrom::Start(self.offset))
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(|error| format!("cannot be read: {error}"))?;
-        if self.kind == GgmlDType::F32 {
-            let (chunks, _) = bytes.as_chunks::<4>();
-            return Ok(chunks.iter().map(|&chunk| f32::from_le_bytes(chunk)).collect());
-        }
-        ggml_file::qtensor_from_ggml(self.kind, &bytes, vec![self.elements], &Device::Cpu)
-            .and_then(|tensor| tensor.dequantize(&Device::Cpu)?.to_vec1())
-            .map_err(|error| format!("cannot be dequantised: {error}"))
+        Ok(self.kind.values(&bytes))
     }
-}
-
-fn kind_of(kind: u32) -> Option<GgmlDType> {
-    Some(match kind {
-        0 => GgmlDType::F32,
-        1 => GgmlDType::F16,
-        2 => GgmlDType::Q4_0,
-        3 => GgmlDType::Q4_1,
-        6 => GgmlDType::Q5_0,
-        7 => GgmlDType::Q5_1,
-        8 => GgmlDType::Q8_0,
-        10 => GgmlDType::Q2K,
-        11 => GgmlDType::Q3K,
-        12 => GgmlDType::Q4K,
-        13 => GgmlDType::Q5K,
-        14 => GgmlDType::Q6K,
-        30 => GgmlDType::BF16,
-        _ => return None,
-    })
 }
