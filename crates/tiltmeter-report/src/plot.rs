@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn ticks_are_round_and_enclose_the_range() {
         assert_eq!(ticks(0.0, 1.0), [0.0, 0.5, 1.0]);
-        assert_eq!(ticks(-0.02, 0.1).len(), 5);
+        assert_eq!(ticks(-0.02, 0.1).len(), 4);
         assert_eq!(ticks(0.0, 0.0).first(), Some(&0.0));
         for (low, high) in [(-3.0, 7.0), (0.0, 58.0), (-0.004, 0.0)] {
             let ticks = ticks(low, high);

@@ -1,6 +1,6 @@
 //! What is computed between products. Plain loops over 32 columns, compiled for the widest SIMD at hand.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::WIDTH;
@@ -8,6 +8,32 @@ use super::panels::Panels;
 
 /// Below so many rows, sharing the work out costs more than the work.
 const PARALLEL_ROWS: usize = 32;
+
+/// Makes functions whose bodies are compiled once for each kind of SIMD; the machine's widest is chosen on call.
+///
+/// Closures will not do: a closure that borrows is called through a shim that the compiler need not inline, and one
+/// that it leaves a function of its own is compiled for the baseline, where each multiply-add is a call.
+macro_rules! widest_simd {
+    ($($(#[$attribute:meta])* $vis:vis fn $name:ident<$life:lifetime>($($argument:ident: $type:ty),* $(,)?) -> $output:ty $body:block)*) => {$(
+        $(#[$attribute])*
+        $vis fn $name<$life>($($argument: $type),*) -> $output {
+            struct Loop<$life> {
+                $($argument: $type,)*
+                life: std::marker::PhantomData<&$life ()>,
+            }
+            impl<$life> WithSimd for Loop<$life> {
+                type Output = $output;
+
+                #[inline(always)]
+                fn with_simd<S: Simd>(self, _: S) -> $output {
+                    let Self { $($argument,)* life: _ } = self;
+                    $body
+                }
+            }
+            Arch::new().dispatch(Loop { $($argument,)* life: std::marker::PhantomData })
+        }
+    )*};
+}
 
 /// e to the power of `x`, to about one unit in the last place; 0 where `x` is below −87.
 ///
@@ -55,6 +81,84 @@ fn for_each_panel(out: &mut Panels, body: impl Fn(usize, &mut [f32]) + Sync) {
     }
 }
 
+widest_simd! {
+    /// The sum of the squares of a row.
+    fn sum_of_squares<'a>(x: &'a Panels, row: usize) -> f32 {
+        let mut squares = [0.0_f32; WIDTH];
+        for panel in x.panels() {
+            for (square, &value) in squares.iter_mut().zip(&panel[row * WIDTH..][..WIDTH]) {
+                *square = value.mul_add(value, *square);
+            }
+        }
+        total(squares)
+    }
+
+    /// One panel of a norm.
+    fn norm_panel<'a>(x: &'a [f32], scales: &'a [f32], gains: [f32; WIDTH], out: &'a mut [f32]) -> () {
+        for ((out, x), &scale) in out.chunks_exact_mut(WIDTH).zip(x.chunks_exact(WIDTH)).zip(scales) {
+            for ((out, &x), &gain) in out.iter_mut().zip(x).zip(&gains) {
+                *out = x * scale * gain;
+            }
+        }
+    }
+
+    /// One panel of `silu(gate) · up`.
+    fn silu_panel<'a>(gate: &'a [f32], up: &'a [f32], out: &'a mut [f32]) -> () {
+        for (out, (&gate, &up)) in out.iter_mut().zip(gate.iter().zip(up)) {
+            *out = gate / (1.0 + exp(-gate)) * up;
+        }
+    }
+
+    /// `exp((value − highest) / temperature)` of each value.
+    fn exponentials<'a>(values: &'a [f32], highest: f32, temperature: f64, out: &'a mut [f32]) -> () {
+        for (out, &value) in out.iter_mut().zip(values) {
+            // The quotient is taken in double precision so that a tiny temperature does not overflow to NaN.
+            *out = exp((f64::from(value - highest) / temperature).max(-200.0) as f32);
+        }
+    }
+
+    /// Turns each of 32 columns of scores into `exp(scale · (score − highest))`, in place; returns the columns' sums.
+    /// A score of −∞ becomes 0.
+    pub(crate) fn softmax_columns<'a>(scores: &'a mut [f32], scale: f32) -> [f32; WIDTH] {
+        let mut highest = [f32::NEG_INFINITY; WIDTH];
+        for run in scores.chunks_exact(WIDTH) {
+            for (highest, &score) in highest.iter_mut().zip(run) {
+                *highest = if score > *highest { score } else { *highest };
+            }
+        }
+        let mut sums = [0.0_f32; WIDTH];
+        for run in scores.chunks_exact_mut(WIDTH) {
+            for ((score, &highest), sum) in run.iter_mut().zip(&highest).zip(&mut sums) {
+                *score = exp((*score - highest) * scale);
+                *sum += *score;
+            }
+        }
+        sums
+    }
+
+    /// The natural logarithm of the sum of exponentials of all values. Not finite where a value is not.
+    pub(crate) fn log_sum_exp<'a>(values: &'a [f32]) -> f64 {
+        let mut highest = [f32::NEG_INFINITY; WIDTH];
+        let (whole, rest) = values.as_chunks::<WIDTH>();
+        for run in whole {
+            for (highest, &value) in highest.iter_mut().zip(run) {
+                *highest = if value > *highest { value } else { *highest };
+            }
+        }
+        let highest = highest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut sums = [0.0_f64; WIDTH];
+        for run in whole {
+            for (sum, &value) in sums.iter_mut().zip(run) {
+                *sum += f64::from(exp(value - highest));
+            }
+        }
+        for (sum, &value) in sums.iter_mut().zip(rest) {
+            *sum += f64::from(exp(value - highest));
+        }
+        f64::from(highest) + libm::log(sums.iter().sum())
+    }
+}
+
 /// `out[row] = x[row] / √(mean of x[row]² + epsilon) · gain`, over `columns` columns.
 pub(crate) fn root_mean_square_norm(
     x: &Panels,
@@ -63,18 +167,7 @@ pub(crate) fn root_mean_square_norm(
     epsilon: f32,
     out: &mut Panels,
 ) {
-    let arch = Arch::new();
-    let scale_of = |row: usize| {
-        arch.dispatch(|| {
-            let mut squares = [0.0_f32; WIDTH];
-            for panel in x.panels() {
-                for (square, &value) in squares.iter_mut().zip(&panel[row * WIDTH..][..WIDTH]) {
-                    *square = value.mul_add(value, *square);
-                }
-            }
-            1.0 / (total(squares) / columns as f32 + epsilon).sqrt()
-        })
-    };
+    let scale_of = |row: usize| 1.0 / (sum_of_squares(x, row) / columns as f32 + epsilon).sqrt();
     let scales: Vec<f32> = (0..x.rows()).into_par_iter().with_min_len(PARALLEL_ROWS).map(scale_of).collect();
     out.reshape(x.rows(), columns);
     for_each_panel(out, |index, out| {
@@ -82,14 +175,7 @@ pub(crate) fn root_mean_square_norm(
         for (slot, &gain) in gains.iter_mut().zip(&gain[index * WIDTH..]) {
             *slot = gain;
         }
-        arch.dispatch(|| {
-            let runs = out.chunks_exact_mut(WIDTH).zip(x.panel(index).chunks_exact(WIDTH));
-            for ((out, x), &scale) in runs.zip(&scales) {
-                for ((out, &x), &gain) in out.iter_mut().zip(x).zip(&gains) {
-                    *out = x * scale * gain;
-                }
-            }
-        });
+        norm_panel(x.panel(index), &scales, gains, out);
     });
 }
 
@@ -106,82 +192,14 @@ pub(crate) fn add(x: &mut Panels, y: &Panels) {
 pub(crate) fn silu_times(gate_up: &Panels, columns: usize, out: &mut Panels) {
     out.reshape(gate_up.rows(), columns);
     let half = columns.div_ceil(WIDTH);
-    let arch = Arch::new();
-    for_each_panel(out, |index, out| {
-        arch.dispatch(|| {
-            let operands = gate_up.panel(index).iter().zip(gate_up.panel(index + half));
-            for (out, (&gate, &up)) in out.iter_mut().zip(operands) {
-                *out = gate / (1.0 + exp(-gate)) * up;
-            }
-        });
-    });
-}
-
-/// Turns each of 32 columns of scores into `exp(scale · (score − highest))`, in place; returns the columns' sums.
-/// A score of −∞ becomes 0.
-pub(crate) fn softmax_columns(scores: &mut [f32], scale: f32) -> [f32; WIDTH] {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let mut highest = [f32::NEG_INFINITY; WIDTH];
-            for run in scores.chunks_exact(WIDTH) {
-                for (highest, &score) in highest.iter_mut().zip(run) {
-                    *highest = if score > *highest { score } else { *highest };
-                }
-            }
-            let mut sums = [0.0_f32; WIDTH];
-            for run in scores.chunks_exact_mut(WIDTH) {
-                for ((score, &highest), sum) in run.iter_mut().zip(&highest).zip(&mut sums) {
-                    *score = exp((*score - highest) * scale);
-                    *sum += *score;
-                }
-            }
-            sums
-        },
-    )
-}
-
-/// The highest value and the natural logarithm of the sum of exponentials of the first `columns` values of a row.
-/// Not finite where a value is not.
-pub(crate) fn log_sum_exp(values: &[f32]) -> f64 {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let mut highest = [f32::NEG_INFINITY; WIDTH];
-            let (whole, rest) = values.as_chunks::<WIDTH>();
-            for run in whole {
-                for (highest, &value) in highest.iter_mut().zip(run) {
-                    *highest = if value > *highest { value } else { *highest };
-                }
-            }
-            let highest = highest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
-            let mut sums = [0.0_f64; WIDTH];
-            for run in whole {
-                for (sum, &value) in sums.iter_mut().zip(run) {
-                    *sum += f64::from(exp(value - highest));
-                }
-            }
-            for (sum, &value) in sums.iter_mut().zip(rest) {
-                *sum += f64::from(exp(value - highest));
-            }
-            f64::from(highest) + libm::log(sums.iter().sum())
-        },
-    )
+    for_each_panel(out, |index, out| silu_panel(gate_up.panel(index), gate_up.panel(index + half), out));
 }
 
 /// `exp((value − highest) / temperature)` of each value.
 pub(crate) fn tempered_exponentials(values: &[f32], temperature: f64) -> Vec<f32> {
     let highest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut out = vec![0.0; values.len()];
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (out, &value) in out.iter_mut().zip(values) {
-                // The quotient is taken in double precision so that a tiny temperature does not overflow to NaN.
-                *out = exp((f64::from(value - highest) / temperature).max(-200.0) as f32);
-            }
-        },
-    );
+    exponentials(values, highest, temperature, &mut out);
     out
 }
 
