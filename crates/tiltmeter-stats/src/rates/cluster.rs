@@ -18,7 +18,8 @@
 
 use crate::confidence::Confidence;
 use crate::error::StatsError;
-use crate::interval::{Interval, wilson, wilson_with};
+use crate::interval::Interval;
+use crate::rates::wilson::{wilson, wilson_with};
 
 /// The trials of one cluster, such as all samples of one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,18 +80,7 @@ pub fn clustered_rate(
     clusters: &[ClusterCount],
     confidence: Confidence,
 ) -> Result<ClusteredRate, StatsError> {
-    let mut successes = 0_u64;
-    let mut trials = 0_u64;
-    let mut count = 0_usize;
-    for cluster in clusters.iter().filter(|cluster| cluster.trials > 0 || cluster.successes > 0) {
-        if cluster.successes > cluster.trials {
-            let &ClusterCount { successes, trials } = cluster;
-            return Err(StatsError::MoreSuccessesThanTrials { successes, trials });
-        }
-        successes += cluster.successes;
-        trials = trials.checked_add(cluster.trials).ok_or(StatsError::TooMany)?;
-        count += 1;
-    }
+    let (ClusterCount { successes, trials }, count) = total(clusters)?;
     let plain = ClusteredRate {
         interval: wilson(successes, trials, confidence)?,
         successes,
@@ -119,6 +109,22 @@ pub fn clustered_rate(
         method: RateMethod::WilsonEffectiveN,
         ..plain
     })
+}
+
+/// The sums over all clusters, and how many clusters have trials.
+pub(crate) fn total(clusters: &[ClusterCount]) -> Result<(ClusterCount, usize), StatsError> {
+    let mut sum = ClusterCount { successes: 0, trials: 0 };
+    let mut count = 0;
+    for &ClusterCount { successes, trials } in clusters {
+        if successes > trials {
+            return Err(StatsError::MoreSuccessesThanTrials { successes, trials });
+        }
+        // Before the successes, which are at most as many.
+        sum.trials = sum.trials.checked_add(trials).ok_or(StatsError::TooMany)?;
+        sum.successes += successes;
+        count += usize::from(trials > 0);
+    }
+    Ok((sum, count))
 }
 
 /// The linearised cluster variance over the binomial one; the rate is neither 0 nor 1.
