@@ -51,7 +51,8 @@ pub fn auroc(scores: &[f64], truths: &[bool], confidence: Confidence) -> Result<
     let z = confidence.normal_quantile();
     let point = Interval { estimate: area, low: area, high: area };
     let logit = if area > 0.0 && area < 1.0 {
-        let logit = Interval::symmetric((area / (1.0 - area)).ln(), standard_error / (area * (1.0 - area)), z);
+        let logit =
+            Interval::symmetric((area / (1.0 - area)).ln(), standard_error / (area * (1.0 - area)), z);
         Interval { estimate: area, ..logit.map(|x| 1.0 / (1.0 + (-x).exp())) }
     } else {
         point

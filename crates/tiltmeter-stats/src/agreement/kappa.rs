@@ -47,10 +47,8 @@ impl AgreementTable {
     }
 
     fn checked(counts: Vec<u64>, categories: usize) -> Result<Self, StatsError> {
-        let total = counts
-            .iter()
-            .try_fold(0_u64, |sum, &count| sum.checked_add(count))
-            .ok_or(StatsError::TooMany)?;
+        let total =
+            counts.iter().try_fold(0_u64, |sum, &count| sum.checked_add(count)).ok_or(StatsError::TooMany)?;
         if total == 0 {
             return Err(StatsError::NoObservations);
         }

@@ -66,8 +66,7 @@ pub fn krippendorff_alpha_interval(
     let mut generator = ChaCha8Rng::seed_from_u64(settings.seed);
     let mut resampled: Vec<f64> = (0..settings.resamples)
         .map(|_| {
-            let drawn =
-                (0..summaries.len()).map(|_| &summaries[index(&mut generator, summaries.len())]);
+            let drawn = (0..summaries.len()).map(|_| &summaries[index(&mut generator, summaries.len())]);
             alpha_of(drawn).map_or(1.0, |alpha| alpha.estimate)
         })
         .collect();

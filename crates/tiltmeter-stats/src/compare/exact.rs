@@ -1,5 +1,7 @@
 //! Exact tests of two rates of independent trials, for small counts.
 
+#![expect(clippy::many_single_char_names, reason = "the cells of a table of two rows and two columns")]
+
 use crate::error::StatsError;
 use crate::special::binomial_tails;
 
@@ -101,7 +103,9 @@ impl Hypergeometric {
             densities.push(density);
         }
         let sum: f64 = densities.iter().sum();
-        densities.iter_mut().for_each(|density| *density /= sum);
+        for density in &mut densities {
+            *density /= sum;
+        }
         Self { first, densities }
     }
 
@@ -129,7 +133,8 @@ pub fn boschloo(counts: TwoRates, alternative: Alternative) -> Result<f64, Stats
     counts.cells()?;
     let product = counts.first_trials as f64 * counts.second_trials as f64;
     if product > 1e6 {
-        let (what, range) = ("the product of both numbers of trials", "what can be enumerated: up to 1,000,000");
+        let (what, range) =
+            ("the product of both numbers of trials", "what can be enumerated: up to 1,000,000");
         return Err(StatsError::OutOfRange { what, value: product, range });
     }
     match alternative {

@@ -77,9 +77,7 @@ pub fn rogan_gladen_counts(counts: &JudgeCounts, confidence: Confidence) -> Resu
     let of_se = se * (1.0 - se) / of_positives;
     let of_sp = sp * (1.0 - sp) / of_negatives;
     let shift = 2.0 * z * z * (centre * of_se - (1.0 - centre) * of_sp);
-    let spread = rate * (1.0 - rate) / n
-        + centre * centre * of_se
-        + (1.0 - centre) * (1.0 - centre) * of_sp;
+    let spread = rate * (1.0 - rate) / n + centre * centre * of_se + (1.0 - centre) * (1.0 - centre) * of_sp;
     let standard_error = spread.sqrt() / youden;
     let ends = Interval::symmetric(centre + shift, standard_error, z).clamped(0.0, 1.0);
     let clamped = estimate.clamp(0.0, 1.0);

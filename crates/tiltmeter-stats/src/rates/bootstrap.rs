@@ -70,10 +70,8 @@ pub fn bootstrap_rate(
     if settings.resamples == 0 {
         return Err(StatsError::NoResamples);
     }
-    let counts: Vec<ClusterCount> = cells
-        .iter()
-        .map(|&CellCount { successes, trials, .. }| ClusterCount { successes, trials })
-        .collect();
+    let counts: Vec<ClusterCount> =
+        cells.iter().map(|&CellCount { successes, trials, .. }| ClusterCount { successes, trials }).collect();
     let (all, _) = total(&counts)?;
     if all.trials == 0 {
         return Err(StatsError::NoTrials);
@@ -130,8 +128,7 @@ pub fn bootstrap_t_rate(
     let logit_error = |p: f64, variance: f64| variance.sqrt() / (p * (1.0 - p));
     let centre = logit(rate.estimate);
     let standard_error = logit_error(rate.estimate, rate.cr2);
-    let clusters: Vec<ClusterCount> =
-        clusters.iter().copied().filter(|cluster| cluster.trials > 0).collect();
+    let clusters: Vec<ClusterCount> = clusters.iter().copied().filter(|cluster| cluster.trials > 0).collect();
     let mut generator = ChaCha8Rng::seed_from_u64(settings.seed);
     let mut pivots = Vec::new();
     let mut drawn = clusters.clone();

@@ -5,3 +5,5 @@
 mod bootstrap;
 mod invariants;
 mod oracle;
+mod rates;
+mod support;
