@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
 
+mod agreement;
 mod bootstrap;
+mod compare;
+mod correct;
 mod invariants;
 mod oracle;
 mod rates;
