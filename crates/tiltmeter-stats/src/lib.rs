@@ -9,8 +9,10 @@ mod bootstrap;
 pub mod compare;
 mod confidence;
 pub mod correct;
+pub mod dose;
 mod error;
 mod interval;
+pub mod planning;
 pub mod rates;
 mod special;
 

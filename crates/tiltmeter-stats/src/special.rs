@@ -172,11 +172,6 @@ pub(crate) fn normal_two_sided(z: f64) -> f64 {
     libm::erfc(z.abs() * FRAC_1_SQRT_2)
 }
 
-/// The probability that a standard normal number is above `z`.
-pub(crate) fn normal_upper(z: f64) -> f64 {
-    0.5 * libm::erfc(z * FRAC_1_SQRT_2)
-}
-
 /// The value that an F distribution exceeds with a probability of `tail`.
 pub(crate) fn f_point(tail: f64, numerator: f64, denominator: f64) -> f64 {
     let (x, y) = beta_point(tail, Tail::Upper, numerator / 2.0, denominator / 2.0);

@@ -247,7 +247,7 @@ fn decisions_match_scikit_learn() {
             error += bin.rows as f64 * (predicted - observed).abs();
             rows += bin.rows;
         }
-        assert_eq!(rows as usize, row.probabilities.len());
+        assert_eq!(rows, row.probabilities.len() as u64);
         assert_absolute(curve.expected_error, error / rows as f64, 1e-12, "expected error");
     }
     let none = Confusion { true_positives: 0, false_positives: 0, false_negatives: 3, true_negatives: 0 };

@@ -1,4 +1,4 @@
-//! Comparisons against SciPy and `statsmodels`.
+//! Comparisons against `scipy` and `statsmodels`.
 
 use proptest::prelude::*;
 use serde::Deserialize;

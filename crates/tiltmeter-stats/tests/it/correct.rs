@@ -1,4 +1,4 @@
-//! Corrections against `ppi-python`, numerical derivatives and SciPy.
+//! Corrections against `ppi-python`, numerical derivatives and `scipy`.
 
 use serde::Deserialize;
 use tiltmeter_stats::correct::{

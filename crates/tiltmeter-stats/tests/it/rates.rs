@@ -179,7 +179,9 @@ fn a_robust_rate_needs_clusters_that_differ() {
     assert!(robust_rate(&clusters(&[(u64::MAX, u64::MAX), (0, 1)]), level) == Err(StatsError::TooMany));
 }
 
-fn cells(counts: &[&[(u64, u64)]]) -> Vec<CellCount> {
+type Table<'a> = &'a [&'a [(u64, u64)]];
+
+fn cells(counts: Table) -> Vec<CellCount> {
     let mut cells = Vec::new();
     for (question, row) in (0..).zip(counts) {
         for (context, &(successes, trials)) in (0..).zip(*row) {
@@ -232,7 +234,7 @@ fn two_way_resampling_sees_contexts() {
 #[test]
 fn a_bootstrapped_rate_may_have_no_interval() {
     let settings = BootstrapSettings::default();
-    let none: [(&[&[(u64, u64)]], RateResampling); 4] = [
+    let none: [(Table, RateResampling); 4] = [
         (&[&[(1, 2)]], RateResampling::Questions),
         (&[&[(1, 2)], &[(0, 2)]], RateResampling::QuestionsAndContexts),
         (&[&[(0, 2)], &[(0, 2)]], RateResampling::Questions),
