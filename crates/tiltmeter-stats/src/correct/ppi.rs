@@ -4,7 +4,7 @@ use crate::confidence::Confidence;
 use crate::error::{StatsError, all_finite, at_least, positive};
 use crate::interval::Interval;
 
-use super::rows::{CorrectedMean, JudgedRow, check, cluster_sums, interval, variance};
+use super::rows::{CorrectedMean, JudgedRow, check, cluster_sums, interval};
 
 /// How far the judge is trusted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,8 +112,8 @@ pub fn ppi_mean(
 /// of sampling without replacement from a finite universe", JASA 47 (1952) 663–685). With λ:
 /// `θ = λ mean(f) + Σ w (y − λ f) / Σ w`.
 ///
-/// The variance is the linearised one over clusters with `G / (G − 1)`, the interval's t has the number of
-/// clusters with a label, less one, degrees of freedom.
+/// The variance is the linearised one over clusters with `G / (G − 1)`, the interval's t has at most the
+/// number of clusters with a label, less one, degrees of freedom.
 ///
 /// # Errors
 /// [`StatsError::TooFew`] with labels in fewer than two clusters; [`StatsError::NotFiniteAt`];
@@ -150,9 +150,9 @@ pub fn corrected_mean(
         }
     };
     let estimate = truth_mean + lambda * (judged_mean - labelled_judged_mean);
-    let influences = of_truth.iter().zip(&of_judge).map(|(a, b)| a + lambda * b);
-    let standard_error = variance(influences).sqrt();
-    let (interval, degrees_of_freedom) = interval(estimate, standard_error, labelled_clusters, confidence);
+    let influences: Vec<f64> = of_truth.iter().zip(&of_judge).map(|(a, b)| a + lambda * b).collect();
+    let (interval, standard_error, degrees_of_freedom) =
+        interval(estimate, &influences, labelled_clusters, confidence);
     Ok(CorrectedMean {
         interval,
         standard_error,

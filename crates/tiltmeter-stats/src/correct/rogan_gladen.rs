@@ -7,7 +7,7 @@ use crate::confidence::Confidence;
 use crate::error::{StatsError, share};
 use crate::interval::Interval;
 
-use super::rows::{JudgedRow, check, cluster_sums, interval, variance};
+use super::rows::{JudgedRow, check, cluster_sums, interval};
 
 /// A rate corrected for the judge's errors.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -130,8 +130,7 @@ pub fn rogan_gladen(rows: &[JudgedRow], confidence: Confidence) -> Result<RoganG
         let of_specificity = weight * (1.0 - truth) * (1.0 - judged - specificity) / negatives;
         (of_rate - estimate * of_sensitivity + (1.0 - estimate) * of_specificity) / youden
     });
-    let standard_error = variance(influences.into_iter()).sqrt();
-    let (interval, _) = interval(estimate, standard_error, labelled_clusters, confidence);
+    let (interval, standard_error, _) = interval(estimate, &influences, labelled_clusters, confidence);
     let clamped = Interval { estimate: estimate.clamp(0.0, 1.0), ..interval.clamped(0.0, 1.0) };
     Ok(RoganGladen {
         interval: clamped,

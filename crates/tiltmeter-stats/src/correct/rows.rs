@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::confidence::Confidence;
 use crate::error::{StatsError, at_least};
 use crate::interval::Interval;
+use crate::rates::matched_degrees;
 
 /// A person's label and the probability with which its row was chosen for labelling.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,8 +54,9 @@ pub struct CorrectedMean {
     pub rows: usize,
     /// Labelled rows.
     pub labelled: usize,
-    /// Degrees of freedom of the interval's t: clusters with a label, less one.
-    pub degrees_of_freedom: u64,
+    /// Degrees of freedom of the interval's t: clusters with a label, less one, or fewer where a few clusters have
+    /// most of the influence.
+    pub degrees_of_freedom: f64,
 }
 
 /// Checks the rows; the result is the number of labelled ones and of clusters that have any.
@@ -91,19 +93,22 @@ pub(super) fn cluster_sums(rows: &[JudgedRow], value: impl Fn(&JudgedRow) -> f64
 }
 
 /// `G / (G − 1) Σ u_g²` of sums of influence values, which add up to 0.
-pub(super) fn variance(sums: impl ExactSizeIterator<Item = f64>) -> f64 {
+fn variance(sums: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = sums.len() as f64;
     count / (count - 1.0) * sums.map(|sum| sum * sum).sum::<f64>()
 }
 
-/// The interval with t at the labelled clusters less one.
+/// The interval with its standard error and degrees of freedom: at most the labelled clusters less one, and fewer
+/// where a few clusters have most of the influence, as in [`crate::clustered_rate`].
 pub(super) fn interval(
     estimate: f64,
-    standard_error: f64,
+    influences: &[f64],
     labelled_clusters: usize,
     confidence: Confidence,
-) -> (Interval, u64) {
-    let degrees_of_freedom = labelled_clusters as u64 - 1;
-    let t = confidence.t_quantile(degrees_of_freedom);
-    (Interval::symmetric(estimate, standard_error, t), degrees_of_freedom)
+) -> (Interval, f64, f64) {
+    let standard_error = variance(influences.iter().copied()).sqrt();
+    let matched = matched_degrees(influences.iter().copied());
+    let degrees_of_freedom = matched.min(labelled_clusters as f64 - 1.0);
+    let t = confidence.t_quantile_real(degrees_of_freedom);
+    (Interval::symmetric(estimate, standard_error, t), standard_error, degrees_of_freedom)
 }

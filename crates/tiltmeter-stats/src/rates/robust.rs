@@ -13,7 +13,7 @@
 use crate::confidence::Confidence;
 use crate::error::StatsError;
 use crate::interval::Interval;
-use crate::rates::cluster::{ClusterCount, total};
+use crate::rates::cluster::{ClusterCount, matched_degrees, total};
 use crate::rates::wilson::{wilson, wilson_with};
 
 /// A rate with its cluster-robust variance and the intervals that follow from it.
@@ -36,7 +36,8 @@ pub struct RobustRate {
     /// `logit p ± t √CR2 / (p (1 − p))`, taken back to rates.
     pub logit: Interval,
     /// Wilson's interval at the effective number of trials `p (1 − p) / CR2 · (z / t)²`, at most the number of
-    /// trials. The one to report: see the coverage in `docs/statistics.md`.
+    /// trials, with t at the smaller one of these degrees of freedom and those of [`crate::clustered_rate`]. For
+    /// clusters of one size it is that function's interval; for uneven ones it covers a little better.
     pub score: Interval,
 }
 
@@ -76,7 +77,12 @@ pub fn robust_rate(
     let z = confidence.normal_quantile();
     let standard_error = cr2.sqrt();
     let logit = Interval::symmetric((p / (1.0 - p)).ln(), standard_error / (p * (1.0 - p)), t);
-    let effective = p * (1.0 - p) / cr2 * (z / t) * (z / t);
+    let residuals = clusters
+        .iter()
+        .filter(|cluster| cluster.trials > 0)
+        .map(|cluster| cluster.successes as f64 - p * cluster.trials as f64);
+    let cautious = confidence.t_quantile_real(degrees_of_freedom.min(matched_degrees(residuals)));
+    let effective = p * (1.0 - p) / cr2 * (z / cautious) * (z / cautious);
     let score = if effective < n {
         wilson_with(p, effective, z)?
     } else {

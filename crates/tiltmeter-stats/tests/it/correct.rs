@@ -93,9 +93,9 @@ struct SubsetRow {
 
 #[derive(Deserialize)]
 struct Results {
-    full: [f64; 5],
-    labels_alone: [f64; 5],
-    tuned: [f64; 5],
+    full: [f64; 6],
+    labels_alone: [f64; 6],
+    tuned: [f64; 6],
 }
 
 fn judged_rows(rows: &[(f64, Option<f64>, f64, u64)]) -> Vec<JudgedRow> {
@@ -112,7 +112,7 @@ fn judged_rows(rows: &[(f64, Option<f64>, f64, u64)]) -> Vec<JudgedRow> {
 fn labelled_subsets_match_numerical_derivatives() {
     for case in fixture::<SubsetRow>("subset.json") {
         let rows = judged_rows(&case.rows);
-        for (tuning, [lambda, estimate, error, low, high]) in [
+        for (tuning, [lambda, estimate, error, freedom, low, high]) in [
             (Tuning::Full, case.results.full),
             (Tuning::Fixed(0.0), case.results.labels_alone),
             (Tuning::Tuned, case.results.tuned),
@@ -128,7 +128,7 @@ fn labelled_subsets_match_numerical_derivatives() {
             assert_eq!((result.rows, result.labelled), (rows.len(), labelled));
             let judged = rows.iter().map(|row| row.judged).sum::<f64>() / rows.len() as f64;
             assert_absolute(result.uncorrected, judged, 1e-12, &what);
-            assert!(result.degrees_of_freedom >= 4);
+            assert_absolute(result.degrees_of_freedom, freedom, 1e-8, &what);
         }
         let [unclamped, error, low, high] = case.rogan_gladen;
         let result = rogan_gladen(&rows, LEVEL).unwrap();
@@ -157,7 +157,7 @@ fn full_labels_give_the_plain_rate() {
     for tuning in [Tuning::Full, Tuning::Fixed(0.3)] {
         let result = corrected_mean(&rows, tuning, LEVEL).unwrap();
         assert_absolute(result.interval.estimate, truth, 1e-12, "mean");
-        assert_eq!(result.degrees_of_freedom, 7);
+        assert!(result.degrees_of_freedom <= 7.0);
     }
     let result = rogan_gladen(&rows, LEVEL).unwrap();
     assert_absolute(result.interval.estimate, truth, 1e-12, "Rogan–Gladen");
