@@ -6,6 +6,7 @@ mod agreement;
 mod bootstrap;
 mod compare;
 mod correct;
+mod coverage;
 mod dose;
 mod invariants;
 mod oracle;

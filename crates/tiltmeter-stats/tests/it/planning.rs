@@ -1,4 +1,4 @@
-//! Planning against SciPy, simulated power, and sequences under peeking.
+//! Planning against `scipy`, simulated power, and sequences under peeking.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
