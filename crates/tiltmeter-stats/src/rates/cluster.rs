@@ -15,8 +15,8 @@
 //!   `r_g = x_g − p n_g`, at least 1 and at most G − 1: those of the χ² distribution that has the variance of a
 //!   variance with that kurtosis (Cramér, *Mathematical Methods of Statistics*, 1946, §27.4; matched as by
 //!   Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics Bulletin 2 (1946)
-//!   110–114). Where a few questions have all the successes, v itself is known badly: at 24 questions, a rate of
-//!   10 % and a correlation of 0.5, a nominal 95 % interval covers 94 % with them and 92 % with G − 1;
+//!   110–114). Where a few questions have all the successes, v itself is known badly, and G − 1 would be too many;
+//!   the example `coverage` measures what the interval covers;
 //! - it goes into Wilson's interval in place of n (Dean & Pagano, "Evaluating confidence interval methods for
 //!   binomial proportions in clustered surveys", Journal of Survey Statistics and Methodology 3 (2015) 484–503).
 //!
