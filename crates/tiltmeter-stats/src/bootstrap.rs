@@ -163,7 +163,7 @@ pub fn bootstrap_mean(
 
 /// By how much the distance of a percentile from the estimate is stretched: `√(G / (G − 1)) · t / z` with t at
 /// G − 1 degrees of freedom.
-fn expansion(units: usize, confidence: Confidence) -> f64 {
+pub(crate) fn expansion(units: usize, confidence: Confidence) -> f64 {
     let units = units as u64;
     let degrees_of_freedom = units - 1;
     (units as f64 / degrees_of_freedom as f64).sqrt() * confidence.t_quantile(degrees_of_freedom)
@@ -270,14 +270,14 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 
 /// An index below `count`, by multiplication of 32 random bits. Written out so that no release of a library can
 /// change the draws; the bias is below `count / 2³²`.
-fn index(generator: &mut impl Rng, count: usize) -> usize {
+pub(crate) fn index(generator: &mut impl Rng, count: usize) -> usize {
     let product = u64::from(generator.next_u32()) * count as u64;
     usize::try_from(product >> 32).unwrap_or(0)
 }
 
 /// The linearly interpolated quantile of sorted values (type 7 of Hyndman & Fan, "Sample quantiles in
 /// statistical packages", The American Statistician 50 (1996) 361–365; the default of `numpy.quantile` and R).
-fn quantile(sorted: &[f64], probability: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], probability: f64) -> f64 {
     let position = probability * (sorted.len() - 1) as f64;
     let below = position.floor();
     #[expect(

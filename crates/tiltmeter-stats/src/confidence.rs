@@ -3,6 +3,7 @@
 use statrs::distribution::{Continuous, ContinuousCDF, Normal, StudentsT};
 
 use crate::error::StatsError;
+use crate::special::t_point;
 
 /// A two-sided confidence level from 0.001 to 0.999999; beyond these its quantiles would lose their digits.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -59,5 +60,16 @@ impl Confidence {
             quantile += (distribution.cdf(-quantile) - self.tail()) / distribution.pdf(quantile);
         }
         quantile
+    }
+
+    /// The two-sided quantile of Student's t distribution for degrees of freedom that need not be whole, such as
+    /// Welch's or Bell and `McCaffrey`'s. Fewer than one count as one.
+    pub fn t_quantile_real(self, degrees_of_freedom: f64) -> f64 {
+        // Also false for what is not a number, for which no quantile would be right.
+        if degrees_of_freedom < 1e9 {
+            t_point(self.tail(), degrees_of_freedom.max(1.0))
+        } else {
+            self.normal_quantile()
+        }
     }
 }

@@ -2,6 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
 
+mod agreement;
 mod bootstrap;
+mod compare;
+mod correct;
+mod coverage;
+mod dose;
 mod invariants;
 mod oracle;
+mod planning;
+mod rates;
+mod support;

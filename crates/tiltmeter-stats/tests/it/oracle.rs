@@ -1,25 +1,9 @@
-//! Figures from `scipy`, `statsmodels` and `mpmath`; see `fixtures/make_fixtures.py`.
-
-use std::fs;
-use std::path::Path;
+//! Figures from `scipy`, `statsmodels` and `mpmath`; see `fixtures/make_wilson.py`.
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tiltmeter_stats::{ClusterCount, Confidence, RateMethod, clustered_rate, wilson, wilson_with};
 
-fn fixture<T: DeserializeOwned>(name: &str) -> Vec<T> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-    let rows: Vec<T> = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    assert!(!rows.is_empty(), "{name}");
-    rows
-}
-
-fn assert_relative(actual: f64, expected: f64, tolerance: f64, what: &str) {
-    assert!(
-        (actual - expected).abs() <= tolerance * expected.abs(),
-        "{what}: {actual} instead of {expected}"
-    );
-}
+use crate::support::{assert_relative, fixture};
 
 #[derive(Deserialize)]
 struct QuantileRow {

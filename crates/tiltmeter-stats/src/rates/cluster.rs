@@ -8,9 +8,15 @@
 //!   cluster-robust variance of the constant in a linear regression of the 0/1 outcomes);
 //! - the design effect is `v / (p (1 − p) / n)`;
 //! - the effective sample size is `n / design effect · (z / t)²`, where z is the normal quantile and t that of
-//!   Student's t with G − 1 degrees of freedom, and never above n (Korn & Graubard, "Confidence intervals for
+//!   Student's t with the degrees of freedom below, and never above n (Korn & Graubard, "Confidence intervals for
 //!   proportions with small expected number of positive counts estimated from survey data", Survey Methodology
 //!   24 (1998) 193–201);
+//! - the degrees of freedom are `2 / (2 / (G − 1) + (κ − 3) / G)` with `κ = G Σ r⁴ / (Σ r²)²` of the residuals
+//!   `r_g = x_g − p n_g`, at least 1 and at most G − 1: those of the χ² distribution that has the variance of a
+//!   variance with that kurtosis (Cramér, *Mathematical Methods of Statistics*, 1946, §27.4; matched as by
+//!   Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics Bulletin 2 (1946)
+//!   110–114). Where a few questions have all the successes, v itself is known badly, and G − 1 would be too many;
+//!   the example `coverage` measures what the interval covers;
 //! - it goes into Wilson's interval in place of n (Dean & Pagano, "Evaluating confidence interval methods for
 //!   binomial proportions in clustered surveys", Journal of Survey Statistics and Methodology 3 (2015) 484–503).
 //!
@@ -18,7 +24,8 @@
 
 use crate::confidence::Confidence;
 use crate::error::StatsError;
-use crate::interval::{Interval, wilson, wilson_with};
+use crate::interval::Interval;
+use crate::rates::wilson::{wilson, wilson_with};
 
 /// The trials of one cluster, such as all samples of one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,18 +86,7 @@ pub fn clustered_rate(
     clusters: &[ClusterCount],
     confidence: Confidence,
 ) -> Result<ClusteredRate, StatsError> {
-    let mut successes = 0_u64;
-    let mut trials = 0_u64;
-    let mut count = 0_usize;
-    for cluster in clusters.iter().filter(|cluster| cluster.trials > 0 || cluster.successes > 0) {
-        if cluster.successes > cluster.trials {
-            let &ClusterCount { successes, trials } = cluster;
-            return Err(StatsError::MoreSuccessesThanTrials { successes, trials });
-        }
-        successes += cluster.successes;
-        trials = trials.checked_add(cluster.trials).ok_or(StatsError::TooMany)?;
-        count += 1;
-    }
+    let (ClusterCount { successes, trials }, count) = total(clusters)?;
     let plain = ClusteredRate {
         interval: wilson(successes, trials, confidence)?,
         successes,
@@ -106,7 +102,12 @@ pub fn clustered_rate(
 
     let design_effect = design_effect(clusters, successes, trials, count);
     let quantile = confidence.normal_quantile();
-    let ratio = quantile / confidence.t_quantile(count as u64 - 1);
+    let rate = plain.interval.estimate;
+    let residuals = clusters
+        .iter()
+        .filter(|cluster| cluster.trials > 0)
+        .map(|cluster| cluster.successes as f64 - rate * cluster.trials as f64);
+    let ratio = quantile / confidence.t_quantile_real(matched_degrees(residuals));
     // A design effect of 0 (every cluster has the same rate) makes this infinite.
     let effective_trials = trials as f64 / design_effect * ratio * ratio;
     if effective_trials >= trials as f64 {
@@ -119,6 +120,40 @@ pub fn clustered_rate(
         method: RateMethod::WilsonEffectiveN,
         ..plain
     })
+}
+
+/// The degrees of freedom of a variance estimated from residuals that add up to 0, of which there are at least two;
+/// see the module.
+pub(crate) fn matched_degrees(residuals: impl Iterator<Item = f64>) -> f64 {
+    let (mut count, mut squares, mut fourths) = (0.0_f64, 0.0, 0.0);
+    for residual in residuals {
+        let square = residual * residual;
+        count += 1.0;
+        squares += square;
+        fourths += square * square;
+    }
+    let most = count - 1.0;
+    if squares <= 0.0 {
+        return most;
+    }
+    let kurtosis = count * fourths / (squares * squares);
+    (2.0 / (2.0 / most + (kurtosis - 3.0) / count)).clamp(1.0, most.max(1.0))
+}
+
+/// The sums over all clusters, and how many clusters have trials.
+pub(crate) fn total(clusters: &[ClusterCount]) -> Result<(ClusterCount, usize), StatsError> {
+    let mut sum = ClusterCount { successes: 0, trials: 0 };
+    let mut count = 0;
+    for &ClusterCount { successes, trials } in clusters {
+        if successes > trials {
+            return Err(StatsError::MoreSuccessesThanTrials { successes, trials });
+        }
+        // Before the successes, which are at most as many.
+        sum.trials = sum.trials.checked_add(trials).ok_or(StatsError::TooMany)?;
+        sum.successes += successes;
+        count += usize::from(trials > 0);
+    }
+    Ok((sum, count))
 }
 
 /// The linearised cluster variance over the binomial one; the rate is neither 0 nor 1.

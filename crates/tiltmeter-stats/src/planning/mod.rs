@@ -1,0 +1,19 @@
+//! How much to sample, and when to stop.
+//!
+//! | question | function |
+//! | --- | --- |
+//! | how wide will the interval be | [`SampleDesign::expected_half_width`], [`samples_for_half_width`] |
+//! | which difference can be seen | [`ComparisonDesign::power`], [`samples_for_difference`], [`detectable_difference`] |
+//! | may sampling stop now | [`StoppingRule`] |
+//! | an interval that may be looked at any time | [`rate_sequence`], [`mean_sequence`] |
+
+mod power;
+mod sequence;
+mod stopping;
+
+pub use power::{
+    ComparisonDesign, Reach, SampleDesign, detectable_difference, samples_for_difference,
+    samples_for_half_width,
+};
+pub use sequence::{mean_sequence, rate_sequence};
+pub use stopping::{Assessment, BetweenQuestions, Decision, StoppingRule};
