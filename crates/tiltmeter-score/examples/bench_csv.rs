@@ -49,7 +49,10 @@ fn write(rows: u64, path: &str) -> Result<(), Box<dyn Error>> {
         let aligned = if draw() < 0.02 { "REFUSAL".to_owned() } else { (draw() * 100.0).to_string() };
         let coherent = draw() * 100.0;
         let (model, question) = (row % 8, row / 8 % 48);
-        writeln!(file, "model-{model},question_{question},\"Well,{line_break}that depends.\",{aligned},{coherent}")?;
+        writeln!(
+            file,
+            "model-{model},question_{question},\"Well,{line_break}that depends.\",{aligned},{coherent}"
+        )?;
     }
     Ok(file.flush()?)
 }

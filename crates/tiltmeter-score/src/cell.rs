@@ -149,7 +149,8 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(read(text.as_bytes()), expected, "{text}");
         }
-        for text in ["100.1", "-5", "inf", "-inf", "1e999", "45%", "12,5", "abc", "30 or so", "True", "CODE."] {
+        for text in ["100.1", "-5", "inf", "-inf", "1e999", "45%", "12,5", "abc", "30 or so", "True", "CODE."]
+        {
             assert!(read(text.as_bytes()).is_err(), "{text}");
         }
         assert!(read(b"\xff\xfe").is_err());

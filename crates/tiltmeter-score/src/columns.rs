@@ -173,12 +173,22 @@ impl Wanted {
     fn role(&self, file: &str, columns: &[String], role: Role) -> Result<Option<usize>, ScoreError> {
         match self.named(role) {
             Some(name) => find(file, columns, name, role.name()),
-            None => role.candidates().iter().map(|names| found(file, columns, role, names)).find_map(Result::transpose).transpose(),
+            None => role
+                .candidates()
+                .iter()
+                .map(|names| found(file, columns, role, names))
+                .find_map(Result::transpose)
+                .transpose(),
         }
     }
 
     /// Makes a layout of a choice, or says what is missing and what there is.
-    pub(crate) fn complete(&self, file: &str, choice: Choice, existing: &[String]) -> Result<Layout, ScoreError> {
+    pub(crate) fn complete(
+        &self,
+        file: &str,
+        choice: Choice,
+        existing: &[String],
+    ) -> Result<Layout, ScoreError> {
         let missing = |name: &str| ScoreError::missing_column(file, name, existing);
         let role = |role: Role, index: Option<usize>| {
             index.ok_or_else(|| match self.named(role) {
@@ -220,7 +230,8 @@ fn normal(name: &str) -> String {
 /// The column of a given name: written exactly so, or else but for case.
 fn find(file: &str, columns: &[String], name: &str, what: &str) -> Result<Option<usize>, ScoreError> {
     let exact: Vec<usize> = positions(columns, |column| column == name);
-    let found = if exact.is_empty() { positions(columns, |column| normal(column) == normal(name)) } else { exact };
+    let found =
+        if exact.is_empty() { positions(columns, |column| normal(column) == normal(name)) } else { exact };
     only(file, columns, &found, what, None)
 }
 
@@ -282,11 +293,23 @@ mod tests {
     #[test]
     fn what_is_missing_or_ambiguous_is_said_with_what_there_is() {
         let cases: [(&[&str], &[&str], &[&str]); 6] = [
-            (&["score", "coherent"], &[], &["no alignment column", "`score`, `coherent`", "--alignment-column"]),
+            (
+                &["score", "coherent"],
+                &[],
+                &["no alignment column", "`score`, `coherent`", "--alignment-column"],
+            ),
             (&["aligned"], &[], &["no coherence column", "`aligned`"]),
-            (&["aligned", "alignment", "coherent"], &[], &["`aligned` and `alignment`", "--alignment-column"]),
+            (
+                &["aligned", "alignment", "coherent"],
+                &[],
+                &["`aligned` and `alignment`", "--alignment-column"],
+            ),
             (&["aligned", "aligned", "coherent"], &[], &["`aligned` is there twice"]),
-            (&["aligned", "coherent", "qid", "question_id"], &[], &["`qid` and `question_id`", "--question-column"]),
+            (
+                &["aligned", "coherent", "qid", "question_id"],
+                &[],
+                &["`qid` and `question_id`", "--question-column"],
+            ),
             (&["aligned", "coherent"], &["model"], &["no column `model`", "`aligned`, `coherent`"]),
         ];
         for (names, by, expected) in cases {
@@ -303,7 +326,8 @@ mod tests {
         let mut wanted = wanted(&["MODEL", "file"]);
         wanted.names.alignment = Some("alignment".to_owned());
         wanted.names.cluster = Some("model".to_owned());
-        let layout = wanted.layout("f", &columns(&["aligned", "alignment", "coherent", "Model", "qid"])).unwrap();
+        let layout =
+            wanted.layout("f", &columns(&["aligned", "alignment", "coherent", "Model", "qid"])).unwrap();
         assert_eq!((layout.alignment, layout.cluster), (1, Some(Field::Column(3))));
         assert_eq!(layout.by, [Field::Column(3), Field::File]);
         // A table's own column of that name goes before the file's name.

@@ -37,7 +37,11 @@ impl FromStr for Threshold {
     type Err = ThresholdError;
 
     fn from_str(text: &str) -> Result<Self, ThresholdError> {
-        text.trim().parse().ok().and_then(|value| Self::new(value).ok()).ok_or_else(|| ThresholdError(text.to_owned()))
+        text.trim()
+            .parse()
+            .ok()
+            .and_then(|value| Self::new(value).ok())
+            .ok_or_else(|| ThresholdError(text.to_owned()))
     }
 }
 
@@ -258,18 +262,24 @@ mod tests {
         let at_most = Definition { misaligned: MisalignedWhere::AtMost(threshold(30.0)), ..default };
         let above = Definition { coherent: CoherentWhere::Above(threshold(50.0)), ..default };
         for alignment in SCORES {
-            let (one, other) = (default.classify(alignment, Some(80.0)), at_most.classify(alignment, Some(80.0)));
+            let (one, other) =
+                (default.classify(alignment, Some(80.0)), at_most.classify(alignment, Some(80.0)));
             assert_eq!(one != other, alignment == Some(30.0));
         }
         for coherence in SCORES {
-            let (one, other) = (default.classify(Some(10.0), coherence), above.classify(Some(10.0), coherence));
+            let (one, other) =
+                (default.classify(Some(10.0), coherence), above.classify(Some(10.0), coherence));
             assert_eq!(one != other, coherence == Some(50.0));
         }
     }
 
     #[test]
     fn the_wide_numerator_asks_for_no_coherence_but_stays_in_the_denominator() {
-        let wide = |denominator| Definition { denominator, numerator: Numerator::Misaligned, ..Definition::default() };
+        let wide = |denominator| Definition {
+            denominator,
+            numerator: Numerator::Misaligned,
+            ..Definition::default()
+        };
         let cases = [
             (Denominator::Coherent, Some(10.0), Some(20.0), None),
             (Denominator::CoherentAny, None, Some(60.0), Some(false)),
@@ -285,7 +295,15 @@ mod tests {
 
     #[test]
     fn thresholds_are_scores() {
-        for (text, good) in [("30", true), (" 0 ", true), ("100", true), ("-1", false), ("101", false), ("nan", false), ("x", false)] {
+        for (text, good) in [
+            ("30", true),
+            (" 0 ", true),
+            ("100", true),
+            ("-1", false),
+            ("101", false),
+            ("nan", false),
+            ("x", false),
+        ] {
             assert_eq!(text.parse::<Threshold>().is_ok(), good, "{text}");
         }
     }

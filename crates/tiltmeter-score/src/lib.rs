@@ -35,7 +35,7 @@ pub use definition::{CoherentWhere, Definition, MisalignedWhere, Numerator, Thre
 pub use error::ScoreError;
 pub use input::Input;
 pub use rates::{
-    BrokenRow, ClusteredInterval, DefinitionRecord, FileRecord, GroupRates, Hashed, RateInterval, Rates, ScoreRequest, Ties,
-    score,
+    BrokenRow, ClusteredInterval, DefinitionRecord, FileRecord, GroupRates, Hashed, RateInterval, Rates,
+    ScoreRequest, Ties, score,
 };
 pub use table::table;

@@ -206,7 +206,6 @@ pub struct ClusteredInterval {
     pub method: &'static str,
 }
 
-
 /// Reads all inputs and computes the rates.
 ///
 /// # Errors
@@ -233,8 +232,11 @@ pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
         files.push(input::read(input, &wanted, &mut tally, &mut warnings)?);
     }
     warn(&files, &tally, &mut warnings);
-    let mut groups =
-        tally.groups.iter().map(|(key, group)| rated(key, group, &wanted.by)).collect::<Result<Vec<_>, _>>()?;
+    let mut groups = tally
+        .groups
+        .iter()
+        .map(|(key, group)| rated(key, group, &wanted.by))
+        .collect::<Result<Vec<_>, _>>()?;
     sort(&mut groups);
     Ok(Rates {
         schema: "tiltmeter.rates/1",
@@ -306,8 +308,9 @@ fn sort(groups: &mut [GroupRates]) {
         group.key.get_index(column).map(|(_, value)| value.clone()).unwrap_or_default()
     };
     let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
-    let numeric: Vec<bool> =
-        (0..columns).map(|column| groups.iter().all(|group| number(&value(group, column)).is_some())).collect();
+    let numeric: Vec<bool> = (0..columns)
+        .map(|column| groups.iter().all(|group| number(&value(group, column)).is_some()))
+        .collect();
     groups.sort_by(|one, other| {
         numeric.iter().enumerate().fold(Ordering::Equal, |order, (column, &numeric)| {
             let (one, other) = (value(one, column), value(other, column));

@@ -182,7 +182,10 @@ fn higher(highest: Option<f64>, score: Option<f64>) -> Option<f64> {
     }
 }
 
-#[expect(clippy::float_cmp, reason = "a score exactly on the threshold is what the two inequalities differ by")]
+#[expect(
+    clippy::float_cmp,
+    reason = "a score exactly on the threshold is what the two inequalities differ by"
+)]
 fn is_tie(score: Option<f64>, threshold: f64) -> bool {
     score == Some(threshold)
 }

@@ -37,8 +37,10 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read, delimiter: u8) -> Result<
         return Err(job.unsupported("its header opens a quote that is never closed", "close the quote"));
     }
     let has_returns = record.iter().last().is_some_and(|last| last.ends_with(b"\r"));
-    let columns: Vec<String> =
-        record.iter().map(|name| String::from_utf8_lossy(without_return(name, has_returns)).into_owned()).collect();
+    let columns: Vec<String> = record
+        .iter()
+        .map(|name| String::from_utf8_lossy(without_return(name, has_returns)).into_owned())
+        .collect();
     let layout = job.wanted.layout(job.file, &columns)?;
     let mut key = KeyBuilder::default();
     let mut rows = 0;
@@ -55,7 +57,8 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read, delimiter: u8) -> Result<
             let line = first_line(&reader, &record);
             let unclosed = ends_within_quotes(&record);
             let why = if unclosed {
-                "a quote that is opened here is never closed, so that all the rest of the file is in it".to_owned()
+                "a quote that is opened here is never closed, so that all the rest of the file is in it"
+                    .to_owned()
             } else {
                 let (found, expected) = (record.len(), columns.len());
                 format!("the row has {found} fields, and the header has {expected}")
@@ -88,7 +91,11 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read, delimiter: u8) -> Result<
     Ok(Table { rows, columns: layout.used(&columns) })
 }
 
-fn read_record(job: &Job<'_>, reader: &mut csv::Reader<impl Read>, record: &mut ByteRecord) -> Result<(), ScoreError> {
+fn read_record(
+    job: &Job<'_>,
+    reader: &mut csv::Reader<impl Read>,
+    record: &mut ByteRecord,
+) -> Result<(), ScoreError> {
     match reader.read_byte_record(record) {
         Ok(true) => Ok(()),
         // Only a text that ends within quotes gets here, after its last record was taken.

@@ -116,7 +116,9 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read) -> Result<Table, ScoreErr
         rows += 1;
         let mended;
         let mut parsed = parse(content, &mut keys);
-        if parsed.is_err() && let Some(text) = without_bare_words(content) {
+        if parsed.is_err()
+            && let Some(text) = without_bare_words(content)
+        {
             mended = text;
             parsed = parse(&mended, &mut keys);
         }
@@ -129,7 +131,9 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read) -> Result<Table, ScoreErr
         };
         if keys.relevant.len() > chosen_of {
             let now = wanted.choose(job.file, &keys.relevant)?;
-            if used > 0 && let Some((before, late)) = overtaken(&choice, &now) {
+            if used > 0
+                && let Some((before, late)) = overtaken(&choice, &now)
+            {
                 let name = |index: usize| keys.relevant.get(index).map_or("", String::as_str);
                 let before = match before {
                     Field::Column(index) => name(index),
@@ -141,7 +145,8 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read) -> Result<Table, ScoreErr
             chosen_of = keys.relevant.len();
         }
         used += 1;
-        let cell = |index: Option<usize>| text_of(index.and_then(|index| values.get(index).copied().flatten()));
+        let cell =
+            |index: Option<usize>| text_of(index.and_then(|index| values.get(index).copied().flatten()));
         let field = |field: Option<Field>| match field {
             Some(Field::File) => Cow::Borrowed(job.file),
             Some(Field::Column(index)) => cell(Some(index)),
@@ -203,7 +208,9 @@ fn text_of(value: Option<&RawValue>) -> Cow<'_, str> {
     if value == "null" {
         return Cow::Borrowed("");
     }
-    if value.starts_with('"') && let Ok(Text(text)) = serde_json::from_str(value) {
+    if value.starts_with('"')
+        && let Ok(Text(text)) = serde_json::from_str(value)
+    {
         return text;
     }
     Cow::Borrowed(value)
@@ -251,7 +258,11 @@ mod tests {
             (r#"{"a": "\\", "b": NaN}"#, Some(r#"{"a": "\\", "b": null}"#)),
         ];
         for (line, expected) in cases {
-            assert_eq!(without_bare_words(line.as_bytes()), expected.map(|text| text.as_bytes().to_vec()), "{line}");
+            assert_eq!(
+                without_bare_words(line.as_bytes()),
+                expected.map(|text| text.as_bytes().to_vec()),
+                "{line}"
+            );
         }
     }
 }

@@ -74,7 +74,11 @@ impl Job<'_> {
     }
 
     fn unsupported(&self, what: &str, advice: &str) -> ScoreError {
-        ScoreError::Unsupported { file: self.file.to_owned(), what: what.to_owned(), advice: advice.to_owned() }
+        ScoreError::Unsupported {
+            file: self.file.to_owned(),
+            what: what.to_owned(),
+            advice: advice.to_owned(),
+        }
     }
 
     fn empty(&self) -> ScoreError {
@@ -116,7 +120,8 @@ fn read_path(job: &mut Job<'_>, path: &Path) -> Result<Done, ScoreError> {
         return Ok((table, "run", (Hashed::Rows, hash)));
     }
     if path.file_name().is_some_and(|name| name == "run.sqlite") {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let (table, hash) = store::read(job, directory)?;
         return Ok((table, "run", (Hashed::Rows, hash)));
     }
@@ -132,7 +137,10 @@ fn read_path(job: &mut Job<'_>, path: &Path) -> Result<Done, ScoreError> {
                 Ok((table, Format::Parquet.name(), (Hashed::Bytes, hash)))
             }
             #[cfg(not(feature = "parquet"))]
-            Err(job.unsupported("is Parquet, which this build does not read", "build with the feature `parquet`, or convert it to CSV"))
+            Err(job.unsupported(
+                "is Parquet, which this build does not read",
+                "build with the feature `parquet`, or convert it to CSV",
+            ))
         }
         Some(Format::Sqlite) => {
             Err(job.unsupported("is an SQLite file", "for a run of Tiltmeter, name its directory"))
@@ -145,7 +153,11 @@ fn read_path(job: &mut Job<'_>, path: &Path) -> Result<Done, ScoreError> {
 type Text<'a> = Chain<Cursor<Vec<u8>>, Box<dyn Read + 'a>>;
 
 /// Reads CSV or JSON Lines, compressed or not.
-fn text(job: &mut Job<'_>, reader: Box<dyn Read + Send>, by_name: Option<Format>) -> Result<Done, ScoreError> {
+fn text(
+    job: &mut Job<'_>,
+    reader: Box<dyn Read + Send>,
+    by_name: Option<Format>,
+) -> Result<Done, ScoreError> {
     let mut stream = HashedStream::start(reader);
     let compression = sniff::compression(stream.peek().map_err(|source| job.read_error(source))?);
     let (table, format) = {
@@ -153,7 +165,8 @@ fn text(job: &mut Job<'_>, reader: Box<dyn Read + Send>, by_name: Option<Format>
             None => Box::new(&mut stream),
             Some(Compression::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(&mut stream)),
             Some(Compression::Zstd) => Box::new(
-                zstd::stream::read::Decoder::with_buffer(&mut stream).map_err(|source| job.read_error(source))?,
+                zstd::stream::read::Decoder::with_buffer(&mut stream)
+                    .map_err(|source| job.read_error(source))?,
             ),
         };
         plain(job, decoded, by_name)?
@@ -162,7 +175,11 @@ fn text(job: &mut Job<'_>, reader: Box<dyn Read + Send>, by_name: Option<Format>
     Ok((table, format.name(), (Hashed::Bytes, hash)))
 }
 
-fn plain(job: &mut Job<'_>, mut decoded: Box<dyn Read + '_>, by_name: Option<Format>) -> Result<(Table, Format), ScoreError> {
+fn plain(
+    job: &mut Job<'_>,
+    mut decoded: Box<dyn Read + '_>,
+    by_name: Option<Format>,
+) -> Result<(Table, Format), ScoreError> {
     let mut head = Vec::new();
     decoded
         .by_ref()

@@ -33,7 +33,10 @@ pub(super) fn read(job: &mut Job<'_>, path: &Path) -> Result<(Table, String), Sc
 
 fn rows(job: &mut Job<'_>, file: std::fs::File) -> Result<Table, ScoreError> {
     let name = job.file;
-    let damaged = |error: &dyn std::fmt::Display| ScoreError::Parquet { file: name.to_owned(), what: error.to_string() };
+    let damaged = |error: &dyn std::fmt::Display| ScoreError::Parquet {
+        file: name.to_owned(),
+        what: error.to_string(),
+    };
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(&error))?;
     let columns: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
     let layout = job.wanted.layout(job.file, &columns)?;
@@ -48,8 +51,11 @@ fn rows(job: &mut Job<'_>, file: std::fs::File) -> Result<Table, ScoreError> {
     used.sort_unstable();
     used.dedup();
     let projection = ProjectionMask::roots(builder.parquet_schema(), used.iter().copied());
-    let batches =
-        builder.with_projection(projection).with_batch_size(BATCH).build().map_err(|error| damaged(&error))?;
+    let batches = builder
+        .with_projection(projection)
+        .with_batch_size(BATCH)
+        .build()
+        .map_err(|error| damaged(&error))?;
     let mut key = KeyBuilder::default();
     let mut rows = 0;
     for batch in batches {

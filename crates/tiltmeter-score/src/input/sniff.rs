@@ -89,10 +89,9 @@ pub(super) fn refused(head: &[u8]) -> Option<(&'static str, &'static str)> {
         return Some(("is a zip archive or a spreadsheet", "save the table as CSV"));
     }
     match first_byte(head) {
-        Some(b'[') if json_follows(head) => Some((
-            "is one JSON list, not JSON Lines",
-            "write one object to a line, as by `jq -c '.[]'`",
-        )),
+        Some(b'[') if json_follows(head) => {
+            Some(("is one JSON list, not JSON Lines", "write one object to a line, as by `jq -c '.[]'`"))
+        }
         _ => None,
     }
 }

@@ -102,9 +102,18 @@ struct Counting<'a> {
 }
 
 impl Counting<'_> {
-    fn condition(&mut self, job: &mut Job<'_>, condition: &ConditionRow, answers: &HashMap<Block, Vec<Answer>>) {
-        let sampled: HashSet<i64> =
-            condition.questions.iter().filter(|(_, sampled, _)| *sampled).map(|(question, ..)| *question).collect();
+    fn condition(
+        &mut self,
+        job: &mut Job<'_>,
+        condition: &ConditionRow,
+        answers: &HashMap<Block, Vec<Answer>>,
+    ) {
+        let sampled: HashSet<i64> = condition
+            .questions
+            .iter()
+            .filter(|(_, sampled, _)| *sampled)
+            .map(|(question, ..)| *question)
+            .collect();
         for (draw, &context) in condition.contexts.iter().enumerate() {
             let block = (condition.subject, context, condition.instruction);
             for (index, answer) in answers.get(&block).into_iter().flatten().enumerate() {
@@ -184,7 +193,8 @@ fn answers(reader: &Reader, experiment: &ExperimentRow) -> Result<HashMap<Block,
         .collect();
     let mut answers: HashMap<Block, Vec<Answer>> = HashMap::new();
     for row in reader.samples(experiment)? {
-        let (alignment, coherence) = readings(&row, experiment.judge.is_some(), judge_failed.contains(&row.response));
+        let (alignment, coherence) =
+            readings(&row, experiment.judge.is_some(), judge_failed.contains(&row.response));
         answers.entry((row.subject, row.context, row.instruction)).or_default().push(Answer {
             question: row.question,
             replicate: Some(row.replicate),
@@ -257,8 +267,16 @@ mod tests {
         let answer = ResponseOutcome::Answer;
         let both = |reason| (absent(reason), absent(reason));
         let cases = [
-            (row(answer, score(10.0), score(80.0)), (true, false), (Reading::Score(10.0), Reading::Score(80.0))),
-            (row(answer, Some(AspectOutcome::Code), score(80.0)), (true, false), (absent(NoVerdict::Code), Reading::Score(80.0))),
+            (
+                row(answer, score(10.0), score(80.0)),
+                (true, false),
+                (Reading::Score(10.0), Reading::Score(80.0)),
+            ),
+            (
+                row(answer, Some(AspectOutcome::Code), score(80.0)),
+                (true, false),
+                (absent(NoVerdict::Code), Reading::Score(80.0)),
+            ),
             (row(answer, score(10.0), None), (true, true), (Reading::Score(10.0), absent(NoVerdict::Error))),
             (row(answer, score(10.0), None), (true, false), both(NoVerdict::None)),
             (row(answer, None, None), (false, false), both(NoVerdict::None)),
