@@ -30,6 +30,9 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read, delimiter: u8) -> Result<
         .from_reader(text.chain(Cursor::new(end)));
     let mut record = ByteRecord::new();
     read_record(job, &mut reader, &mut record)?;
+    while is_blank(&record) {
+        read_record(job, &mut reader, &mut record)?;
+    }
     if is_end(&record) {
         return Err(job.empty());
     }
@@ -49,7 +52,7 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read, delimiter: u8) -> Result<
         if is_end(&record) {
             break;
         }
-        if record.len() == 1 && record.get(0) == Some(b"\r") {
+        if is_blank(&record) {
             continue;
         }
         rows += 1;
@@ -112,6 +115,11 @@ fn read_record(
 
 fn is_end(record: &ByteRecord) -> bool {
     record.len() == 1 && record.get(0) == Some(END)
+}
+
+/// A line of `\r\n` alone; one of `\n` alone is no record.
+fn is_blank(record: &ByteRecord) -> bool {
+    record.len() == 1 && record.get(0) == Some(b"\r")
 }
 
 fn ends_within_quotes(record: &ByteRecord) -> bool {
