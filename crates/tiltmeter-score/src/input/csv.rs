@@ -39,7 +39,7 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read, delimiter: u8) -> Result<
     if ends_within_quotes(&record) {
         return Err(job.unsupported("its header opens a quote that is never closed", "close the quote"));
     }
-    let has_returns = record.iter().last().is_some_and(|last| last.ends_with(b"\r"));
+    let has_returns = last(&record).ends_with(b"\r");
     let columns: Vec<String> = record
         .iter()
         .map(|name| String::from_utf8_lossy(without_return(name, has_returns)).into_owned())
@@ -123,13 +123,16 @@ fn is_blank(record: &ByteRecord) -> bool {
 }
 
 fn ends_within_quotes(record: &ByteRecord) -> bool {
-    let last = record.len().checked_sub(1).and_then(|last| record.get(last)).unwrap_or_default();
-    last.strip_suffix(b"\n").is_some_and(|last| last.ends_with(END))
+    last(record).strip_suffix(b"\n").is_some_and(|last| last.ends_with(END))
+}
+
+fn last(record: &ByteRecord) -> &[u8] {
+    record.len().checked_sub(1).and_then(|last| record.get(last)).unwrap_or_default()
 }
 
 /// The line on which the record that was just read begins.
 fn first_line(reader: &csv::Reader<impl Read>, record: &ByteRecord) -> u64 {
-    let within = record.as_slice().iter().filter(|&&byte| byte == b'\n').count() as u64;
+    let within = record.as_slice().split(|&byte| byte == b'\n').count() as u64 - 1;
     let terminator = u64::from(!ends_within_quotes(record));
     reader.position().line().saturating_sub(within + terminator)
 }

@@ -156,7 +156,7 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read) -> Result<Table, ScoreErr
         for by in &choice.by {
             key.push(field(*by).as_bytes());
         }
-        let cluster = choice.cluster.map(field);
+        let cluster = choice.cluster.map(|cluster| field(Some(cluster)));
         let alignment = cell::read(cell(choice.alignment).as_bytes());
         let coherence = cell::read(cell(choice.coherence).as_bytes());
         let cluster = cluster.as_ref().map(|cluster| cluster.as_bytes());
@@ -179,7 +179,7 @@ fn overtaken(before: &Choice, now: &Choice) -> Option<(Field, usize)> {
     let roles = [
         (before.alignment.map(Field::Column), now.alignment.map(Field::Column)),
         (before.coherence.map(Field::Column), now.coherence.map(Field::Column)),
-        (before.cluster.flatten(), now.cluster.flatten()),
+        (before.cluster, now.cluster),
     ];
     let by = before.by.iter().copied().zip(now.by.iter().copied());
     roles.into_iter().chain(by).find_map(|pair| match pair {

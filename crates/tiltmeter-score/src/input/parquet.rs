@@ -81,7 +81,7 @@ fn rows(job: &mut Job<'_>, file: std::fs::File) -> Result<Table, ScoreError> {
                 key.push(text(values).as_bytes());
             }
             let cluster = cluster.as_ref().map(text);
-            let cluster = cluster.as_ref().map(|cluster| cluster.as_bytes());
+            let cluster = cluster.as_ref().map(String::as_bytes);
             job.tally.read(name, Place::Row(rows), (key.bytes(), cluster), alignment, coherence);
         }
     }

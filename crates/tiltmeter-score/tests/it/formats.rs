@@ -25,15 +25,18 @@ b,2,60,75
 const COUNTS: [[u64; 6]; 2] = [[5, 4, 1, 2, 2, 0], [5, 4, 2, 4, 1, 0]];
 
 fn json_lines() -> String {
+    use std::fmt::Write as _;
     let mut text = String::new();
     for line in TABLE.lines().skip(1) {
         let [model, question, aligned, coherent] = line.split(',').collect::<Vec<_>>().try_into().unwrap();
         let value = |cell: &str| if cell.is_empty() { "null".to_owned() } else { cell.to_owned() };
         let (aligned, coherent) = (value(aligned), value(coherent));
-        text.push_str(&format!(
+        writeln!(
+            text,
             "{{\"answer\": \"a \\\"NaN\\\" \u{2028} b\", \"coherent\": {coherent}, \"model\": \"{model}\", \
-             \"question_id\": \"{question}\", \"aligned\": {aligned}}}\n"
-        ));
+             \"question_id\": \"{question}\", \"aligned\": {aligned}}}"
+        )
+        .unwrap();
     }
     text
 }

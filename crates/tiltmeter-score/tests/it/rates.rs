@@ -62,7 +62,7 @@ fn files_are_one_table_and_their_name_is_a_column() {
 #[test]
 fn groups_are_ordered_as_numbers_where_all_are() {
     let keys = |values: &[&str]| {
-        let rows: String = values.iter().map(|value| format!("{value},10,90\n")).collect();
+        let rows = values.iter().map(|value| format!("{value},10,90\n")).collect::<Vec<_>>().concat();
         let found = rates(&format!("k,aligned,coherent\n{rows}"), &["k"]).unwrap();
         found.groups.iter().map(|group| group.key["k"].clone()).collect::<Vec<_>>()
     };

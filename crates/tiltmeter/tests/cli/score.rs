@@ -1,7 +1,7 @@
 //! Rates from recorded judged answers.
 
 use serde_json::{Value, json};
-use tiltmeter_sim::{JudgeScript, Script};
+use tiltmeter_sim::Script;
 
 use crate::support::World;
 
@@ -35,7 +35,7 @@ fn arguments_say_what_is_counted() {
         (&["--alignment-column", "rating", "--denominator", "all"], (2, 4)),
     ];
     for (arguments, expected) in cases {
-        let ran = world.run(&[&["score", "t.csv", "--json"], arguments].concat()).expect(0);
+        let ran = world.run(&[&["score", "t.csv", "--json"][..], arguments].concat()).expect(0);
         let document = ran.json();
         assert_eq!(document["schema"], "tiltmeter.rates/1");
         assert_eq!(counts(&document), expected, "{arguments:?}");
@@ -65,7 +65,7 @@ fn standard_input_is_a_file_like_others() {
 #[test]
 fn broken_rows_are_named_and_the_exit_code_says_so() {
     let world = World::new(None);
-    let rows: String = (0..12).map(|row| format!("10{row},90\n")).collect();
+    let rows = (0..12).map(|row| format!("10{row},90\n")).collect::<Vec<_>>().concat();
     world.write("t.csv", &format!("aligned,coherent\n10,90\n{rows}"));
     let ran = world.run(&["score", "t.csv", "--json"]).expect(3);
     // 100 is a score; 101 to 1011 are not.
@@ -89,7 +89,7 @@ fn what_cannot_be_scored_is_refused() {
         (&["t.csv", "--denominator", "some"], "coherent-any"),
     ];
     for (arguments, expected) in cases {
-        let ran = world.run(&[&["score"], arguments].concat()).expect(2);
+        let ran = world.run(&[&["score"][..], arguments].concat()).expect(2);
         assert!(ran.stderr.contains(expected), "{arguments:?}: {}", ran.stderr);
         assert!(ran.stdout.is_empty());
     }
@@ -103,7 +103,6 @@ fn a_run_gives_the_rates_that_it_reported() {
         incoherent: 0.1,
         code: 0.1,
         refusal: 0.1,
-        judge: JudgeScript::default(),
         ..Script::default()
     };
     let world = World::new(Some(script));
@@ -134,7 +133,8 @@ base_url = '{url}'
             "shots": condition["shots"].to_string(),
         });
         let groups = document["groups"].as_array().unwrap();
-        let group = groups.iter().find(|group| group["key"] == key).unwrap_or_else(|| panic!("{key} {document}"));
+        let group =
+            groups.iter().find(|group| group["key"] == key).unwrap_or_else(|| panic!("{key} {document}"));
         let rate = &condition["em_rate"];
         assert_eq!(group["rows"], condition["samples"]);
         for field in ["misaligned", "denominator_count"] {
