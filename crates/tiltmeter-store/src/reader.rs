@@ -431,6 +431,24 @@ impl Reader {
         if context.id == hash { Ok(context) } else { Err(damaged("its hash")) }
     }
 
+    /// The rows and names of all questions.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn question_names(&self) -> Result<Vec<(i64, String)>, StoreError> {
+        let mut statement = self.connection.prepare("SELECT id, name FROM question ORDER BY id")?;
+        collect(&mut statement, params![], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// The rows of all subjects, with the model of each as `provider/model`.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn subject_models(&self) -> Result<Vec<(i64, String)>, StoreError> {
+        let mut statement = self.connection.prepare("SELECT id, model FROM subject ORDER BY id")?;
+        collect(&mut statement, params![], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
     /// Tokens used by all calls whose results are stored.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ fn main() -> std::process::ExitCode {
         Command::Init(arguments) => commands::init::init(&arguments),
         Command::Plan(arguments) => commands::plan::plan(&arguments),
         Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Score(arguments) => commands::score::score(&arguments),
         Command::Schema => commands::schema::schema(),
     };
     let exit = result.unwrap_or_else(|failure: Failure| {

@@ -7,4 +7,5 @@ mod documents;
 mod local;
 mod planted;
 mod resume;
+mod score;
 mod support;
