@@ -14,24 +14,14 @@ fn token(token: &str, log_probability: f64) -> TokenLogProbability {
 }
 
 fn empty() -> ChatResponse {
-    ChatResponse {
-        text: String::new(),
-        reasoning: None,
-        refusal: None,
-        finish: FinishReason::Stop,
-        usage: Usage::default(),
-        model: None,
-        response_id: None,
-        log_probabilities: None,
-        dropped_parameters: Vec::new(),
-    }
+    ChatResponse { finish: FinishReason::Stop, ..ChatResponse::default() }
 }
 
 fn of_events() -> ChatResponse {
     ChatResponse {
         text: "Café\n☕".to_owned(),
         reasoning: Some("Hm. ".to_owned()),
-        usage: Usage { input_tokens: 7, cached_input_tokens: 2, output_tokens: 3, reasoning_tokens: 0 },
+        usage: Usage { input_tokens: 7, cached_input_tokens: 2, output_tokens: 3, ..Usage::default() },
         model: Some("gpt-4o-2024-08-06".to_owned()),
         response_id: Some("chatcmpl-3".to_owned()),
         log_probabilities: Some(vec![
@@ -60,7 +50,7 @@ async fn whole_replies() {
                     input_tokens: 1200,
                     cached_input_tokens: 1024,
                     output_tokens: 1,
-                    reasoning_tokens: 0,
+                    ..Usage::default()
                 },
                 model: Some("gpt-4o-2024-08-06".to_owned()),
                 response_id: Some("chatcmpl-1".to_owned()),
@@ -82,6 +72,7 @@ async fn whole_replies() {
                     cached_input_tokens: 4,
                     output_tokens: 30,
                     reasoning_tokens: 25,
+                    ..Usage::default()
                 },
                 model: Some("deepseek-reasoner".to_owned()),
                 response_id: Some("gen-2".to_owned()),
