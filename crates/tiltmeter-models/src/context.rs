@@ -1,13 +1,11 @@
 //! What requests with the same context share: its text and turns, escaped and written once.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
-
 use bytes::Bytes;
 use tiltmeter_core::id::ContentId;
 use tiltmeter_core::prompt::{MessageParts, Placement, Prompt, RenderedContext, Role, Turn};
 
 use crate::body::BodyWriter;
+use crate::recent::Recent;
 
 /// Contexts that are kept, the last used first. Requests are ordered by context, so that few are in use at once;
 /// those in flight hold their context themselves.
@@ -30,12 +28,12 @@ pub(crate) struct SharedContext {
 #[derive(Debug)]
 pub(crate) struct ContextCache {
     write_turns: WriteTurns,
-    kept: Mutex<VecDeque<(ContentId, SharedContext)>>,
+    kept: Recent<ContentId, SharedContext>,
 }
 
 impl ContextCache {
     pub(crate) fn new(write_turns: WriteTurns) -> Self {
-        Self { write_turns, kept: Mutex::default() }
+        Self { write_turns, kept: Recent::new(KEPT) }
     }
 
     /// A context's shared form. Whoever needs it first writes it, and those who come meanwhile wait: about a
@@ -44,13 +42,7 @@ impl ContextCache {
         if context.text.is_empty() && context.turns.is_empty() {
             return SharedContext::default();
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kept.iter().position(|(id, _)| *id == context.id).and_then(|index| kept.remove(index));
-        let entry = known.unwrap_or_else(|| (context.id, self.write(context)));
-        let shared = entry.1.clone();
-        kept.push_front(entry);
-        kept.truncate(KEPT);
-        shared
+        self.kept.get(context.id, || self.write(context))
     }
 
     fn write(&self, context: &RenderedContext) -> SharedContext {
@@ -120,6 +112,7 @@ mod tests {
     use tiltmeter_core::prompt::QuestionFormat;
 
     use super::*;
+    use crate::body::Body;
 
     fn write_turns(turns: &[Turn], writer: &mut BodyWriter) {
         for turn in turns {
@@ -160,7 +153,7 @@ mod tests {
                 .collect();
             let mut long: Vec<_> = bodies
                 .iter()
-                .flat_map(|body| body.pieces())
+                .flat_map(Body::pieces)
                 .filter(|piece| piece.len() > 1000)
                 .map(|piece| piece.as_ptr())
                 .collect();
@@ -171,17 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn contexts_that_were_not_used_lately_are_let_go() {
+    fn turns_are_written_in_the_protocols_form() {
         let cache = ContextCache::new(write_turns);
-        for number in 0..20 {
-            let text = format!("{number}");
-            let pairs = [(text.as_str(), "yes")];
-            let context = RenderedContext::render(pairs, Placement::ChatTurns, QuestionFormat::Plain);
-            let prompt = Prompt { context: context.into(), system: None, question: "?".into() };
-            let shown = cache.shown(&prompt);
-            assert_eq!(shown.shared.turns, format!("\"{number}\",\"yes\",").as_bytes());
-            assert_eq!((shown.system, shown.question.text().as_str()), (None, "?"));
-        }
-        assert_eq!(cache.kept.lock().unwrap().len(), KEPT);
+        let context = RenderedContext::render([("a", "b")], Placement::ChatTurns, QuestionFormat::Plain);
+        let prompt = Prompt { context: context.into(), system: None, question: "?".into() };
+        let shown = cache.shown(&prompt);
+        assert_eq!(shown.shared.turns, "\"a\",\"b\",".as_bytes());
+        assert_eq!((shown.system, shown.question.text().as_str()), (None, "?"));
     }
 }

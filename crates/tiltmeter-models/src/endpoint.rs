@@ -121,6 +121,22 @@ pub enum TemperatureField {
     UnlessOne,
 }
 
+/// How a server gives log-probabilities of given text, where it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scoring {
+    /// It does not.
+    #[default]
+    None,
+    /// vLLM's: the prompt becomes tokens by `/tokenize` and the model's chat template, the text by `/tokenize`
+    /// alone, and `/completions` gives `prompt_logprobs` of both in one row. Where the prompt ends is exact by
+    /// construction: no token can span it.
+    VllmTokens,
+    /// `/completions` with `echo` and `logprobs`. The prompt is plain text, without a chat template: for base
+    /// models, and only for contexts that are not turns of a chat. Where the prompt does not end in white space,
+    /// a space goes between, and is scored with the text. That a token ends where the prompt does is checked.
+    EchoPlainText,
+}
+
 /// How long to wait for what. Each limit is an error of kind
 /// [`TimedOut`](crate::ErrorKind::TimedOut), but for `connect`, which is
 /// [`Unreachable`](crate::ErrorKind::Unreachable).
@@ -174,6 +190,8 @@ pub struct Endpoint {
     pub temperature_field: TemperatureField,
     /// Whose way of asking the server follows, where its protocol has several.
     pub dialect: Dialect,
+    /// How given text is scored.
+    pub scoring: Scoring,
     /// Time limits.
     pub timeouts: Timeouts,
 }
@@ -191,6 +209,7 @@ impl Endpoint {
             token_field: TokenField::default(),
             temperature_field: TemperatureField::default(),
             dialect: Dialect::default(),
+            scoring: Scoring::default(),
             timeouts: Timeouts::default(),
         }
     }
@@ -211,6 +230,7 @@ impl Endpoint {
             ("moonshot", _) if endpoint.model.starts_with("kimi-") => {
                 endpoint.temperature_field = TemperatureField::UnlessOne;
             }
+            ("vllm", _) => endpoint.scoring = Scoring::VllmTokens,
             // Models that think refuse a request that is not streamed; the others take either.
             ("dashscope", _) => endpoint.stream = true,
             // Stopping early saves tokens, and no model refuses the field.

@@ -19,6 +19,7 @@ mod openai_responses;
 mod presets;
 mod protocol;
 mod rate_limits;
+mod recent;
 mod request;
 mod terms;
 mod thinking;
@@ -26,7 +27,9 @@ mod transport;
 mod wire;
 
 pub use anthropic::Anthropic;
-pub use endpoint::{Endpoint, EndpointUrl, EndpointUrlError, TemperatureField, Timeouts, TokenField};
+pub use endpoint::{
+    Endpoint, EndpointUrl, EndpointUrlError, Scoring, TemperatureField, Timeouts, TokenField,
+};
 pub use error::{ErrorKind, ModelError};
 pub use gemini::Gemini;
 pub use openai_compatible::{Dialect, OpenAiCompatible};

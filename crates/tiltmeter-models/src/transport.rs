@@ -105,7 +105,7 @@ impl Transport {
             headers.insert(name, secret(&value)?);
         }
         let cleaner = Cleaner::new(key.map(SecretString::from));
-        Ok(Self { client, headers, cleaner, endpoint })
+        Ok(Self { client, endpoint, headers, cleaner })
     }
 
     /// The same, with one more header on every request.

@@ -87,14 +87,12 @@ enum Event {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta {
-    TextDelta {
-        text: String,
-    },
-    ThinkingDelta {
-        thinking: String,
-    },
+    #[serde(rename = "text_delta")]
+    Text { text: String },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: String },
     /// Signatures, and what tools are given.
     #[serde(other)]
     Other,
@@ -221,8 +219,8 @@ impl Draft for AnthropicDraft {
                 self.add(content_block);
             }
             Event::ContentBlockDelta { delta, .. } => match delta {
-                Delta::TextDelta { text } => self.text.push_str(&text),
-                Delta::ThinkingDelta { thinking } => self.reasoning.push_str(&thinking),
+                Delta::Text { text } => self.text.push_str(&text),
+                Delta::Thinking { thinking } => self.reasoning.push_str(&thinking),
                 Delta::Other => {}
             },
             Event::ContentBlockStop { index } => {

@@ -59,16 +59,15 @@ struct PromptFeedback {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct UsageMetadata {
-    #[serde(default, deserialize_with = "count")]
-    prompt_token_count: u64,
-    #[serde(default, deserialize_with = "count")]
-    cached_content_token_count: u64,
-    #[serde(default, deserialize_with = "count")]
-    candidates_token_count: u64,
-    #[serde(default, deserialize_with = "count")]
-    thoughts_token_count: u64,
+    #[serde(default, rename = "promptTokenCount", deserialize_with = "count")]
+    prompt: u64,
+    #[serde(default, rename = "cachedContentTokenCount", deserialize_with = "count")]
+    cached: u64,
+    #[serde(default, rename = "candidatesTokenCount", deserialize_with = "count")]
+    candidates: u64,
+    #[serde(default, rename = "thoughtsTokenCount", deserialize_with = "count")]
+    thoughts: u64,
 }
 
 #[derive(Deserialize)]
@@ -196,10 +195,10 @@ impl From<UsageMetadata> for Usage {
     /// Cached tokens are among those of the prompt; thoughts are not among those of the candidates.
     fn from(usage: UsageMetadata) -> Self {
         Self {
-            input_tokens: usage.prompt_token_count,
-            cached_input_tokens: usage.cached_content_token_count,
-            output_tokens: usage.candidates_token_count.saturating_add(usage.thoughts_token_count),
-            reasoning_tokens: usage.thoughts_token_count,
+            input_tokens: usage.prompt,
+            cached_input_tokens: usage.cached,
+            output_tokens: usage.candidates.saturating_add(usage.thoughts),
+            reasoning_tokens: usage.thoughts,
             ..Self::default()
         }
     }

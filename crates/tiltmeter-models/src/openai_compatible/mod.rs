@@ -5,22 +5,25 @@
 mod body;
 mod dialect;
 mod reply;
+mod scoring;
 
 use async_trait::async_trait;
 
 use self::body::ChatCompletions;
 pub(crate) use self::body::{write_messages, write_turns};
 pub use self::dialect::Dialect;
-use crate::endpoint::Endpoint;
+use self::scoring::Scorer;
+use crate::endpoint::{Endpoint, Scoring};
 use crate::error::ModelError;
 use crate::protocol::Client;
-use crate::request::{ChatModel, ChatRequest, ChatResponse};
+use crate::request::{ChatModel, ChatRequest, ChatResponse, ScoreRequest, TextScore};
 use crate::transport::{KeyHeader, Transport};
 
 /// A model behind a server of OpenAI's chat-completions protocol.
 #[derive(Debug)]
 pub struct OpenAiCompatible {
     client: Client<ChatCompletions>,
+    scorer: Scorer,
 }
 
 impl OpenAiCompatible {
@@ -34,7 +37,8 @@ impl OpenAiCompatible {
     pub fn new(endpoint: Endpoint) -> Result<Self, ModelError> {
         let transport = Transport::new(endpoint, KeyHeader::Bearer, &body::RESERVED)?;
         let url = transport.url("/chat/completions");
-        Ok(Self { client: Client::new(transport, url, ChatCompletions) })
+        let scorer = Scorer::new(&transport);
+        Ok(Self { client: Client::new(transport, url, ChatCompletions), scorer })
     }
 
     /// Where the model is and how it is asked.
@@ -47,5 +51,15 @@ impl OpenAiCompatible {
 impl ChatModel for OpenAiCompatible {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, ModelError> {
         self.client.chat(request).await
+    }
+
+    fn can_score(&self) -> bool {
+        self.endpoint().scoring != Scoring::None
+    }
+
+    /// Extra fields of the endpoint are not sent, but for `chat_template` and `chat_template_kwargs`, which bear on
+    /// what the prompt is.
+    async fn score(&self, request: &ScoreRequest) -> Result<TextScore, ModelError> {
+        self.scorer.score(&self.client, request).await
     }
 }
