@@ -7,6 +7,8 @@ mod dialect;
 mod reply;
 mod scoring;
 
+use std::fmt;
+
 use async_trait::async_trait;
 
 use self::body::ChatCompletions;
@@ -20,10 +22,16 @@ use crate::request::{ChatModel, ChatRequest, ChatResponse, ScoreRequest, TextSco
 use crate::transport::{KeyHeader, Transport};
 
 /// A model behind a server of OpenAI's chat-completions protocol.
-#[derive(Debug)]
 pub struct OpenAiCompatible {
     client: Client<ChatCompletions>,
     scorer: Scorer,
+}
+
+impl fmt::Debug for OpenAiCompatible {
+    /// Addresses may hold credentials: only the endpoint's own form, which hides them, is shown.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("OpenAiCompatible").field("client", &self.client).finish_non_exhaustive()
+    }
 }
 
 impl OpenAiCompatible {

@@ -180,7 +180,7 @@ mod tests {
             (echoed(&["How", "?", " Put", " it."], &[]), "How?", " Put it", None),
             // Parts of characters, found by offsets.
             (
-                echoed(&["How", "?", " bytes:\\xe2", "bytes:\\x98\\x95", "."], &[0, 3, 4, 5, 6]),
+                echoed(&["How", "?", "bytes: \\xe2", "bytes:\\x98\\x95", "."], &[0, 3, 4, 5, 6]),
                 "How?",
                 " ☕",
                 found(2, 3),

@@ -23,7 +23,6 @@ use crate::transport::Transport;
 const BODY_LIMIT: usize = 256 << 20;
 
 /// What scoring needs beside the client.
-#[derive(Debug)]
 pub(super) struct Scorer {
     completions: Url,
     tokens: Tokens,

@@ -40,7 +40,6 @@ struct PromptTokens {
 }
 
 /// Tokens of prompts and texts.
-#[derive(Debug)]
 pub(super) struct Tokens {
     tokenize: Url,
     detokenize: Url,
