@@ -88,13 +88,15 @@ async fn the_shared_context_ends_at_a_breakpoint() {
     }
 }
 
+/// A model and its settings; the `thinking`, `output_config` and temperature that are sent; what is dropped.
+type Thinking = (&'static str, Reasoning, f64, Value, Value, Value, &'static [&'static str]);
+
 #[tokio::test]
 async fn how_much_to_think_and_what_is_dropped_for_it() {
     let server = Server::start(vec![Answer::json(200, OK)]).await;
     let budget = |tokens: u32| json!({"type": "enabled", "budget_tokens": tokens});
     let adaptive = json!({"type": "adaptive", "display": "summarized"});
-    type Case = (&'static str, Reasoning, f64, Value, Value, Value, &'static [&'static str]);
-    let cases: [Case; 6] = [
+    let cases: [Thinking; 6] = [
         ("claude-sonnet-4-5", Reasoning::Default, 0.5, json!(null), json!(null), json!(0.5), &[]),
         ("claude-sonnet-4-5", Reasoning::Off, 0.5, json!({"type": "disabled"}), json!(null), json!(0.5), &[]),
         ("claude-sonnet-4-5", Reasoning::Low, 1.0, budget(1024), json!(null), json!(null), &[]),
