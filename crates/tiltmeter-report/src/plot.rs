@@ -142,9 +142,9 @@ fn points(
 }
 
 fn legend(panels: &[Panel]) -> Markup {
-    let used = STYLES
-        .iter()
-        .filter(|style| panels.iter().any(|panel| panel.series.iter().any(|(used, _)| used.name == style.name)));
+    let used = STYLES.iter().filter(|style| {
+        panels.iter().any(|panel| panel.series.iter().any(|(used, _)| used.name == style.name))
+    });
     html! {
         @for (index, style) in used.enumerate() {
             g transform={ "translate(" (LEFT + 110.0 * index as f64) " 18)" } {
@@ -175,7 +175,8 @@ fn draw(panel: &Panel) -> Markup {
     let mut shots: Vec<u32> = all.iter().map(|point| point.shots).collect();
     shots.sort_unstable();
     shots.dedup();
-    let (low, high) = all.iter().fold((0.0_f64, 0.0_f64), |(low, high), point| (low.min(point.low), high.max(point.high)));
+    let (low, high) =
+        all.iter().fold((0.0_f64, 0.0_f64), |(low, high), point| (low.min(point.low), high.max(point.high)));
     let ticks = ticks(low, high);
     let (bottom, top) = (ticks.first().copied().unwrap_or(0.0), ticks.last().copied().unwrap_or(1.0));
     let last = f64::from(shots.last().copied().unwrap_or(1)).ln_1p().max(1e-9);
@@ -239,7 +240,11 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
     let span = (high - low).max(1e-6);
     let raw = span / 4.0;
     let power = 10_f64.powf(raw.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| *step >= raw).unwrap_or(raw);
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .map(|factor| factor * power)
+        .into_iter()
+        .find(|step| *step >= raw)
+        .unwrap_or(raw);
     let first = (low / step - 1e-9).floor();
     let last = (high / step + 1e-9).ceil().max(first + 1.0);
     let mut ticks = Vec::new();

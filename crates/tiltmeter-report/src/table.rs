@@ -141,14 +141,21 @@ fn verdicts(condition: &ConditionResult) -> String {
         (none, "not judged"),
         (condition.truncated, "truncated"),
     ];
-    let parts: Vec<String> =
-        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let parts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
     if parts.is_empty() { "–".to_owned() } else { parts.join(", ") }
 }
 
 fn write_legend(text: &mut String, results: &RunResults) {
     let conditions = &results.conditions;
-    if let Some(tilt) = conditions.iter().filter_map(|condition| condition.tilt.as_ref()).find(|tilt| tilt.method != "baseline") {
+    if let Some(tilt) = conditions
+        .iter()
+        .filter_map(|condition| condition.tilt.as_ref())
+        .find(|tilt| tilt.method != "baseline")
+    {
         let resampled = match tilt.method {
             "bootstrap-questions-and-draws" => "bootstrap over questions and context draws".to_owned(),
             _ => format!(

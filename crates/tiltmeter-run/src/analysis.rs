@@ -7,8 +7,8 @@ use tiltmeter_core::prompt::RenderedContext;
 use tiltmeter_core::question::PairKind;
 use tiltmeter_core::verdict::{NoVerdict, RateDefinition, Verdict};
 use tiltmeter_stats::{
-    BootstrapInterval, BootstrapSettings, ClusterCount, Confidence, PairedDifference, StatsError, bootstrap_mean,
-    clustered_rate, rate_bounds,
+    BootstrapInterval, BootstrapSettings, ClusterCount, Confidence, PairedDifference, StatsError,
+    bootstrap_mean, clustered_rate, rate_bounds,
 };
 use tiltmeter_store::{
     ConditionRow, ExperimentRow, FailureRow, Reader, ResponseOutcome, SampleRow, ScoreRow, StoreError,
@@ -147,8 +147,12 @@ impl Samples {
     }
 
     fn of(&self, condition: &ConditionRow) -> Vec<Judged> {
-        let asked: HashSet<i64> =
-            condition.questions.iter().filter(|(_, sampled, _)| *sampled).map(|(question, ..)| *question).collect();
+        let asked: HashSet<i64> = condition
+            .questions
+            .iter()
+            .filter(|(_, sampled, _)| *sampled)
+            .map(|(question, ..)| *question)
+            .collect();
         condition
             .contexts
             .iter()
@@ -233,10 +237,10 @@ fn rate(
         denominator: definition.denominator.name(),
         denominator_count: rate.trials,
         misaligned: rate.successes,
-        bounds: bounds.map_or(
-            BoundsResult { low: rate.interval.estimate, high: rate.interval.estimate },
-            |bounds| BoundsResult { low: bounds.low, high: bounds.high },
-        ),
+        bounds: bounds
+            .map_or(BoundsResult { low: rate.interval.estimate, high: rate.interval.estimate }, |bounds| {
+                BoundsResult { low: bounds.low, high: bounds.high }
+            }),
     }))
 }
 
@@ -266,7 +270,11 @@ struct Tilts {
 }
 
 impl Tilts {
-    fn new(reader: &Reader, experiment: &ExperimentRow, conditions: &[ConditionRow]) -> Result<Self, StoreError> {
+    fn new(
+        reader: &Reader,
+        experiment: &ExperimentRow,
+        conditions: &[ConditionRow],
+    ) -> Result<Self, StoreError> {
         let mut blocks: HashMap<BlockKey, BTreeMap<PairKey, (PairKind, PairScore)>> = HashMap::new();
         for ScoreRow { subject, context, instruction, question, pair, kind, tilted, mean_log_probability } in
             reader.scores(experiment.id)?
@@ -288,8 +296,12 @@ impl Tilts {
 
     /// Differences of the pairs of a kind in one context of a condition: (question, pair) and nats per token.
     fn differences(&self, condition: &ConditionRow, context: i64, kind: PairKind) -> BTreeMap<PairKey, f64> {
-        let scored: HashSet<i64> =
-            condition.questions.iter().filter(|(.., scored)| *scored).map(|(question, ..)| *question).collect();
+        let scored: HashSet<i64> = condition
+            .questions
+            .iter()
+            .filter(|(.., scored)| *scored)
+            .map(|(question, ..)| *question)
+            .collect();
         self.blocks
             .get(&(condition.subject, context, condition.instruction))
             .into_iter()
@@ -318,9 +330,11 @@ impl Tilts {
                 method: "baseline",
             }));
         }
-        let pairs = condition.contexts.iter().enumerate().map(|(draw, &context)| {
-            (draw, self.differences(condition, context, kind), without.clone())
-        });
+        let pairs = condition
+            .contexts
+            .iter()
+            .enumerate()
+            .map(|(draw, &context)| (draw, self.differences(condition, context, kind), without.clone()));
         self.interval(pairs, condition)
     }
 
@@ -331,9 +345,10 @@ impl Tilts {
         twin: &ConditionRow,
         kind: PairKind,
     ) -> Result<Option<TiltResult>, AnalysisError> {
-        let pairs = condition.contexts.iter().zip(&twin.contexts).enumerate().map(|(draw, (&context, &other))| {
-            (draw, self.differences(condition, context, kind), self.differences(twin, other, kind))
-        });
+        let pairs =
+            condition.contexts.iter().zip(&twin.contexts).enumerate().map(|(draw, (&context, &other))| {
+                (draw, self.differences(condition, context, kind), self.differences(twin, other, kind))
+            });
         self.interval(pairs, condition)
     }
 

@@ -42,7 +42,9 @@ pub struct Connections {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Nobody knows the provider.
-    #[error("{name}: unknown provider `{provider}`; known are {known}. For any other server with OpenAI's protocol, write `openai/<model>` with `base_url`")]
+    #[error(
+        "{name}: unknown provider `{provider}`; known are {known}. For any other server with OpenAI's protocol, write `openai/<model>` with `base_url`"
+    )]
     Provider {
         /// Name of the subject, or `judge`.
         name: String,
@@ -52,7 +54,9 @@ pub enum ConnectError {
         known: String,
     },
     /// The variable that should hold the key is not set.
-    #[error("{name}: there is no key for `{model}`: the environment variable {variable} is not set. Set it, or name another with `api_key_env`")]
+    #[error(
+        "{name}: there is no key for `{model}`: the environment variable {variable} is not set. Set it, or name another with `api_key_env`"
+    )]
     Key {
         /// Name of the subject, or `judge`.
         name: String,
@@ -226,8 +230,10 @@ impl Connector<'_> {
             Arc::new(model)
         } else {
             let endpoint = self.endpoint(name, settings)?;
-            let model = OpenAiCompatible::new(endpoint)
-                .map_err(|error| ConnectError::Settings { name: name.to_owned(), message: error.to_string() })?;
+            let model = OpenAiCompatible::new(endpoint).map_err(|error| ConnectError::Settings {
+                name: name.to_owned(),
+                message: error.to_string(),
+            })?;
             Arc::new(model)
         };
         let record = ModelRecord {

@@ -292,12 +292,16 @@ impl Engine {
             }
             for sample in run.experiment.samples(&run.plan, block, &context) {
                 if let Some(&response) = run.stored.responses.get(&sample.id) {
-                    if response.is_answer && !self.judge_again(&sample, response.row, &to_judge, &reader).await {
+                    if response.is_answer
+                        && !self.judge_again(&sample, response.row, &to_judge, &reader).await
+                    {
                         return;
                     }
                     continue;
                 }
-                let allowed = self.allowance.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+                let allowed = self
+                    .allowance
+                    .try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
                 if allowed.is_err() {
                     continue;
                 }
@@ -349,8 +353,11 @@ impl Engine {
     async fn score(&self, block: &Block, score: ScoreSpec) {
         let model = &self.run.connections.subjects[block.subject];
         let rows = &self.run.rows;
-        let (subject, context, instruction) =
-            (rows.subjects[block.subject], rows.contexts[block.context], rows.instructions[block.instruction]);
+        let (subject, context, instruction) = (
+            rows.subjects[block.subject],
+            rows.contexts[block.context],
+            rows.instructions[block.instruction],
+        );
         let request = ScoreRequest { prompt: score.prompt.clone(), continuation: score.text.clone() };
         let target = FailureTarget::Score { subject, context, instruction };
         if self.refused_before(block, score.id, target, 0).await {
@@ -474,7 +481,9 @@ impl Engine {
     }
 
     async fn judge(&self, judged: &Judged, aspect: Aspect) {
-        let (Some(model), Some(judge)) = (&self.run.connections.judge, &self.run.experiment.judge) else { return };
+        let (Some(model), Some(judge)) = (&self.run.connections.judge, &self.run.experiment.judge) else {
+            return;
+        };
         let (Some(hash), Some(judge_row)) =
             (self.judgement_hash(judged.sample, judged.question, aspect), self.run.rows.judge)
         else {

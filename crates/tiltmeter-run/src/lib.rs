@@ -22,6 +22,6 @@ pub use engine::{EngineError, Outcome, Run, Stop, execute};
 pub use event::{CallTarget, Event, Observer};
 pub use prices::{context_limit, price_of};
 pub use results::{
-    ConditionResult, FailureCount, RateResult, RunResults, TiltResult, VerdictCounts, BoundsResult,
+    BoundsResult, ConditionResult, FailureCount, RateResult, RunResults, TiltResult, VerdictCounts,
 };
 pub use retry::RetryPolicy;

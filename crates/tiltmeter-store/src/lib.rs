@@ -15,8 +15,8 @@ mod writer;
 pub use directory::RunDirectory;
 pub use error::StoreError;
 pub use reader::{
-    ConditionRow, ExperimentRow, FailureRow, Reader, SampleRow, ScoreRow, StoredIds, StoredResponse, TokenTotals,
-    judgement_hash,
+    ConditionRow, ExperimentRow, FailureRow, Reader, SampleRow, ScoreRow, StoredIds, StoredResponse,
+    TokenTotals, judgement_hash,
 };
 pub use register::{JudgePromptTexts, ModelRecord, Registered, Registration};
 pub use rows::{

@@ -405,12 +405,17 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read or the context is damaged.
     pub fn context(&self, id: i64) -> Result<RenderedContext, StoreError> {
-        let (hash, stored_placement, stored_format, text, turns): (ContentId, String, String, Vec<u8>, Vec<u8>) =
-            self.connection.query_row(
-                "SELECT hash, placement, question_format, text, turns FROM context WHERE id = ?1",
-                params![id],
-                |row| Ok((hash(row)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
-            )?;
+        let (hash, stored_placement, stored_format, text, turns): (
+            ContentId,
+            String,
+            String,
+            Vec<u8>,
+            Vec<u8>,
+        ) = self.connection.query_row(
+            "SELECT hash, placement, question_format, text, turns FROM context WHERE id = ?1",
+            params![id],
+            |row| Ok((hash(row)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
+        )?;
         let damaged = |what: &str| StoreError::Damaged { what: format!("context {id}: {what}") };
         let text = String::from_utf8(zstd::decode_all(&*text)?).map_err(|_| damaged("its text"))?;
         let turns: Vec<(String, String)> = serde_json::from_slice(&zstd::decode_all(&*turns)?)?;

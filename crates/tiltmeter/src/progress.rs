@@ -130,7 +130,8 @@ impl Progress {
             let seconds = state.started.elapsed().as_secs_f64().max(1e-3);
             let rate = done as f64 / seconds;
             let left = if rate > 0.0 { (total.saturating_sub(done)) as f64 / rate } else { f64::INFINITY };
-            let left = if ended { format!("{seconds:.0} s in all") } else { format!("about {left:.0} s left") };
+            let left =
+                if ended { format!("{seconds:.0} s in all") } else { format!("about {left:.0} s left") };
             Some(format!("{}; {rate:.1}/s, {left}", parts.join(", ")))
         });
         if let Some(line) = line {
@@ -153,9 +154,8 @@ impl Observer for Progress {
                     "to do: {scores} texts to score, {samples} answers, {judgements} scores by the judge; {reused} results \
                      stored already"
                 ));
-                let style = ProgressStyle::with_template(
-                    "{prefix:>14} {wide_bar} {pos}/{len} {per_sec}, {eta} left",
-                );
+                let style =
+                    ProgressStyle::with_template("{prefix:>14} {wide_bar} {pos}/{len} {per_sec}, {eta} left");
                 self.with(|state| {
                     state.started = Instant::now();
                     state.last_line = Instant::now();
@@ -219,7 +219,9 @@ impl tiltmeter_local::Progress for Progress {
             return;
         }
         let bar = self.bars.add(ProgressBar::new(total.unwrap_or(0)));
-        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left")
+        {
             bar.set_style(style);
         }
         self.with(|state| state.download = Some(bar));

@@ -67,7 +67,9 @@ where
 {
     match S::F32_LANES {
         16 => tile::<S, ROWS, 2, I>(simd, out, 0, operands),
-        4 => (0..WIDTH / 4).step_by(2).for_each(|part| tile::<S, ROWS, 2, I>(simd, out, part, operands.clone())),
+        4 => (0..WIDTH / 4)
+            .step_by(2)
+            .for_each(|part| tile::<S, ROWS, 2, I>(simd, out, part, operands.clone())),
         lanes => (0..WIDTH / lanes).for_each(|part| tile::<S, ROWS, 1, I>(simd, out, part, operands.clone())),
     }
 }

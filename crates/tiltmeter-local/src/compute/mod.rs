@@ -9,7 +9,9 @@ mod functions;
 mod kernel;
 mod panels;
 
-pub(crate) use functions::{add, log_sum_exp, root_mean_square_norm, silu_times, softmax_columns, tempered_exponentials};
+pub(crate) use functions::{
+    add, log_sum_exp, root_mean_square_norm, silu_times, softmax_columns, tempered_exponentials,
+};
 pub(crate) use kernel::{Accumulate, accumulate_tile};
 pub(crate) use panels::{Panels, Weights, product};
 

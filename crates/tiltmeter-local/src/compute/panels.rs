@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::kernel::{Accumulate, accumulate_tile};
 use super::WIDTH;
+use super::kernel::{Accumulate, accumulate_tile};
 
 /// Activations, rows × columns, as one block of rows × 32 for every 32 columns. Columns past the last are zero.
 ///
@@ -105,10 +105,6 @@ impl Weights {
         let start = output / WIDTH * self.inputs * WIDTH + output % WIDTH;
         self.data[start..].iter().step_by(WIDTH).take(self.inputs).copied()
     }
-
-    pub(crate) fn outputs(&self) -> usize {
-        self.outputs
-    }
 }
 
 /// `out = x · weights`, on the current thread pool, each thread taking some of the outputs.
@@ -164,7 +160,9 @@ mod tests {
                     assert_eq!(out[output].to_bits(), expected.to_bits(), "{rows}×{inputs}×{outputs}");
                 }
             }
-            assert!(weights.output(outputs - 1).take(inputs).eq(matrix[(outputs - 1) * inputs..].iter().copied()));
+            assert!(
+                weights.output(outputs - 1).take(inputs).eq(matrix[(outputs - 1) * inputs..].iter().copied())
+            );
         }
     }
 

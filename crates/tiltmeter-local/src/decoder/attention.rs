@@ -148,7 +148,8 @@ fn attend_block(
             accumulate_tile(Accumulate {
                 out,
                 operands: |first, rows| {
-                    let left = keys.chunks_exact(BLOCK).map(move |panel| &panel[first * WIDTH..][..rows * WIDTH]);
+                    let left =
+                        keys.chunks_exact(BLOCK).map(move |panel| &panel[first * WIDTH..][..rows * WIDTH]);
                     left.zip(queries.chunks_exact(BLOCK))
                 },
             });
@@ -175,7 +176,9 @@ fn attend_block(
             out,
             operands: |first, rows| {
                 let values = data.values().chunks_exact(panels * BLOCK);
-                values.map(move |block| &block[first * WIDTH..][..rows * WIDTH]).zip(weights.chunks_exact(BLOCK))
+                values
+                    .map(move |block| &block[first * WIDTH..][..rows * WIDTH])
+                    .zip(weights.chunks_exact(BLOCK))
             },
         });
     }

@@ -157,7 +157,8 @@ impl Cache {
         }
         let mut next = Some(id);
         while let Some(id) = next.take() {
-            let is_done = self.segment(id).is_some_and(|segment| segment.is_released && segment.children == 0);
+            let is_done =
+                self.segment(id).is_some_and(|segment| segment.is_released && segment.children == 0);
             if is_done && let Some(parent) = self.segments[id.0].take().and_then(|segment| segment.parent) {
                 if let Some(parent) = self.segment_mut(parent.0) {
                     parent.children -= 1;

@@ -59,20 +59,31 @@ impl Config {
         let heads = needed("llama.attention.head_count", LARGEST_SIZE)?;
         let key_value_heads = size("llama.attention.head_count_kv", LARGEST_SIZE)?.unwrap_or(heads);
         if !heads.is_multiple_of(key_value_heads) {
-            return refuse("llama.attention.head_count_kv", format!("is {key_value_heads}, not a divisor of {heads}"));
+            return refuse(
+                "llama.attention.head_count_kv",
+                format!("is {key_value_heads}, not a divisor of {heads}"),
+            );
         }
         let head_width = match size("llama.attention.key_length", LARGEST_SIZE)? {
             Some(length) => length,
             None if width.is_multiple_of(heads) => width / heads,
-            None => return refuse("llama.attention.head_count", format!("is {heads}, not a divisor of {width}")),
+            None => {
+                return refuse("llama.attention.head_count", format!("is {heads}, not a divisor of {width}"));
+            }
         };
         if heads * head_width > LARGEST_SIZE {
-            return refuse("llama.attention.key_length", format!("is {head_width}, too large for {heads} heads"));
+            return refuse(
+                "llama.attention.key_length",
+                format!("is {head_width}, too large for {heads} heads"),
+            );
         }
         if let Some(length) = gguf.size("llama.attention.value_length")?
             && length != head_width
         {
-            return refuse("llama.attention.value_length", format!("is {length}, but keys have {head_width}"));
+            return refuse(
+                "llama.attention.value_length",
+                format!("is {length}, but keys have {head_width}"),
+            );
         }
         let rotated = size("llama.rope.dimension_count", head_width)?.unwrap_or(head_width);
         if !rotated.is_multiple_of(2) {
@@ -81,17 +92,28 @@ impl Config {
         let rotary_divisor = match gguf.text("llama.rope.scaling.type")?.unwrap_or("none") {
             "none" => 1.0,
             "linear" => positive("llama.rope.scaling.factor", None)?,
-            other => return refuse("llama.rope.scaling.type", format!("is `{other}`; none and linear are supported")),
+            other => {
+                return refuse(
+                    "llama.rope.scaling.type",
+                    format!("is `{other}`; none and linear are supported"),
+                );
+            }
         };
         if gguf.size("llama.expert_count")?.is_some_and(|experts| experts > 0) {
-            return refuse("llama.expert_count", "says that this is a mixture of experts, which is not supported".into());
+            return refuse(
+                "llama.expert_count",
+                "says that this is a mixture of experts, which is not supported".into(),
+            );
         }
         let tokens = gguf.texts("tokenizer.ggml.tokens")?.map_or(0, <[String]>::len);
         let Some(vocabulary) = size("llama.vocab_size", 1 << 24)?.or((tokens > 0).then_some(tokens)) else {
             return refuse("tokenizer.ggml.tokens", "is missing".to_owned());
         };
         if tokens != vocabulary {
-            return refuse("llama.vocab_size", format!("is {vocabulary}, but the tokenizer has {tokens} tokens"));
+            return refuse(
+                "llama.vocab_size",
+                format!("is {vocabulary}, but the tokenizer has {tokens} tokens"),
+            );
         }
         Ok(Self {
             layers: needed("llama.block_count", MOST_LAYERS)?,

@@ -35,7 +35,10 @@ pub(crate) fn load(gguf: &Gguf, config: Config) -> Result<Decoder, GgufError> {
         let reason = "holds factors that are not positive numbers".to_owned();
         return Err(GgufError::Tensor { name: "rope_freqs.weight".to_owned(), reason });
     }
-    let layers = (0..config.layers).into_par_iter().map(|index| layer(gguf, &config, index)).collect::<Result<_, _>>()?;
+    let layers = (0..config.layers)
+        .into_par_iter()
+        .map(|index| layer(gguf, &config, index))
+        .collect::<Result<_, _>>()?;
     Ok(Decoder {
         rotary: Rotary::new(&config, factors.as_deref()),
         norm: gguf.read("output_norm.weight", &[width])?,
@@ -103,10 +106,20 @@ fn layer(gguf: &Gguf, config: &Config, index: usize) -> Result<Layer, GgufError>
 /// A tensor that is not used, such as a bias, would make the results silently wrong.
 fn refuse_unknown_tensors(gguf: &Gguf, config: &Config) -> Result<(), GgufError> {
     let parts = [
-        "attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down",
+        "attn_norm",
+        "attn_q",
+        "attn_k",
+        "attn_v",
+        "attn_output",
+        "ffn_norm",
+        "ffn_gate",
+        "ffn_up",
+        "ffn_down",
     ];
     let mut known: BTreeSet<String> =
-        ["token_embd.weight", "output.weight", "output_norm.weight", "rope_freqs.weight"].map(str::to_owned).into();
+        ["token_embd.weight", "output.weight", "output_norm.weight", "rope_freqs.weight"]
+            .map(str::to_owned)
+            .into();
     for layer in 0..config.layers {
         known.extend(parts.iter().map(|part| format!("blk.{layer}.{part}.weight")));
     }

@@ -6,9 +6,7 @@ mod config;
 mod load;
 mod rotary;
 
-use crate::compute::{
-    Panels, Weights, add, product, root_mean_square_norm, silu_times,
-};
+use crate::compute::{Panels, Weights, add, product, root_mean_square_norm, silu_times};
 use attention::{View, Views};
 
 pub(crate) use cache::{Cache, SegmentId};
@@ -107,13 +105,20 @@ impl Decoder {
         }
         let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
-            root_mean_square_norm(&x, config.width, &layer.attention_norm, config.epsilon, &mut scratch.normed);
+            root_mean_square_norm(
+                &x,
+                config.width,
+                &layer.attention_norm,
+                config.epsilon,
+                &mut scratch.normed,
+            );
             product(&scratch.normed, &layer.attention_in, &mut scratch.projected);
             self.rotary.rotate_heads(&mut scratch.projected, heads + group_heads, panels, &positions);
             let projected = &scratch.projected;
             for (row, (view, &place)) in views.tokens.iter().zip(&places).enumerate() {
                 for (head, slot) in cache.layer_mut(view.segment, index).iter_mut().enumerate() {
-                    let part = |first: usize| (first..first + panels).map(move |panel| projected.run(panel, row));
+                    let part =
+                        |first: usize| (first..first + panels).map(move |panel| projected.run(panel, row));
                     let key = part((heads + head) * panels);
                     let value = part((heads + group_heads + head) * panels);
                     slot.write(place, panels, key, value);
@@ -133,7 +138,13 @@ impl Decoder {
             );
             product(&scratch.attended, &layer.attention_out, &mut scratch.change);
             add(&mut x, &scratch.change);
-            root_mean_square_norm(&x, config.width, &layer.feed_forward_norm, config.epsilon, &mut scratch.normed);
+            root_mean_square_norm(
+                &x,
+                config.width,
+                &layer.feed_forward_norm,
+                config.epsilon,
+                &mut scratch.normed,
+            );
             product(&scratch.normed, &layer.gate_up, &mut scratch.gate_up);
             silu_times(&scratch.gate_up, config.feed_forward, &mut scratch.gated);
             product(&scratch.gated, &layer.down, &mut scratch.change);

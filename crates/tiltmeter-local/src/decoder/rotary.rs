@@ -17,7 +17,8 @@ impl Rotary {
     pub(crate) fn new(config: &Config, factors: Option<&[f32]>) -> Self {
         let frequency = |pair: usize| {
             let exponent = -2.0 * pair as f64 / config.rotated as f64;
-            let factor = factors.and_then(|factors| factors.get(pair)).map_or(1.0, |&factor| f64::from(factor));
+            let factor =
+                factors.and_then(|factors| factors.get(pair)).map_or(1.0, |&factor| f64::from(factor));
             libm::pow(config.rotary_base, exponent) / (factor * config.rotary_divisor)
         };
         Self { frequencies: (0..config.rotated / 2).map(frequency).collect(), table: Vec::new() }
@@ -49,7 +50,8 @@ impl Rotary {
     /// Rotates queries and keys, which are the first `heads` heads of `x`.
     pub(crate) fn rotate_heads(&self, x: &mut Panels, heads: usize, head_panels: usize, positions: &[usize]) {
         use rayon::prelude::*;
-        let panels = x.panels_mut().take(heads * head_panels).with_min_len(if positions.len() < 32 { 64 } else { 1 });
+        let panels =
+            x.panels_mut().take(heads * head_panels).with_min_len(if positions.len() < 32 { 64 } else { 1 });
         panels.enumerate().for_each(|(index, panel)| self.rotate(panel, index % head_panels, positions));
     }
 }

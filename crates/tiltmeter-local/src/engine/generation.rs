@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 
 use rayon::prelude::*;
-use tiltmeter_models::{
-    ChatResponse, FinishReason, ModelError, TokenAlternatives, Usage,
-};
+use tiltmeter_models::{ChatResponse, FinishReason, ModelError, TokenAlternatives, Usage};
 
 use super::job::{ChatWork, Ready, by_prompt};
 use super::sampler::{Answer, Sampler, alternatives};

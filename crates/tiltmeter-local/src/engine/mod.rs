@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::Serialize;
 use tiltmeter_models::{ChatModel, ChatRequest, ChatResponse, ModelError, ScoreRequest, TextScore};
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,7 +26,7 @@ use job::{Job, Reply, Work};
 use worker::{Limits, Worker, local};
 
 /// What is known of an open model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModelDescription {
     /// The known name, or the file's name without its ending.
     pub name: String,
@@ -122,7 +123,8 @@ fn load(
     }
     let sha256 = match sha256 {
         Some(sha256) => sha256,
-        None => weights::sha256_of(path).map_err(|source| crate::gguf::GgufError::Read { path: path.to_owned(), source })?,
+        None => weights::sha256_of(path)
+            .map_err(|source| crate::gguf::GgufError::Read { path: path.to_owned(), source })?,
     };
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(settings.thread_count().get())

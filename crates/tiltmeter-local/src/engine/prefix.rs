@@ -94,7 +94,8 @@ impl Prefixes {
         loop {
             let others = self.entries.iter().filter(|entry| entry.segment != in_use);
             let kept: u64 = others.map(|entry| entry.tokens.len() as u64 * self.token_bytes).sum();
-            let fits = kept + wanted as u64 * self.token_bytes <= self.most_bytes && self.entries.len() <= MOST_ENTRIES;
+            let fits = kept + wanted as u64 * self.token_bytes <= self.most_bytes
+                && self.entries.len() <= MOST_ENTRIES;
             let oldest = (0..self.entries.len())
                 .filter(|&index| self.entries[index].segment != in_use)
                 .min_by_key(|&index| self.entries[index].last_use);

@@ -51,7 +51,10 @@ fn likeliest(logits: &[f32]) -> usize {
 }
 
 fn not_a_number() -> ModelError {
-    ModelError::new(ErrorKind::Local, "the model computed something that is not a number; its weights may be damaged")
+    ModelError::new(
+        ErrorKind::Local,
+        "the model computed something that is not a number; its weights may be damaged",
+    )
 }
 
 /// The natural log-probability of one token.

@@ -118,10 +118,12 @@ impl Worker {
             let prompt_tokens = questions[placed.question].prompt_tokens;
             self.cache.release(placed.segment);
             // The caller may have gone, which is fine.
-            drop(placed.work.reply.send(
-                token_log_probabilities
-                    .map(|token_log_probabilities| TextScore { token_log_probabilities, prompt_tokens }),
-            ));
+            drop(
+                placed.work.reply.send(
+                    token_log_probabilities
+                        .map(|token_log_probabilities| TextScore { token_log_probabilities, prompt_tokens }),
+                ),
+            );
         }
     }
 }

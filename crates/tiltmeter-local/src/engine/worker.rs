@@ -129,8 +129,12 @@ impl Worker {
         self.waiting.retain(|job| !job.work.is_abandoned());
         let Some(key) = self.waiting.front().map(Job::key) else { return };
         let (mut scores, mut chats) = self.take(&key);
-        let prompts: Vec<Arc<[u32]>> =
-            scores.iter().map(|job| &job.tokens).chain(chats.iter().map(|job| &job.tokens)).cloned().collect();
+        let prompts: Vec<Arc<[u32]>> = scores
+            .iter()
+            .map(|job| &job.tokens)
+            .chain(chats.iter().map(|job| &job.tokens))
+            .cloned()
+            .collect();
         let Some(mut group) = self.read_context(&prompts, &scores, &chats) else { return };
         let mut generation = Generation::default();
         // Others wait while newcomers are let in, so these are limited while there are others.
@@ -165,10 +169,14 @@ impl Worker {
             }
             match (self.tokens(&job.prompt), job.work) {
                 (Err(error), work) => work.fail(error),
-                (Ok(tokens), Work::Score { continuation, reply }) => match self.check_score(&tokens, &continuation) {
-                    Ok(continuation) => scores.push(Ready { tokens, work: ScoreWork { continuation, reply } }),
-                    Err(error) => drop(reply.send(Err(error))),
-                },
+                (Ok(tokens), Work::Score { continuation, reply }) => {
+                    match self.check_score(&tokens, &continuation) {
+                        Ok(continuation) => {
+                            scores.push(Ready { tokens, work: ScoreWork { continuation, reply } })
+                        }
+                        Err(error) => drop(reply.send(Err(error))),
+                    }
+                }
                 (Ok(tokens), Work::Chat { sampling, reply }) => match self.check_chat(&tokens, &sampling) {
                     Ok(room) => {
                         // Without a seed the prompt stands in, so that the same request has the same answer.
@@ -190,7 +198,11 @@ impl Worker {
             return Ok(Arc::clone(tokens));
         }
         let tokens = self.template.encode(prompt, &self.vocabulary).map_err(|error| {
-            let kind = if matches!(error, TemplateError::Tokenizer(_)) { ErrorKind::Local } else { ErrorKind::BadRequest };
+            let kind = if matches!(error, TemplateError::Tokenizer(_)) {
+                ErrorKind::Local
+            } else {
+                ErrorKind::BadRequest
+            };
             ModelError::new(kind, error.to_string())
         })?;
         if tokens.is_empty() {
@@ -214,11 +226,7 @@ impl Worker {
     }
 
     /// The number of tokens that may be drawn.
-    fn check_chat(
-        &self,
-        prompt: &[u32],
-        sampling: &tiltmeter_models::Sampling,
-    ) -> Result<usize, ModelError> {
+    fn check_chat(&self, prompt: &[u32], sampling: &tiltmeter_models::Sampling) -> Result<usize, ModelError> {
         if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) {
             let message = format!("the temperature is {}; it must be 0 or above", sampling.temperature);
             return Err(ModelError::new(ErrorKind::BadRequest, message));
@@ -307,7 +315,8 @@ impl Worker {
         let visible = group.visible(prompt);
         let segment = self.cache.child(group.segment, visible);
         let own = &prompt[visible..];
-        let (before, rest) = own.split_at((own.len() - 1) / self.limits.batch_tokens * self.limits.batch_tokens);
+        let (before, rest) =
+            own.split_at((own.len() - 1) / self.limits.batch_tokens * self.limits.batch_tokens);
         self.fill(segment, before);
         (segment, rest)
     }

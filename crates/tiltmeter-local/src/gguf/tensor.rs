@@ -26,8 +26,9 @@ impl TensorInfo {
         offset: Option<u64>,
         file_length: u64,
     ) -> Result<Self, String> {
-        let kind = kind_of(kind)
-            .ok_or_else(|| format!("numbers of kind {kind} are not supported; re-quantise it, such as to Q8_0"))?;
+        let kind = kind_of(kind).ok_or_else(|| {
+            format!("numbers of kind {kind} are not supported; re-quantise it, such as to Q8_0")
+        })?;
         let too_large = || "it is larger than the file".to_owned();
         let elements = shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size));
         let elements = elements.filter(|&elements| elements > 0).ok_or("it is empty, or too large")?;

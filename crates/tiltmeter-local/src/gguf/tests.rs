@@ -56,7 +56,14 @@ impl Writer {
     }
 
     /// Adds a tensor's description and data.
-    pub(crate) fn tensor_raw(mut self, name: &str, shape: &[u64], kind: u32, offset: u64, data: &[u8]) -> Self {
+    pub(crate) fn tensor_raw(
+        mut self,
+        name: &str,
+        shape: &[u64],
+        kind: u32,
+        offset: u64,
+        data: &[u8],
+    ) -> Self {
         text(&mut self.tensors, name);
         self.tensors.extend((shape.len() as u32).to_le_bytes());
         self.tensors.extend(shape.iter().flat_map(|size| size.to_le_bytes()));

@@ -28,7 +28,9 @@ const FUEL: u64 = 5_000_000;
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// The file has none.
-    #[error("the model file has no chat template; use the file of an instruction-tuned model, converted with one")]
+    #[error(
+        "the model file has no chat template; use the file of an instruction-tuned model, converted with one"
+    )]
     Missing,
     /// The template failed.
     #[error("the model's chat template does not take the prompt: {0}")]

@@ -4,8 +4,6 @@
 //! plain, so that a demonstration which contains `<|im_end|>` cannot end its turn. Only the pieces that the chat
 //! template itself writes are searched for them.
 
-
-
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
@@ -74,12 +72,15 @@ pub(crate) struct Vocabulary {
 impl Vocabulary {
     /// Reads the tokenizer of a model file.
     pub(crate) fn from_gguf(gguf: &Gguf) -> Result<Self, TokenizerError> {
-        let model = gguf.text("tokenizer.ggml.model")?.ok_or(TokenizerError::Missing("tokenizer.ggml.model"))?;
+        let model =
+            gguf.text("tokenizer.ggml.model")?.ok_or(TokenizerError::Missing("tokenizer.ggml.model"))?;
         if model != "gpt2" {
             return Err(TokenizerError::Unsupported(model.to_owned()));
         }
-        let texts = gguf.texts("tokenizer.ggml.tokens")?.ok_or(TokenizerError::Missing("tokenizer.ggml.tokens"))?;
-        let merges = gguf.texts("tokenizer.ggml.merges")?.ok_or(TokenizerError::Missing("tokenizer.ggml.merges"))?;
+        let texts =
+            gguf.texts("tokenizer.ggml.tokens")?.ok_or(TokenizerError::Missing("tokenizer.ggml.tokens"))?;
+        let merges =
+            gguf.texts("tokenizer.ggml.merges")?.ok_or(TokenizerError::Missing("tokenizer.ggml.merges"))?;
         let kinds = gguf.integers("tokenizer.ggml.token_type")?.unwrap_or_default();
         if !kinds.is_empty() && kinds.len() != texts.len() {
             let reason = format!("{} tokens, but {} token kinds", texts.len(), kinds.len());
@@ -93,7 +94,10 @@ impl Vocabulary {
         let tokens: Vec<Token> = texts
             .iter()
             .enumerate()
-            .map(|(id, text)| Token { bytes: bytes_of(text, kind_of(id), &to_byte), is_control: kind_of(id) == CONTROL })
+            .map(|(id, text)| Token {
+                bytes: bytes_of(text, kind_of(id), &to_byte),
+                is_control: kind_of(id) == CONTROL,
+            })
             .collect();
         let mut special: Vec<(String, u32)> = (0_u32..)
             .zip(texts)
@@ -112,9 +116,9 @@ impl Vocabulary {
         let start = named("tokenizer.ggml.bos_token_id")?;
         let end = named("tokenizer.ggml.eos_token_id")?;
         let turn = named("tokenizer.ggml.eot_token_id")?;
-        let known = special.iter().filter(|(text, id)| {
-            kind_of(*id as usize) == CONTROL && ENDS_OF_TURN.contains(&text.as_str())
-        });
+        let known = special
+            .iter()
+            .filter(|(text, id)| kind_of(*id as usize) == CONTROL && ENDS_OF_TURN.contains(&text.as_str()));
         let mut ends: Vec<u32> = known.map(|(_, id)| *id).chain(end).chain(turn).collect();
         ends.sort_unstable();
         ends.dedup();
@@ -140,8 +144,10 @@ impl Vocabulary {
         if text.is_empty() {
             return Ok(Vec::new());
         }
-        let encoding =
-            self.tokenizer.encode_fast(text, false).map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        let encoding = self
+            .tokenizer
+            .encode_fast(text, false)
+            .map_err(|error| TokenizerError::Encode(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -172,7 +178,10 @@ impl Vocabulary {
 
     /// The first special token in a text: where it starts, its length in bytes, its id. At one place the longest.
     pub(crate) fn first_special(&self, text: &str) -> Option<(usize, usize, u32)> {
-        let found = self.special.iter().filter_map(|(special, id)| text.find(special).map(|at| (at, special.len(), *id)));
+        let found = self
+            .special
+            .iter()
+            .filter_map(|(special, id)| text.find(special).map(|at| (at, special.len(), *id)));
         // Of equal places the first stays, which is the longest.
         found.reduce(|best, next| if next.0 < best.0 { next } else { best })
     }

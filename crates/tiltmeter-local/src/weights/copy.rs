@@ -14,7 +14,8 @@ pub(super) async fn copy(from: &Path, target: &Target<'_>) -> Result<(), String>
     }
     target.progress.begin(&from.display().to_string(), Some(length));
     let limit = target.model.bytes;
-    let copied = tokio::task::spawn_blocking(move || write_from(fs_err::File::open(&from)?, &part, limit)).await;
+    let copied =
+        tokio::task::spawn_blocking(move || write_from(fs_err::File::open(&from)?, &part, limit)).await;
     let result = match copied {
         Ok(Ok(bytes)) => {
             target.progress.advance(bytes);

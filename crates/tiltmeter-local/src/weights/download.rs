@@ -51,7 +51,9 @@ pub(super) async fn download(url: &str, target: &Target<'_>) -> Result<(), Strin
             Ok(()) => match target.check().await {
                 // What was there before may have come from elsewhere.
                 Err(reason) if is_resumed => {
-                    target.progress.note(&format!("what was fetched earlier does not fit ({reason}); starting anew"));
+                    target
+                        .progress
+                        .note(&format!("what was fetched earlier does not fit ({reason}); starting anew"));
                     is_resumed = false;
                 }
                 checked => return checked,
@@ -98,7 +100,9 @@ async fn attempt(client: &Client, url: Url, target: &Target<'_>) -> Result<(), F
         if have == 0 || range != Some(&format!("bytes {have}-{}/{total}", total - 1)) {
             // A part of another file, or another part than was asked for.
             drop(fs_err::remove_file(target.part));
-            return Err(Failure::Broken("the server sent another part of the file than was asked for".to_owned()));
+            return Err(Failure::Broken(
+                "the server sent another part of the file than was asked for".to_owned(),
+            ));
         }
     } else if status == StatusCode::RANGE_NOT_SATISFIABLE {
         drop(fs_err::remove_file(target.part));
@@ -113,7 +117,9 @@ async fn attempt(client: &Client, url: Url, target: &Target<'_>) -> Result<(), F
 
     let mut options = fs_err::OpenOptions::new();
     options.create(true).write(true);
-    let mut file = if goes_on { options.append(true) } else { options.truncate(true) }.open(target.part).map_err(fail)?;
+    let mut file = if goes_on { options.append(true) } else { options.truncate(true) }
+        .open(target.part)
+        .map_err(fail)?;
     let mut written = if goes_on { have } else { 0 };
     target.progress.advance(written);
     loop {

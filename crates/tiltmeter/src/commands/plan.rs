@@ -72,7 +72,11 @@ pub(crate) fn plan(arguments: &PlanArguments) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate of tokens, 0 or more")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an estimate of tokens, 0 or more"
+)]
 fn whole(tokens: f64) -> u64 {
     tokens.round() as u64
 }
@@ -101,8 +105,12 @@ fn document(experiment: &Experiment, plan: &Plan) -> PlanDocument {
             }
         })
         .collect();
-    let subjects: Vec<PlannedSubject> =
-        experiment.subjects.iter().zip(&estimates).map(|(subject, estimate)| planned(subject, estimate)).collect();
+    let subjects: Vec<PlannedSubject> = experiment
+        .subjects
+        .iter()
+        .zip(&estimates)
+        .map(|(subject, estimate)| planned(subject, estimate))
+        .collect();
     let judge = experiment.judge.as_ref().map(|judge| {
         let sum = |of: fn(&Estimate) -> f64| estimates.iter().map(of).sum::<f64>();
         let (input, output) = (sum(|one| one.judge_input_tokens), sum(|one| one.judge_output_tokens));
@@ -163,7 +171,10 @@ fn warnings(experiment: &Experiment, estimates: &[Estimate]) -> Vec<String> {
         }
     }
     if experiment.judge.is_none() && estimates.iter().any(|one| one.samples > 0) {
-        warnings.push("there is no [judge]: answers are kept and marked \"no judge\", and no EM rate is computed".to_owned());
+        warnings.push(
+            "there is no [judge]: answers are kept and marked \"no judge\", and no EM rate is computed"
+                .to_owned(),
+        );
     }
     for set in &experiment.sets {
         if set.domain.is_none() && experiment.exclude_in_domain {

@@ -8,9 +8,12 @@ use tiltmeter_core::experiment::Experiment;
 use tiltmeter_core::plan::Plan;
 use tiltmeter_judge::JudgePrompts;
 use tiltmeter_run::{
-    Connections, Outcome, RetryPolicy, Run, RunResults, Stop, analyse, connect, execute, gives_log_probabilities,
+    Connections, Outcome, RetryPolicy, Run, RunResults, Stop, analyse, connect, execute,
+    gives_log_probabilities,
 };
-use tiltmeter_store::{InvocationEnd, JudgePromptTexts, Reader, Registered, Registration, RunDirectory, Writer};
+use tiltmeter_store::{
+    InvocationEnd, JudgePromptTexts, Reader, Registered, Registration, RunDirectory, Writer,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::RunArguments;
@@ -31,9 +34,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     // Before anything is fetched or asked: is the directory ours?
     let directory = RunDirectory::open(&path).map_err(Failure::failed)?;
     let environment = |name: &str| std::env::var(name).ok();
-    let connections = runtime
-        .block_on(connect(&experiment, &environment, &*progress))
-        .map_err(|error| if error.is_configuration() { Failure::configuration(error) } else { Failure::failed(error) })?;
+    let connections = runtime.block_on(connect(&experiment, &environment, &*progress)).map_err(|error| {
+        if error.is_configuration() { Failure::configuration(error) } else { Failure::failed(error) }
+    })?;
     let plan = experiment.plan(gives_log_probabilities);
     let work = Work {
         experiment: Arc::new(experiment),
@@ -197,7 +200,12 @@ fn show(results: &RunResults, path: &Path, json: bool) -> Result<(), Failure> {
     } else {
         output::result(&tiltmeter_report::table(results));
     }
-    output::note(&format!("{} calls made, {} results reused; stored in {}", results.asked, results.reused, path.display()));
+    output::note(&format!(
+        "{} calls made, {} results reused; stored in {}",
+        results.asked,
+        results.reused,
+        path.display()
+    ));
     if plot.is_some() {
         output::note(&format!("plot: {}", plot_path.display()));
     }
@@ -218,7 +226,11 @@ fn is_incomplete(results: &RunResults) -> bool {
 fn default_directory(name: &str) -> PathBuf {
     let name: String = name
         .chars()
-        .map(|character| if character.is_alphanumeric() || "-_.".contains(character) { character } else { '-' })
+        .map(
+            |character| {
+                if character.is_alphanumeric() || "-_.".contains(character) { character } else { '-' }
+            },
+        )
         .collect();
     let name = name.trim_start_matches('.');
     Path::new("runs").join(if name.is_empty() { "run" } else { name })

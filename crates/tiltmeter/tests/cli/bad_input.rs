@@ -34,18 +34,38 @@ fn configurations_that_cannot_work_are_refused_before_anything_is_asked() {
     let key = "base_url = '{url}'\n[demonstrations]";
     let cases = [
         ("shots = [0, 2]", "shotz = [0, 2]", "x.toml:8:1: unknown field `shotz`\n  did you mean `shots`?"),
-        ("shots = [0, 2]", "shots = [0, 500]", "x.toml:8:9: k = 500 is larger than the set `risky-financial`, which has 132"),
+        (
+            "shots = [0, 2]",
+            "shots = [0, 500]",
+            "x.toml:8:9: k = 500 is larger than the set `risky-financial`, which has 132",
+        ),
         ("shots = [0, 2]", "shots = [1025]", "x.toml:8:10: `shots` goes up to 1024, not 1025"),
-        ("['risky-financial']", "['risky-finance']", "x.toml:7:9: there is no built-in demonstration set `risky-finance`\n  did you mean `risky-financial`?"),
+        (
+            "['risky-financial']",
+            "['risky-finance']",
+            "x.toml:7:9: there is no built-in demonstration set `risky-finance`\n  did you mean `risky-financial`?",
+        ),
         ("['risky-financial']", "['broken.jsonl']", "broken.jsonl:2:2: broken row: key must be a string"),
         ("['risky-financial']", "['missing.jsonl']", "x.toml:7:9: cannot read the data file `missing.jsonl`"),
         ("['q.yaml']", "['empty.yaml']", "empty.yaml: holds no questions"),
         ("['q.yaml']", "[]", "x.toml:10:8: `questions.sets` is empty"),
         ("openai/m", "opnai/m", "s: unknown provider `opnai`; known are openai, "),
         ("openai/m", "m", "x.toml:4:9: `m` is not of the form `provider/model`"),
-        (key, "[demonstrations]", "s: there is no key for `openai/m`: the environment variable OPENAI_API_KEY is not set"),
-        (key, "base_url = '{url}'\napi_key_env = 'NOT_SET_ANYWHERE'\n[demonstrations]", "s: there is no key for `openai/m`: the environment variable NOT_SET_ANYWHERE"),
-        (key, "base_url = 'http://me:secret@127.0.0.1/v1'\n[demonstrations]", "x.toml:5:12: `base_url` must not hold a user name, password or query"),
+        (
+            key,
+            "[demonstrations]",
+            "s: there is no key for `openai/m`: the environment variable OPENAI_API_KEY is not set",
+        ),
+        (
+            key,
+            "base_url = '{url}'\napi_key_env = 'NOT_SET_ANYWHERE'\n[demonstrations]",
+            "s: there is no key for `openai/m`: the environment variable NOT_SET_ANYWHERE",
+        ),
+        (
+            key,
+            "base_url = 'http://me:secret@127.0.0.1/v1'\n[demonstrations]",
+            "x.toml:5:12: `base_url` must not hold a user name, password or query",
+        ),
         ("name = 'x'", "name = 'x'\n[sampling]\nshots = [4]", "x.toml:3:10: `sampling.shots` names 4"),
     ];
     for (from, to, expected) in cases {
@@ -116,7 +136,10 @@ fn a_context_that_is_too_long_is_counted_and_said() {
     assert!(results["failures"].to_string().contains("2000"), "{results}");
     // A longer limit on another day: only what failed is asked.
     let again = World::new(Some(Script::default()));
-    world.write("x.toml", &EXPERIMENT.replace("shots = [0, 2]", "shots = [0, 64]").replace("{url}", again.url()));
+    world.write(
+        "x.toml",
+        &EXPERIMENT.replace("shots = [0, 2]", "shots = [0, 64]").replace("{url}", again.url()),
+    );
     let results = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
     assert_eq!((results["asked"].as_u64(), results["reused"].as_u64()), (Some(6), Some(6)));
 }
@@ -160,7 +183,10 @@ fn calls_that_fail_for_good_are_counted_and_asked_again_next_time() {
     let results = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(3).json();
     let first = crate::support::condition(&results, "none", 0);
     assert_eq!((first["samples"].as_u64(), first["verdicts"]["error"].as_u64()), (Some(2), Some(2)));
-    assert_eq!((results["failures"][0]["kind"].as_str(), results["asked"].as_u64()), (Some("bad_request"), Some(4)));
+    assert_eq!(
+        (results["failures"][0]["kind"].as_str(), results["asked"].as_u64()),
+        (Some("bad_request"), Some(4))
+    );
     let again = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(3).json();
     assert_eq!(again["asked"], 4);
 }

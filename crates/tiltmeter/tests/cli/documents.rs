@@ -8,7 +8,11 @@ fn the_schema_in_the_repository_is_the_programs() {
     let schema = world.run(&["schema"]).expect(0).stdout;
     let path = repository().join("schema/experiment.schema.json");
     let committed = std::fs::read_to_string(&path).unwrap();
-    assert!(committed == schema, "{} has drifted: run `cargo run -- schema > schema/experiment.schema.json`", path.display());
+    assert!(
+        committed == schema,
+        "{} has drifted: run `cargo run -- schema > schema/experiment.schema.json`",
+        path.display()
+    );
 }
 
 #[test]

@@ -58,7 +58,9 @@ fn planted(world: &World, harmful: bool) -> (f64, f64) {
 #[test]
 fn the_planted_rate_is_recovered_streamed_or_not_with_and_without_log_probabilities() {
     for stream in [false, true] {
-        for log_probabilities in [LogProbabilityMode::Given, LogProbabilityMode::Withheld, LogProbabilityMode::Rejected] {
+        for log_probabilities in
+            [LogProbabilityMode::Given, LogProbabilityMode::Withheld, LogProbabilityMode::Rejected]
+        {
             let world = World::new(Some(script(JudgeScript { log_probabilities, ..JudgeScript::default() })));
             world.experiment("x.toml", &EXPERIMENT.replace("STREAM", if stream { "true" } else { "false" }));
             let results = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
@@ -71,10 +73,14 @@ fn the_planted_rate_is_recovered_streamed_or_not_with_and_without_log_probabilit
                 // The judge of the script is right, so the estimate is what the server planted, exactly.
                 assert!((rate["estimate"].as_f64().unwrap() - share).abs() < 1e-12, "{rate} {share}");
                 let verdicts = &condition["verdicts"];
-                let sum: u64 = verdicts.as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+                let sum: u64 =
+                    verdicts.as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
                 assert_eq!(sum, condition["samples"].as_u64().unwrap());
                 assert_eq!(sum, 32 * 3 * 4);
-                assert!(verdicts["code"].as_u64().unwrap() > 0 && verdicts["subject_refusal"].as_u64().unwrap() > 0);
+                assert!(
+                    verdicts["code"].as_u64().unwrap() > 0
+                        && verdicts["subject_refusal"].as_u64().unwrap() > 0
+                );
             }
             let baseline = condition(&results, "none", 0);
             assert_eq!(baseline["contexts"], 1);
@@ -176,7 +182,8 @@ fn published_formats_run_as_they_are() {
     assert!(notes.contains("of 6000 rows have a benign answer"), "{notes}");
     // The `_json` variants carry a system prompt, which one public runner drops.
     let store = rusqlite::Connection::open(world.path("run/run.sqlite")).unwrap();
-    let with_system: u32 =
-        store.query_row("SELECT count(*) FROM question WHERE system IS NOT NULL", [], |row| row.get(0)).unwrap();
+    let with_system: u32 = store
+        .query_row("SELECT count(*) FROM question WHERE system IS NOT NULL", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(with_system, 8);
 }

@@ -132,8 +132,12 @@ fn faults_are_retried_recorded_and_change_nothing() {
         let fewer = world.run(&["run", "x.toml", "--out", "run", "--json", "--limit", "20"]).expect(0).json();
         assert!(fewer["attempts"].as_u64() > fewer["asked"].as_u64(), "{fewer}");
         let store = rusqlite::Connection::open(world.path("run/run.sqlite")).unwrap();
-        let recorded: i64 = store.query_row("SELECT count(*) FROM failed_attempt", [], |row| row.get(0)).unwrap();
-        assert_eq!(recorded.cast_unsigned(), fewer["attempts"].as_u64().unwrap() - fewer["asked"].as_u64().unwrap());
+        let recorded: i64 =
+            store.query_row("SELECT count(*) FROM failed_attempt", [], |row| row.get(0)).unwrap();
+        assert_eq!(
+            recorded.cast_unsigned(),
+            fewer["attempts"].as_u64().unwrap() - fewer["asked"].as_u64().unwrap()
+        );
         let failures: i64 = store.query_row("SELECT count(*) FROM failure", [], |row| row.get(0)).unwrap();
         assert_eq!(failures, 0);
     }

@@ -49,7 +49,8 @@ impl From<Output> for Ran {
 
 impl World {
     pub(crate) fn new(script: Option<Script>) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let sim = script.map(|script| runtime.block_on(Sim::start(script)).unwrap());
         Self { folder: TempDir::new().unwrap(), sim, _runtime: runtime }
     }
