@@ -27,6 +27,16 @@ pub enum Api {
 }
 
 impl Api {
+    /// The name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "chat-completions",
+            Self::Responses => "responses",
+            Self::Gemini => "gemini",
+            Self::Anthropic => "anthropic",
+        }
+    }
+
     /// A model that is asked in this protocol. Nothing is sent yet.
     ///
     /// # Errors
