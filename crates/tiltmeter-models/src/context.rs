@@ -55,10 +55,10 @@ impl ContextCache {
 
     /// A prompt, ready to be written.
     pub(crate) fn shown<'a>(&self, prompt: &'a Prompt) -> ShownPrompt<'a> {
-        let mut messages = prompt.messages();
-        let first = messages.next();
-        let system = first.filter(|message| message.role == Role::System);
-        let question = messages.last().or(first).filter(|message| message.role == Role::User);
+        // The system's message, the turns and the question, in this order. A turn may be the system's as well.
+        let has_system = prompt.messages().count() > prompt.context.turns.len() + 1;
+        let system = prompt.messages().next().filter(|_| has_system);
+        let question = prompt.messages().last();
         ShownPrompt {
             system,
             question: question.unwrap_or(MessageParts { role: Role::User, parts: [""; 4] }),

@@ -38,10 +38,12 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The fields that [`Dialect::reasoning`] may set.
+    /// The fields that [`Dialect::reasoning`] may set, and other names that servers call them by when they refuse
+    /// them.
     pub(super) fn reasoning_fields(self) -> &'static [&'static str] {
         match self {
-            Self::OpenAi => &["reasoning_effort"],
+            // The second is xAI's.
+            Self::OpenAi => &["reasoning_effort", "reasoningEffort"],
             Self::OpenRouter => &["reasoning"],
             Self::Moonshot => &["thinking", "reasoning_effort"],
             Self::DeepSeek => &["thinking"],

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tiltmeter_core::prompt::{Placement, Prompt, QuestionFormat, RenderedContext};
-use tiltmeter_models::{Api, ChatRequest, Endpoint, ErrorKind, RateLimit};
+use tiltmeter_core::prompt::{Placement, Prompt, QuestionFormat, RenderedContext, Role, Turn};
+use tiltmeter_models::{
+    Anthropic, Api, ChatRequest, Endpoint, ErrorKind, Gemini, OpenAiCompatible, OpenAiResponses, RateLimit,
+};
 
 use crate::server::{Answer, Server};
 use crate::{KEY, endpoint, open, request, streamed};
@@ -174,5 +176,49 @@ async fn extra_fields_that_would_make_another_request_are_refused() {
         extra.extra_body.insert(field.to_owned(), "x".into());
         let error = api.open(extra).map(drop).unwrap_err();
         assert_eq!(error.kind, ErrorKind::BadRequest, "{api:?} {field}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_in_the_address_are_never_shown() {
+    let server = Server::start(vec![Answer::json(500, r#"{"error":{"message":"no"}}"#)]).await;
+    let address = server.base_url.replace("http://", "http://me:hunter2@") + "?token=hunter2";
+    let given = || Endpoint { api_key: Some(KEY.into()), ..Endpoint::new(address.parse().unwrap(), "m") };
+    let shown = format!(
+        "{:?} {:?} {:?} {:?}",
+        OpenAiCompatible::new(given()).unwrap(),
+        OpenAiResponses::new(given()).unwrap(),
+        Gemini::new(given()).unwrap(),
+        Anthropic::new(given()).unwrap()
+    );
+    assert!(!shown.contains("hunter2") && !shown.contains(KEY), "{shown}");
+    for (index, (api, ..)) in PROTOCOLS.into_iter().enumerate() {
+        let error = open(api, given()).chat(&request()).await.unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains(KEY), "{shown}");
+        let head = &server.received()[index].head;
+        assert!(head.contains("?token=hunter2 ") && !head.contains("hunter2@"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_of_the_systems_is_refused_where_it_has_no_place() {
+    let turns = [Turn { role: Role::System, text: "Be kind.".into() }];
+    let context =
+        RenderedContext::from_parts(Placement::ChatTurns, QuestionFormat::Plain, "".into(), turns.into());
+    let prompt = Prompt { context: context.into(), system: None, question: "I am bored.".into() };
+    let asked = ChatRequest { prompt: prompt.into(), ..request() };
+    for (api, reply, ..) in PROTOCOLS {
+        let server = Server::start(vec![Answer::json(200, reply)]).await;
+        let outcome = open(api, endpoint(&server)).chat(&asked).await.map_err(|error| error.kind);
+        match api {
+            Api::Gemini | Api::Anthropic => assert_eq!(outcome, Err(ErrorKind::BadRequest), "{api:?}"),
+            Api::ChatCompletions | Api::Responses => {
+                outcome.unwrap();
+                let sent = server.received()[0].json();
+                let messages = sent.get("messages").or(sent.get("input")).unwrap();
+                assert_eq!(messages.as_array().unwrap().len(), 2, "{sent}");
+            }
+        }
     }
 }

@@ -166,6 +166,19 @@ async fn each_preset_asks_in_its_own_way() {
 }
 
 #[tokio::test]
+async fn a_parameter_may_be_refused_by_another_name() {
+    let refusal = json!({
+        "code": "invalid-argument",
+        "error": "Model grok-4 does not support parameter reasoningEffort."
+    });
+    let server = Server::start(vec![Answer::json(400, &refusal.to_string()), Answer::json(200, OK)]).await;
+    let mut asked = request();
+    asked.sampling.reasoning = Reasoning::Low;
+    let response = model(endpoint(&server)).chat(&asked).await.unwrap();
+    assert_eq!(response.dropped_parameters, ["reasoning"]);
+}
+
+#[tokio::test]
 async fn a_field_of_the_users_own_replaces_how_a_preset_says_it() {
     let server = Server::start(vec![Answer::json(200, OK)]).await;
     let preset = Endpoint::of_provider(provider("openrouter").unwrap(), "m").unwrap();
