@@ -171,18 +171,19 @@ impl Default for Timeouts {
 pub struct Endpoint {
     /// The server's address.
     pub base_url: EndpointUrl,
-    /// The key, sent as a bearer token.
+    /// The key, sent in the header that the protocol has for it.
     pub api_key: Option<SecretString>,
     /// The model as the server names it, without a provider's prefix.
     pub model: String,
     /// Whether replies are asked for piece by piece. Shows a stalled server sooner, and keeps proxies from closing
     /// a connection that is silent while the model thinks.
     pub stream: bool,
-    /// Whether stop texts are sent, the first four of them. Several reasoning models refuse the field, and the
+    /// Whether stop texts are sent, as many as the protocol takes. Several reasoning models refuse the field, and the
     /// engine cuts the answer itself.
     pub send_stop: bool,
-    /// Fields to send as they are. They replace the provider's own, except `model`, `messages`, `n` and `stream`,
-    /// which are refused.
+    /// Fields to send as they are. They replace the provider's own (Gemini's `generationConfig` field by field),
+    /// except those without which it would be another request, such as `model`, `messages` and `stream`: these are
+    /// refused.
     pub extra_body: Map<String, Value>,
     /// The field that limits the answer's length.
     pub token_field: TokenField,

@@ -268,3 +268,54 @@ impl Connector<'_> {
         Ok(model)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tiltmeter_core::experiment::ModelAddress;
+
+    use super::*;
+
+    fn settings(provider: &str, base_url: Option<&str>) -> ModelSettings {
+        let address = ModelAddress {
+            provider: provider.to_owned(),
+            model: "m".to_owned(),
+            base_url: base_url.map(str::to_owned),
+            api_key_env: None,
+        };
+        ModelSettings {
+            address,
+            stream: false,
+            concurrency: None,
+            rpm: None,
+            timeout_s: None,
+            extra_body: FromIterator::from_iter([]),
+            price: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_providers_name_says_in_which_protocol_it_is_asked() {
+        let environment = |_: &str| Some("sk-test-key".to_owned());
+        let mut connector = Connector { environment: &environment, progress: &(), loaded: Vec::new() };
+        let own = Some("http://127.0.0.1:1/v1");
+        for (provider, base_url, protocol, stream) in [
+            ("openai", None, "chat-completions", false),
+            ("openai", own, "chat-completions", false),
+            ("openai-responses", None, "responses", false),
+            ("gemini", None, "gemini", false),
+            ("gemini", own, "gemini", false),
+            ("gemini-openai", None, "chat-completions", false),
+            ("anthropic", None, "anthropic", false),
+            ("anthropic-openai", None, "chat-completions", false),
+            // Its models that think answer in no other way.
+            ("dashscope", None, "chat-completions", true),
+        ] {
+            let settings = settings(provider, base_url);
+            let opened = connector.open("subject", &settings, serde_json::json!({})).await;
+            let record = opened.map(|model| model.record.settings).unwrap();
+            assert_eq!(record["protocol"], protocol, "{provider} {base_url:?}");
+            assert_eq!(record["stream"], stream, "{provider}");
+            assert!(!record.to_string().contains("sk-test-key"));
+        }
+    }
+}
