@@ -90,10 +90,7 @@ impl AspectJudgement {
             _ => &response.text,
         };
         self.replies.push(text.clone());
-        self.usage.input_tokens += response.usage.input_tokens;
-        self.usage.cached_input_tokens += response.usage.cached_input_tokens;
-        self.usage.output_tokens += response.usage.output_tokens;
-        self.usage.reasoning_tokens += response.usage.reasoning_tokens;
+        self.usage += response.usage;
         if self.model.is_none() {
             self.model.clone_from(&response.model);
         }

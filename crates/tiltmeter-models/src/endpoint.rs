@@ -8,9 +8,10 @@ use reqwest::Url;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use crate::presets::Provider;
+use crate::openai_compatible::Dialect;
+use crate::presets::{Api, Provider};
 
-/// The address of a server, up to and without `/chat/completions`.
+/// The address of a server, up to and without what a protocol adds, such as `/chat/completions`.
 ///
 /// An address may carry credentials, as `https://user:password@host` or `?key=…`. They are sent to the server,
 /// and never shown: neither `Display` nor `Debug` prints user-info, query or fragment.
@@ -29,12 +30,11 @@ pub enum EndpointUrlError {
 }
 
 impl EndpointUrl {
-    /// The address that chat completions are asked at. A base that already names it is taken as it is.
-    pub(crate) fn chat_completions(&self) -> Url {
-        const SUFFIX: &str = "/chat/completions";
+    /// An address below the base, such as `/chat/completions`. A base that already ends so is taken as it is.
+    pub(crate) fn join(&self, suffix: &str) -> Url {
         let mut url = self.0.clone();
         let path = url.path().trim_end_matches('/');
-        let path = if path.ends_with(SUFFIX) { path.to_owned() } else { format!("{path}{SUFFIX}") };
+        let path = if path.ends_with(suffix) { path.to_owned() } else { format!("{path}{suffix}") };
         url.set_path(&path);
         url
     }
@@ -121,6 +121,22 @@ pub enum TemperatureField {
     UnlessOne,
 }
 
+/// How a server gives log-probabilities of given text, where it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scoring {
+    /// It does not.
+    #[default]
+    None,
+    /// vLLM's: the prompt becomes tokens by `/tokenize` and the model's chat template, the text by `/tokenize`
+    /// alone, and `/completions` gives `prompt_logprobs` of both in one row. Where the prompt ends is exact by
+    /// construction: no token can span it.
+    VllmTokens,
+    /// `/completions` with `echo` and `logprobs`. The prompt is plain text, without a chat template: for base
+    /// models, and only for contexts that are not turns of a chat. Where the prompt does not end in white space,
+    /// a space goes between, and is scored with the text. That a token ends where the prompt does is checked.
+    EchoPlainText,
+}
+
 /// How long to wait for what. Each limit is an error of kind
 /// [`TimedOut`](crate::ErrorKind::TimedOut), but for `connect`, which is
 /// [`Unreachable`](crate::ErrorKind::Unreachable).
@@ -155,23 +171,28 @@ impl Default for Timeouts {
 pub struct Endpoint {
     /// The server's address.
     pub base_url: EndpointUrl,
-    /// The key, sent as a bearer token.
+    /// The key, sent in the header that the protocol has for it.
     pub api_key: Option<SecretString>,
     /// The model as the server names it, without a provider's prefix.
     pub model: String,
     /// Whether replies are asked for piece by piece. Shows a stalled server sooner, and keeps proxies from closing
     /// a connection that is silent while the model thinks.
     pub stream: bool,
-    /// Whether stop texts are sent, the first four of them. Several reasoning models refuse the field, and the
+    /// Whether stop texts are sent, as many as the protocol takes. Several reasoning models refuse the field, and the
     /// engine cuts the answer itself.
     pub send_stop: bool,
-    /// Fields to send as they are. They replace the provider's own, except `model`, `messages`, `n` and `stream`,
-    /// which are refused.
+    /// Fields to send as they are. They replace the provider's own (Gemini's `generationConfig` field by field),
+    /// except those without which it would be another request, such as `model`, `messages` and `stream`: these are
+    /// refused.
     pub extra_body: Map<String, Value>,
     /// The field that limits the answer's length.
     pub token_field: TokenField,
     /// Whether the temperature is sent.
     pub temperature_field: TemperatureField,
+    /// Whose way of asking the server follows, where its protocol has several.
+    pub dialect: Dialect,
+    /// How given text is scored.
+    pub scoring: Scoring,
     /// Time limits.
     pub timeouts: Timeouts,
 }
@@ -188,6 +209,8 @@ impl Endpoint {
             extra_body: Map::new(),
             token_field: TokenField::default(),
             temperature_field: TemperatureField::default(),
+            dialect: Dialect::default(),
+            scoring: Scoring::default(),
             timeouts: Timeouts::default(),
         }
     }
@@ -198,16 +221,34 @@ impl Endpoint {
     /// Where the provider's address cannot be used; never for those in [`providers`](crate::providers).
     pub fn of_provider(provider: &Provider, model: impl Into<String>) -> Result<Self, EndpointUrlError> {
         let mut endpoint = Self::new(provider.base_url.parse()?, model);
-        if provider.name == "openai" && is_openai_reasoning_model(&endpoint.model) {
-            endpoint.token_field = TokenField::MaxCompletionTokens;
-            endpoint.temperature_field = TemperatureField::UnlessOne;
+        endpoint.dialect = provider.dialect;
+        match (provider.name, provider.api) {
+            ("openai" | "openai-responses", _) if is_openai_reasoning_model(&endpoint.model) => {
+                endpoint.token_field = TokenField::MaxCompletionTokens;
+                endpoint.temperature_field = TemperatureField::UnlessOne;
+            }
+            // Kimi's models draw at 1 and refuse anything else; Moonshot's older ones do not.
+            ("moonshot", _) if endpoint.model.starts_with("kimi-") => {
+                endpoint.temperature_field = TemperatureField::UnlessOne;
+            }
+            ("vllm", _) => endpoint.scoring = Scoring::VllmTokens,
+            // Models that think refuse a request that is not streamed; the others take either.
+            ("dashscope", _) => endpoint.stream = true,
+            // Stopping early saves tokens, and no model refuses the field.
+            (_, Api::Gemini) => endpoint.send_stop = true,
+            (_, Api::Anthropic) => {
+                endpoint.send_stop = true;
+                // It is the default, and newer models refuse the very field.
+                endpoint.temperature_field = TemperatureField::UnlessOne;
+            }
+            _ => {}
         }
         Ok(endpoint)
     }
 }
 
 /// OpenAI's o-series and GPT-5 and later refuse `max_tokens`, and a temperature other than 1.
-fn is_openai_reasoning_model(model: &str) -> bool {
+pub(crate) fn is_openai_reasoning_model(model: &str) -> bool {
     // A fine-tuned model is named `ft:<base model>:…`.
     let model = model.strip_prefix("ft:").unwrap_or(model);
     let starts_with_digit = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
@@ -253,7 +294,7 @@ mod tests {
             let url: EndpointUrl = text.parse().unwrap();
             assert_eq!(url.to_string(), shown);
             assert_eq!(format!("{url:?}"), shown);
-            assert_eq!(url.chat_completions().as_str(), asked_at);
+            assert_eq!(url.join("/chat/completions").as_str(), asked_at);
         }
         for (text, expected) in [
             ("", EndpointUrlError::NotAnAddress),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rate_limits::RateLimits;
+
 /// The taxonomy. Which kinds are retried, and which end a run, is decided here and nowhere else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -101,12 +103,21 @@ pub struct ModelError {
     pub retry_after: Option<Duration>,
     /// The model's context limit in tokens, where the server's answer names it.
     pub context_limit: Option<u64>,
+    /// What the reply's headers told of the server's limits.
+    pub rate_limits: Option<Box<RateLimits>>,
 }
 
 impl ModelError {
     /// A failure of a kind, with a message.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), status: None, retry_after: None, context_limit: None }
+        Self {
+            kind,
+            message: message.into(),
+            status: None,
+            retry_after: None,
+            context_limit: None,
+            rate_limits: None,
+        }
     }
 
     /// The model cannot do this at all.

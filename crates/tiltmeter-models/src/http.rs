@@ -84,8 +84,13 @@ pub(crate) struct Pace {
     pub(crate) between: Duration,
 }
 
-/// The body in pieces. Ends with an error where the connection breaks, a piece is late or the body is too large.
-pub(crate) fn body(response: Response, pace: Option<Pace>) -> impl Stream<Item = Result<Bytes, ModelError>> {
+/// The body in pieces. Ends with an error where the connection breaks, a piece is late or the body is longer than
+/// `most` bytes.
+pub(crate) fn body(
+    response: Response,
+    pace: Option<Pace>,
+    most: usize,
+) -> impl Stream<Item = Result<Bytes, ModelError>> {
     let state = (response, 0_usize, true);
     stream::try_unfold(state, move |(mut response, read, is_first)| async move {
         let piece = response.chunk();
@@ -100,8 +105,8 @@ pub(crate) fn body(response: Response, pace: Option<Pace>) -> impl Stream<Item =
         };
         let Some(piece) = piece.map_err(|error| body_error(&error))? else { return Ok(None) };
         let read = read + piece.len();
-        if read > BODY_LIMIT {
-            let limit = BODY_LIMIT >> 20;
+        if read > most {
+            let limit = most >> 20;
             return Err(ModelError::new(
                 ErrorKind::MalformedReply,
                 format!("the reply is longer than {limit} MiB; it was not read to its end"),

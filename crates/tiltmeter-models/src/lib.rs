@@ -4,18 +4,38 @@
 //! limit and never drops anything on its own account: the engine decides all of that from the taxonomy. The one
 //! exception is a parameter that a model refuses as such: it is left out, and the reply says so.
 
+mod anthropic;
+mod body;
 mod clean;
+mod context;
 mod endpoint;
 mod error;
+mod events;
+mod failure;
+mod gemini;
 mod http;
 mod openai_compatible;
+mod openai_responses;
 mod presets;
+mod protocol;
+mod rate_limits;
+mod recent;
 mod request;
+mod terms;
+mod thinking;
+mod transport;
+mod wire;
 
-pub use endpoint::{Endpoint, EndpointUrl, EndpointUrlError, TemperatureField, Timeouts, TokenField};
+pub use anthropic::Anthropic;
+pub use endpoint::{
+    Endpoint, EndpointUrl, EndpointUrlError, Scoring, TemperatureField, Timeouts, TokenField,
+};
 pub use error::{ErrorKind, ModelError};
-pub use openai_compatible::OpenAiCompatible;
-pub use presets::{Provider, provider, providers};
+pub use gemini::Gemini;
+pub use openai_compatible::{Dialect, OpenAiCompatible};
+pub use openai_responses::OpenAiResponses;
+pub use presets::{Api, Provider, provider, providers};
+pub use rate_limits::{RateLimit, RateLimits};
 pub use request::{
     ChatModel, ChatRequest, ChatResponse, FinishReason, Reasoning, Sampling, ScoreRequest, TextScore,
     TokenAlternatives, TokenLogProbability, Usage,

@@ -1,5 +1,6 @@
 //! One request type, one reply type, one trait for all providers.
 
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tiltmeter_core::prompt::Prompt;
 
 use crate::error::ModelError;
+use crate::rate_limits::RateLimits;
 pub use tiltmeter_core::experiment::Reasoning;
 
 /// How an answer is drawn.
@@ -46,7 +48,7 @@ pub struct ScoreRequest {
 }
 
 /// Why a generation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
     /// The model ended its answer, or met a stop text.
@@ -55,7 +57,8 @@ pub enum FinishReason {
     Length,
     /// The provider's content filter withheld or cut the answer.
     ContentFilter,
-    /// The model called a tool, or something else that this project never asks for.
+    /// The model called a tool, or something else that this project never asks for; or nobody said why.
+    #[default]
     Other,
 }
 
@@ -72,16 +75,36 @@ impl FinishReason {
 }
 
 /// Tokens of one call, as the provider counts them; zero where it does not say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Usage {
     /// Tokens of the prompt, cached ones included.
     pub input_tokens: u64,
     /// Tokens of the prompt that came from a cache.
     pub cached_input_tokens: u64,
+    /// Tokens of the prompt that were put into a cache, where the provider charges for that.
+    pub cache_write_tokens: u64,
     /// Tokens generated, reasoning included.
     pub output_tokens: u64,
     /// Tokens of reasoning among them.
     pub reasoning_tokens: u64,
+    /// What the provider itself says the call cost, in US dollars.
+    pub cost_usd: Option<f64>,
+}
+
+impl AddAssign for Usage {
+    /// Adds the counts. The cost is the sum of those that are known.
+    fn add_assign(&mut self, other: Self) {
+        self.input_tokens += other.input_tokens;
+        self.cached_input_tokens += other.cached_input_tokens;
+        self.cache_write_tokens += other.cache_write_tokens;
+        self.output_tokens += other.output_tokens;
+        self.reasoning_tokens += other.reasoning_tokens;
+        self.cost_usd = match (self.cost_usd, other.cost_usd) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+    }
 }
 
 /// One token and its natural log-probability.
@@ -103,7 +126,7 @@ pub struct TokenAlternatives {
 }
 
 /// One generation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChatResponse {
     /// The answer's text; may be empty.
     pub text: String,
@@ -121,9 +144,11 @@ pub struct ChatResponse {
     pub response_id: Option<String>,
     /// Log-probabilities by position, where they were asked for and given.
     pub log_probabilities: Option<Vec<TokenAlternatives>>,
-    /// Settings that were asked for and left out, because the model refuses them: the answer was drawn without
-    /// them. Names as in [`Sampling`]; empty where everything was sent.
+    /// Settings that were asked for and left out, because the model refuses them or its protocol has no field for
+    /// them: the answer was drawn without them. Names as in [`Sampling`]; empty where everything was sent.
     pub dropped_parameters: Vec<&'static str>,
+    /// What the reply's headers told of the server's limits.
+    pub rate_limits: Option<Box<RateLimits>>,
 }
 
 /// The log-probability of a given text.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tiltmeter_core::experiment::{Experiment, ModelSettings, Subject};
 use tiltmeter_local::{LocalModel, LocalSettings, ModelSource};
-use tiltmeter_models::{ChatModel, Endpoint, OpenAiCompatible, provider, providers};
+use tiltmeter_models::{Api, ChatModel, Endpoint, Provider, Scoring, provider, providers};
 use tiltmeter_store::ModelRecord;
 
 use crate::limits::Limits;
@@ -92,7 +92,12 @@ impl ConnectError {
 
 /// Whether a subject gives log-probabilities of given text, as far as is known without asking it.
 pub fn gives_log_probabilities(subject: &Subject) -> bool {
-    subject.settings.address.provider == LOCAL
+    let address = &subject.settings.address;
+    // What a preset is set up for does not hang on the address, which the user may replace.
+    let scores = |known: &Provider| {
+        Endpoint::of_provider(known, &address.model).is_ok_and(|endpoint| endpoint.scoring != Scoring::None)
+    };
+    address.provider == LOCAL || provider(&address.provider).is_some_and(scores)
 }
 
 /// Opens all models of an experiment. A local model that several subjects share is loaded once.
@@ -163,7 +168,9 @@ impl Connector<'_> {
             .map_err(|error| ConnectError::Settings { name: name.to_owned(), message: error.to_string() })
     }
 
-    fn endpoint(&self, name: &str, settings: &ModelSettings) -> Result<Endpoint, ConnectError> {
+    /// Where a served model is, and the protocol that it is asked in. The protocol goes by the provider's name
+    /// alone, also where the user gives an address of their own.
+    fn endpoint(&self, name: &str, settings: &ModelSettings) -> Result<(Api, Endpoint), ConnectError> {
         let address = &settings.address;
         let wrong = |message: String| ConnectError::Settings { name: name.to_owned(), message };
         let Some(known) = provider(&address.provider) else {
@@ -193,7 +200,8 @@ impl Connector<'_> {
             });
         }
         endpoint.api_key = key.map(|key| SecretString::from(key.trim().to_owned()));
-        endpoint.stream = settings.stream;
+        // Some models answer in no other way.
+        endpoint.stream |= settings.stream;
         for (field, value) in &settings.extra_body {
             endpoint.extra_body.insert(field.clone(), value.clone());
         }
@@ -204,7 +212,7 @@ impl Connector<'_> {
             limits.first_byte = limits.first_byte.min(total);
             limits.between_events = limits.between_events.min(total);
         }
-        Ok(endpoint)
+        Ok((known.api, endpoint))
     }
 
     async fn open(
@@ -229,12 +237,15 @@ impl Connector<'_> {
             description = Some(serde_json::json!(model.description()));
             Arc::new(model)
         } else {
-            let endpoint = self.endpoint(name, settings)?;
-            let model = OpenAiCompatible::new(endpoint).map_err(|error| ConnectError::Settings {
+            let (api, endpoint) = self.endpoint(name, settings)?;
+            if let Some(fields) = written.as_object_mut() {
+                fields.insert("protocol".to_owned(), api.name().into());
+                fields.insert("stream".to_owned(), endpoint.stream.into());
+            }
+            api.open(endpoint).map_err(|error| ConnectError::Settings {
                 name: name.to_owned(),
                 message: error.to_string(),
-            })?;
-            Arc::new(model)
+            })?
         };
         let record = ModelRecord {
             model: format!("{}/{}", address.provider, address.model),
@@ -255,5 +266,56 @@ impl Connector<'_> {
             .map_err(|error| ConnectError::Local { name: name.to_owned(), error })?;
         self.loaded.push((key.clone(), model.clone()));
         Ok(model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tiltmeter_core::experiment::ModelAddress;
+
+    use super::*;
+
+    fn settings(provider: &str, base_url: Option<&str>) -> ModelSettings {
+        let address = ModelAddress {
+            provider: provider.to_owned(),
+            model: "m".to_owned(),
+            base_url: base_url.map(str::to_owned),
+            api_key_env: None,
+        };
+        ModelSettings {
+            address,
+            stream: false,
+            concurrency: None,
+            rpm: None,
+            timeout_s: None,
+            extra_body: FromIterator::from_iter([]),
+            price: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_providers_name_says_in_which_protocol_it_is_asked() {
+        let environment = |_: &str| Some("sk-test-key".to_owned());
+        let mut connector = Connector { environment: &environment, progress: &(), loaded: Vec::new() };
+        let own = Some("http://127.0.0.1:1/v1");
+        for (provider, base_url, protocol, stream) in [
+            ("openai", None, "chat-completions", false),
+            ("openai", own, "chat-completions", false),
+            ("openai-responses", None, "responses", false),
+            ("gemini", None, "gemini", false),
+            ("gemini", own, "gemini", false),
+            ("gemini-openai", None, "chat-completions", false),
+            ("anthropic", None, "anthropic", false),
+            ("anthropic-openai", None, "chat-completions", false),
+            // Its models that think answer in no other way.
+            ("dashscope", None, "chat-completions", true),
+        ] {
+            let settings = settings(provider, base_url);
+            let opened = connector.open("subject", &settings, serde_json::json!({})).await;
+            let record = opened.map(|model| model.record.settings).unwrap();
+            assert_eq!(record["protocol"], protocol, "{provider} {base_url:?}");
+            assert_eq!(record["stream"], stream, "{provider}");
+            assert!(!record.to_string().contains("sk-test-key"));
+        }
     }
 }

@@ -631,17 +631,7 @@ fn subject_request(subject: &Subject, prompt: &Arc<Prompt>, seed: u32, placement
 
 /// A request that was refused by a content filter counts as an answer that was withheld.
 fn filtered() -> ChatResponse {
-    ChatResponse {
-        text: String::new(),
-        reasoning: None,
-        refusal: None,
-        finish: FinishReason::ContentFilter,
-        usage: tiltmeter_models::Usage::default(),
-        model: None,
-        response_id: None,
-        log_probabilities: None,
-        dropped_parameters: Vec::new(),
-    }
+    ChatResponse { finish: FinishReason::ContentFilter, ..ChatResponse::default() }
 }
 
 fn outcome(response: &ChatResponse) -> ResponseOutcome {

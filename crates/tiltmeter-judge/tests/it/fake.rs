@@ -60,11 +60,18 @@ pub(crate) fn reply(text: &str) -> ChatResponse {
         reasoning: None,
         refusal: None,
         finish: FinishReason::Stop,
-        usage: Usage { input_tokens: 300, cached_input_tokens: 256, output_tokens: 2, reasoning_tokens: 1 },
+        usage: Usage {
+            input_tokens: 300,
+            cached_input_tokens: 256,
+            output_tokens: 2,
+            reasoning_tokens: 1,
+            ..Usage::default()
+        },
         model: Some("judge-2024-08-06".to_owned()),
         response_id: None,
         log_probabilities: None,
         dropped_parameters: Vec::new(),
+        ..ChatResponse::default()
     }
 }
 

@@ -64,6 +64,7 @@ impl Sequence {
             response_id: None,
             log_probabilities: asked.map(|_| self.log_probabilities),
             dropped_parameters: Vec::new(),
+            ..ChatResponse::default()
         });
         // The caller may have gone, which is fine.
         drop(self.work.reply.send(response));
@@ -161,7 +162,7 @@ impl Generation {
                     input_tokens: prompt.len() as u64,
                     cached_input_tokens: group.cached(visible),
                     output_tokens: 0,
-                    reasoning_tokens: 0,
+                    ..Usage::default()
                 };
                 let mut sequence = Sequence {
                     segment: worker.cache.child(question, own),

@@ -1,17 +1,16 @@
-//! The request's body: written once, straight from the prompt's shared parts.
+//! The request's body.
 
-use std::fmt;
+use serde_json::{Map, Value, json};
+use tiltmeter_core::prompt::{MessageParts, Turn};
 
-use bytes::Bytes;
-use serde::Serialize;
-use serde::ser::{SerializeMap, SerializeSeq, Serializer};
-use serde_json::json;
-use tiltmeter_core::prompt::{MessageParts, Prompt};
-
-use super::terms::{Parameter, Terms};
-use crate::endpoint::{Endpoint, TemperatureField};
-use crate::error::{ErrorKind, ModelError};
-use crate::request::{ChatRequest, Reasoning};
+use super::reply::ChatDraft;
+use crate::body::{Body, BodyWriter};
+use crate::context::{ShownPrompt, WriteTurns};
+use crate::endpoint::{Endpoint, TemperatureField, TokenField};
+use crate::error::ModelError;
+use crate::protocol::{Asked, Protocol};
+use crate::request::{ChatRequest, Reasoning, Sampling};
+use crate::terms::{Parameter, Terms};
 
 /// Fields that extra ones may not replace: without them the reply could not be read, or would be to another
 /// question.
@@ -19,118 +18,134 @@ pub(super) const RESERVED: [&str; 4] = ["model", "messages", "n", "stream"];
 /// OpenAI's limit.
 const MOST_STOP_TEXTS: usize = 4;
 
-/// Writes the body. Fields that the terms leave out are not in it.
-pub(super) fn write(endpoint: &Endpoint, request: &ChatRequest, terms: Terms) -> Result<Bytes, ModelError> {
-    let text: usize = request.prompt.messages().flat_map(|message| message.parts).map(str::len).sum();
-    // Escapes and field names are a few per cent on top.
-    let mut bytes = Vec::with_capacity(text + text / 16 + 2048);
-    serde_json::to_writer(&mut bytes, &Body { endpoint, request, terms }).map_err(|error| {
-        ModelError::new(ErrorKind::BadRequest, format!("cannot write the request: {error}"))
-    })?;
-    Ok(bytes.into())
-}
+/// The protocol.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChatCompletions;
 
-/// The parameters that a request carries, which are those that a server can refuse.
-pub(super) fn sends(endpoint: &Endpoint, request: &ChatRequest, terms: Terms, parameter: Parameter) -> bool {
-    let sampling = &request.sampling;
-    let wanted = match parameter {
-        Parameter::LogProbabilities => sampling.top_log_probabilities.is_some(),
-        Parameter::Seed => sampling.seed.is_some(),
-        Parameter::Temperature => {
-            // Exactly 1 is what experiment files say; near 1 is something else.
-            #[expect(clippy::float_cmp, reason = "only the very default may be left unsaid")]
-            let is_default = sampling.temperature == 1.0;
-            endpoint.temperature_field == TemperatureField::Always || !is_default
-        }
-        Parameter::TokenLimit => true,
-        Parameter::Reasoning => sampling.reasoning != Reasoning::Default,
-        Parameter::Stop => endpoint.send_stop && !sampling.stop.is_empty(),
-        Parameter::StreamOptions => endpoint.stream,
-    };
-    let fields = parameter.fields(terms.token_field(endpoint.token_field));
-    wanted
-        && !terms.leaves_out(parameter)
-        && !fields.iter().any(|field| endpoint.extra_body.contains_key(*field))
-}
+impl Protocol for ChatCompletions {
+    type Draft = ChatDraft;
 
-struct Body<'a> {
-    endpoint: &'a Endpoint,
-    request: &'a ChatRequest,
-    terms: Terms,
-}
+    const WRITE_TURNS: WriteTurns = write_turns;
 
-impl Serialize for Body<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { endpoint, request, terms } = *self;
-        let sampling = &request.sampling;
-        let sends = |parameter| sends(endpoint, request, terms, parameter);
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("model", &endpoint.model)?;
-        map.serialize_entry("messages", &Messages(&request.prompt))?;
-        if sends(Parameter::Temperature) {
-            map.serialize_entry("temperature", &sampling.temperature)?;
+    fn fields(&self, endpoint: &Endpoint, terms: Terms, parameter: Parameter) -> &'static [&'static str] {
+        match parameter {
+            Parameter::LogProbabilities => &["logprobs", "top_logprobs"],
+            Parameter::Seed => &["seed"],
+            Parameter::Temperature => &["temperature"],
+            Parameter::TokenLimit => match terms.token_field(endpoint.token_field) {
+                TokenField::MaxTokens => &["max_tokens"],
+                TokenField::MaxCompletionTokens => &["max_completion_tokens"],
+            },
+            Parameter::ShownReasoning => &[],
+            Parameter::Reasoning => endpoint.dialect.reasoning_fields(),
+            Parameter::Stop => &["stop"],
+            Parameter::StreamOptions => &["stream_options"],
         }
-        if sends(Parameter::TokenLimit) {
-            map.serialize_entry(terms.token_field(endpoint.token_field).name(), &sampling.max_tokens)?;
+    }
+
+    fn carries(&self, endpoint: &Endpoint, sampling: &Sampling, parameter: Parameter) -> bool {
+        match parameter {
+            Parameter::LogProbabilities => sampling.top_log_probabilities.is_some(),
+            Parameter::Seed => sampling.seed.is_some(),
+            Parameter::Temperature => {
+                // Exactly 1 is what experiment files say; near 1 is something else.
+                #[expect(clippy::float_cmp, reason = "only the very default may be left unsaid")]
+                let is_default = sampling.temperature == 1.0;
+                endpoint.temperature_field == TemperatureField::Always || !is_default
+            }
+            Parameter::TokenLimit => true,
+            Parameter::ShownReasoning => false,
+            Parameter::Reasoning => sampling.reasoning != Reasoning::Default,
+            Parameter::Stop => endpoint.send_stop && !sampling.stop.is_empty(),
+            Parameter::StreamOptions => endpoint.stream,
         }
-        if let Some(seed) = sampling.seed.filter(|_| sends(Parameter::Seed)) {
-            map.serialize_entry("seed", &seed)?;
-        }
-        if let Some(top) = sampling.top_log_probabilities.filter(|_| sends(Parameter::LogProbabilities)) {
-            map.serialize_entry("logprobs", &true)?;
-            map.serialize_entry("top_logprobs", &terms.top_log_probabilities(top))?;
-        }
-        if sends(Parameter::Reasoning) {
-            let effort =
-                if sampling.reasoning == Reasoning::Off { "none" } else { sampling.reasoning.name() };
-            map.serialize_entry("reasoning_effort", effort)?;
-        }
-        if sends(Parameter::Stop) {
-            let few = sampling.stop.get(..MOST_STOP_TEXTS).unwrap_or(&sampling.stop);
-            map.serialize_entry("stop", few)?;
-        }
-        if endpoint.stream {
-            map.serialize_entry("stream", &true)?;
-        }
-        if sends(Parameter::StreamOptions) {
-            map.serialize_entry("stream_options", &json!({ "include_usage": true }))?;
-        }
-        for (name, value) in &endpoint.extra_body {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
+    }
+
+    fn check(&self, endpoint: &Endpoint, request: &ChatRequest) -> Result<(), ModelError> {
+        endpoint.dialect.check(&endpoint.model, &request.sampling)
+    }
+
+    fn write(&self, asked: &Asked<'_>, sends: &dyn Fn(Parameter) -> bool) -> Result<Body, ModelError> {
+        let Asked { endpoint, prompt, .. } = asked;
+        let mut writer = BodyWriter::default();
+        writer.raw("{\"model\":");
+        writer.json(&endpoint.model);
+        writer.raw(",\"messages\":[");
+        write_messages(prompt, &mut writer);
+        writer.raw("]");
+        writer.fields(&settings(asked, sends));
+        writer.fields(&endpoint.extra_body);
+        writer.raw("}");
+        writer.finish()
     }
 }
 
-struct Messages<'a>(&'a Prompt);
-
-impl Serialize for Messages<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut sequence = serializer.serialize_seq(None)?;
-        for message in self.0.messages() {
-            sequence.serialize_element(&Message { role: message.role.name(), content: Parts(message) })?;
+/// The fields behind the messages, extra ones aside.
+fn settings(asked: &Asked<'_>, sends: &dyn Fn(Parameter) -> bool) -> Map<String, Value> {
+    let Asked { endpoint, sampling, terms, .. } = *asked;
+    let mut fields = Map::new();
+    let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+    if sends(Parameter::Temperature) {
+        set("temperature", sampling.temperature.into());
+    }
+    if sends(Parameter::TokenLimit) {
+        set(terms.token_field(endpoint.token_field).name(), sampling.max_tokens.into());
+    }
+    if let Some(seed) = sampling.seed.filter(|_| sends(Parameter::Seed)) {
+        set("seed", seed.into());
+    }
+    if let Some(top) = sampling.top_log_probabilities.filter(|_| sends(Parameter::LogProbabilities)) {
+        set("logprobs", true.into());
+        set("top_logprobs", terms.top_log_probabilities(top).into());
+    }
+    if sends(Parameter::Reasoning) {
+        for (name, value) in endpoint.dialect.reasoning(&endpoint.model, sampling) {
+            set(name, value);
         }
-        sequence.end()
     }
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    role: &'static str,
-    content: Parts<'a>,
-}
-
-/// One string out of several parts, without putting them together first.
-struct Parts<'a>(MessageParts<'a>);
-
-impl fmt::Display for Parts<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.parts.iter().try_for_each(|part| formatter.write_str(part))
+    if sends(Parameter::Stop) {
+        let few = sampling.stop.get(..MOST_STOP_TEXTS).unwrap_or(&sampling.stop);
+        set("stop", few.into());
     }
+    if endpoint.stream {
+        set("stream", true.into());
+    }
+    if sends(Parameter::StreamOptions) {
+        set("stream_options", json!({ "include_usage": true }));
+    }
+    for (name, value) in endpoint.dialect.standing_fields() {
+        if !endpoint.extra_body.contains_key(name) {
+            set(name, value);
+        }
+    }
+    fields
 }
 
-impl Serialize for Parts<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+/// Writes a prompt's messages as elements of a list.
+pub(crate) fn write_messages(prompt: &ShownPrompt<'_>, writer: &mut BodyWriter) {
+    if let Some(system) = &prompt.system {
+        write_message(prompt, system, writer);
+        writer.raw(",");
+    }
+    writer.shared(&prompt.shared.turns);
+    write_message(prompt, &prompt.question, writer);
+}
+
+fn write_message(prompt: &ShownPrompt<'_>, message: &MessageParts<'_>, writer: &mut BodyWriter) {
+    writer.raw("{\"role\":");
+    writer.json(message.role.name());
+    writer.raw(",\"content\":\"");
+    prompt.write(&message.parts, writer);
+    writer.raw("\"}");
+}
+
+/// Writes a context's turns as elements of a list.
+pub(crate) fn write_turns(turns: &[Turn], writer: &mut BodyWriter) {
+    for turn in turns {
+        writer.raw("{\"role\":");
+        writer.json(turn.role.name());
+        writer.raw(",\"content\":");
+        writer.json(&*turn.text);
+        writer.raw("},");
     }
 }

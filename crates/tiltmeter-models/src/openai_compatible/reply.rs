@@ -3,15 +3,17 @@
 //! Servers of this protocol add fields, leave out fields and write `null` where others write nothing. Only what
 //! the answer's meaning hangs on is required; all else is taken where it is there and has the usual shape.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::failure::Failure;
-use crate::request::{ChatResponse, FinishReason, TokenAlternatives, TokenLogProbability, Usage};
+use crate::events::{Draft, Refused};
+use crate::failure::Failure;
+use crate::request::{ChatResponse, FinishReason, TokenAlternatives, Usage};
+use crate::wire::{WireAlternatives, cost, count, given};
 
 /// The body of a reply, or one piece of a streamed one.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Piece {
+struct Piece {
     #[serde(default)]
     id: Option<String>,
     #[serde(default)]
@@ -66,12 +68,18 @@ struct WireUsage {
     /// Another name for cached tokens (`deepseek`).
     #[serde(default, deserialize_with = "count")]
     prompt_cache_hit_tokens: u64,
+    /// In credits that are US dollars (OpenRouter).
+    #[serde(default, deserialize_with = "cost")]
+    cost: Option<f64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct PromptDetails {
     #[serde(default, deserialize_with = "count")]
     cached_tokens: u64,
+    /// Tokens that were put into a cache (OpenRouter).
+    #[serde(default, deserialize_with = "count")]
+    cache_write_tokens: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,28 +88,9 @@ struct CompletionDetails {
     reasoning_tokens: u64,
 }
 
-#[derive(Deserialize)]
-struct WireAlternatives {
-    token: String,
-    logprob: f64,
-    #[serde(default)]
-    top_logprobs: Option<Vec<WireToken>>,
-}
-
-#[derive(Deserialize)]
-struct WireToken {
-    token: String,
-    logprob: f64,
-}
-
-/// A count that may be missing, null or nonsense: none of these is worth losing an answer for.
-fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    Ok(Value::deserialize(deserializer)?.as_u64().unwrap_or(0))
-}
-
 /// A reply that is being put together from its pieces; a whole one is a single piece.
 #[derive(Debug, Default)]
-pub(super) struct Draft {
+pub(super) struct ChatDraft {
     text: String,
     reasoning: String,
     refusal: String,
@@ -113,9 +102,16 @@ pub(super) struct Draft {
     has_choice: bool,
 }
 
-impl Draft {
-    /// Adds a piece. Fails where the piece says that the server broke off.
-    pub(super) fn add(&mut self, piece: Piece) -> Result<(), Box<Failure>> {
+impl Draft for ChatDraft {
+    const WHAT: &'static str = "a chat completion";
+
+    fn event(&mut self, _: Option<&str>, value: Value) -> Result<(), Refused> {
+        self.whole(value)
+    }
+
+    /// A whole reply is a single piece.
+    fn whole(&mut self, value: Value) -> Result<(), Refused> {
+        let piece: Piece = serde_json::from_value(value).map_err(|_| Refused::Malformed)?;
         self.id = self.id.take().or(piece.id.filter(|id| !id.is_empty()));
         self.model = self.model.take().or(piece.model.filter(|model| !model.is_empty()));
         if let Some(usage) = piece.usage {
@@ -126,7 +122,7 @@ impl Draft {
         let Some(choice) = first else { return Ok(()) };
         self.has_choice = true;
         if let Some(error) = choice.error.filter(|error| !error.is_null()) {
-            return Err(Failure::from_object(&error).into());
+            return Err(Refused::Failed(Failure::from_object(&error).into()));
         }
         if let Some(message) = choice.delta.or(choice.message) {
             message.add_to(self);
@@ -141,35 +137,33 @@ impl Draft {
         Ok(())
     }
 
-    /// Whether the server has said why the answer ended, after which nothing of it is missing.
-    pub(super) fn is_finished(&self) -> bool {
+    /// The server has said why the answer ended.
+    fn is_whole(&self) -> bool {
         self.finish.is_some()
     }
 
-    /// Whether any answer was begun.
-    pub(super) fn has_choice(&self) -> bool {
+    fn is_begun(&self) -> bool {
         self.has_choice
     }
 
-    /// The response. A reply that ended without a reason has the reason "other".
-    pub(super) fn finish(self) -> ChatResponse {
-        let given = |text: String| (!text.is_empty()).then_some(text);
+    /// A reply that ended without a reason has the reason "other".
+    fn finish(self) -> ChatResponse {
         ChatResponse {
             text: self.text,
             reasoning: given(self.reasoning),
             refusal: given(self.refusal),
-            finish: self.finish.unwrap_or(FinishReason::Other),
+            finish: self.finish.unwrap_or_default(),
             usage: self.usage,
             model: self.model,
             response_id: self.id,
             log_probabilities: (!self.log_probabilities.is_empty()).then_some(self.log_probabilities),
-            dropped_parameters: Vec::new(),
+            ..ChatResponse::default()
         }
     }
 }
 
 impl Message {
-    fn add_to(self, draft: &mut Draft) {
+    fn add_to(self, draft: &mut ChatDraft) {
         match self.content {
             Value::String(text) => draft.text.push_str(&text),
             Value::Array(parts) => parts.iter().for_each(|part| add_part(part, draft)),
@@ -185,7 +179,7 @@ impl Message {
 }
 
 /// Adds a part of a content that is a list: text, a refusal, or thoughts (Mistral).
-fn add_part(part: &Value, draft: &mut Draft) {
+fn add_part(part: &Value, draft: &mut ChatDraft) {
     if let Some(text) = part.as_str().or_else(|| part.get("text")?.as_str()) {
         draft.text.push_str(text);
     }
@@ -216,30 +210,32 @@ fn finish_reason(name: &str) -> FinishReason {
 
 impl From<WireUsage> for Usage {
     fn from(usage: WireUsage) -> Self {
-        let cached = usage.prompt_tokens_details.map_or(0, |details| details.cached_tokens);
+        let details = usage.prompt_tokens_details.unwrap_or_default();
         Self {
             input_tokens: usage.prompt_tokens,
-            cached_input_tokens: cached.max(usage.prompt_cache_hit_tokens),
+            cached_input_tokens: details.cached_tokens.max(usage.prompt_cache_hit_tokens),
+            cache_write_tokens: details.cache_write_tokens,
             output_tokens: usage.completion_tokens,
             reasoning_tokens: usage.completion_tokens_details.map_or(0, |details| details.reasoning_tokens),
+            cost_usd: usage.cost,
         }
     }
 }
 
-impl From<WireAlternatives> for TokenAlternatives {
-    fn from(position: WireAlternatives) -> Self {
-        let mut top: Vec<_> = position
-            .top_logprobs
-            .into_iter()
-            .flatten()
-            .map(|alternative| log_probability(alternative.token, alternative.logprob))
-            .collect();
-        top.sort_by(|a, b| b.log_probability.total_cmp(&a.log_probability));
-        Self { chosen: log_probability(position.token, position.logprob), top }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::testing::{cut_everywhere, split_everywhere};
 
-/// Rounding on the server's side can leave a certain token a little above 0.
-fn log_probability(token: String, value: f64) -> TokenLogProbability {
-    TokenLogProbability { token, log_probability: value.min(0.0) }
+    const EVENTS: &str = include_str!("../../tests/fixtures/openai_compatible/openai.sse");
+
+    #[test]
+    fn where_the_bytes_are_split_does_not_matter() {
+        assert_eq!(split_everywhere::<ChatDraft>(EVENTS).text, "Café\n☕");
+    }
+
+    #[test]
+    fn nothing_is_an_answer_before_its_finish_reason() {
+        cut_everywhere::<ChatDraft>(EVENTS, "\"finish_reason\":\"stop\"}]}\n\n");
+    }
 }

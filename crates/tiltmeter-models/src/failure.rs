@@ -1,39 +1,42 @@
 //! What a server says when it fails, in the shapes that servers use, and where that belongs in the taxonomy.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use crate::clean::Cleaner;
 use crate::error::{ErrorKind, ModelError};
+use crate::rate_limits::{go_duration, retry_after};
 
 /// A server's account of a failure.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Failure {
-    pub(super) message: String,
+pub(crate) struct Failure {
+    pub(crate) message: String,
     /// The server's machine-readable code or type, where it gives one that is a word.
-    pub(super) code: Option<String>,
+    pub(crate) code: Option<String>,
     kind: Option<String>,
     /// The request's field that is at fault.
-    pub(super) param: Option<String>,
+    pub(crate) param: Option<String>,
     /// The status that the server gives inside the body; meaningful where the HTTP status is 200.
     status: Option<u16>,
     context_limit: Option<u64>,
     retry_after: Option<Duration>,
     is_flagged: bool,
+    /// Whether the quota that is used up is that of a day, so that waiting a minute does not help.
+    is_daily: bool,
 }
 
 impl Failure {
     /// Reads a body; `None` where it does not hold an error.
-    pub(super) fn read(body: &[u8]) -> Option<Self> {
+    pub(crate) fn read(body: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(body).ok()?;
         Self::from_value(&value).or_else(|| Self::from_bare(&value))
     }
 
     /// Reads the `error` field of a reply: `{"error": {…}}`, `{"error": "…"}`, or a list with one such object
     /// (Gemini). `None` where there is none.
-    pub(super) fn from_value(value: &Value) -> Option<Self> {
+    pub(crate) fn from_value(value: &Value) -> Option<Self> {
         let value = value.get(0).unwrap_or(value);
         match value.get("error")? {
             Value::Null => None,
@@ -58,12 +61,12 @@ impl Failure {
     }
 
     /// A failure that is known by a text only, such as an HTML page.
-    pub(super) fn of_text(message: String) -> Self {
+    pub(crate) fn of_text(message: String) -> Self {
         Self { message, ..Self::default() }
     }
 
     /// Reads the object that describes an error.
-    pub(super) fn from_object(error: &Value) -> Self {
+    pub(crate) fn from_object(error: &Value) -> Self {
         let message = match error.get("message").or_else(|| error.get("detail")) {
             Some(Value::String(message)) => message.clone(),
             // Some servers put the errors of several fields here; others have no message at all.
@@ -78,9 +81,13 @@ impl Failure {
         let code = error.get("code");
         let inner_code =
             error.get("innererror").or_else(|| error.get("inner_error")).and_then(|it| it.get("code"));
+        // Google's `RetryInfo`, `ErrorInfo` and `QuotaFailure`.
+        let details = || error.get("details").and_then(Value::as_array).into_iter().flatten();
+        let reason = details().find_map(|detail| detail.get("reason")).filter(|reason| reason.is_string());
+        let mut violations = details().filter_map(|detail| detail.get("violations")?.as_array()).flatten();
         Self {
             message: String::new(),
-            code: text(code).or_else(|| text(inner_code)),
+            code: text(code).or_else(|| text(inner_code)).or_else(|| text(reason)),
             kind: text(error.get("type")).or_else(|| text(error.get("status"))),
             param: text(error.get("param")),
             // OpenRouter's metadata of a refused prompt.
@@ -91,22 +98,23 @@ impl Failure {
                 .and_then(|code| u16::try_from(code).ok())
                 .filter(|code| (400..600).contains(code)),
             context_limit: error.get("n_ctx").and_then(Value::as_u64),
-            retry_after: error
-                .get("details")
-                .and_then(Value::as_array)
-                .and_then(|details| details.iter().find_map(|detail| detail.get("retryDelay")?.as_str()))
+            retry_after: details()
+                .find_map(|detail| detail.get("retryDelay")?.as_str())
                 .and_then(go_duration),
+            is_daily: violations
+                .any(|violation| violation.get("quotaId").and_then(Value::as_str).is_some_and(is_of_a_day)),
         }
     }
 
     /// Turns a failure into an error. The headers are those of the response that carried it.
-    pub(super) fn into_error(self, status: u16, headers: &HeaderMap, cleaner: &Cleaner) -> ModelError {
-        // A failure within a 200 has its status inside; one that has none there broke inside the server.
-        let judged = if status < 400 { self.status.unwrap_or(500) } else { status };
+    pub(crate) fn into_error(self, status: u16, headers: &HeaderMap, cleaner: &Cleaner) -> ModelError {
+        // A failure within a 200 has its status inside, as a number or a word; one that has none there broke
+        // inside the server.
+        let judged = if status < 400 { self.inner_status().unwrap_or(500) } else { status };
         let (kind, context_limit) = self.classify(judged);
         let retry_after = match kind {
             ErrorKind::RateLimited | ErrorKind::Overloaded | ErrorKind::TimedOut => {
-                retry_after(headers, SystemTime::now()).or(self.retry_after)
+                retry_after(headers).or(self.retry_after)
             }
             _ => None,
         };
@@ -114,7 +122,15 @@ impl Failure {
             message if message.is_empty() => "the server gave no reason".to_owned(),
             message => message,
         };
-        ModelError { kind, message, status: Some(status), retry_after, context_limit }
+        ModelError { status: Some(status), retry_after, context_limit, ..ModelError::new(kind, message) }
+    }
+
+    fn inner_status(&self) -> Option<u16> {
+        let of_word = |word: &str| {
+            let known = STATUS_WORDS.iter().find(|(_, words)| words.contains(&word));
+            known.map(|(status, _)| *status)
+        };
+        self.status.or_else(|| [&self.code, &self.kind].into_iter().flatten().find_map(|word| of_word(word)))
     }
 
     fn classify(&self, status: u16) -> (ErrorKind, Option<u64>) {
@@ -131,13 +147,16 @@ impl Failure {
                 "context_length_exceeded",
                 "exceed_context_size_error",
                 "string_above_max_length",
+                "request_too_large",
             ])
             || is_refusal && (limit.is_some() || says_any_of(&CONTEXT_PHRASES));
         if is_too_long && status != 429 {
             return (ErrorKind::ContextTooLong, limit);
         }
         let kind = if status == 402
+            || self.is_daily && status == 429
             || is_any_of(&[
+                "billing_error",
                 "insufficient_quota",
                 "billing_hard_limit_reached",
                 "exceeded_current_quota_error",
@@ -152,6 +171,7 @@ impl Failure {
             "data_inspection_failed",
             "moderation_blocked",
         ]) || self.is_flagged
+            || is_any_of(&["invalid_prompt"]) && says_any_of(&["usage policy", "flagged"])
         {
             ErrorKind::Filtered
         } else {
@@ -161,7 +181,7 @@ impl Failure {
                 408 => ErrorKind::TimedOut,
                 429 => ErrorKind::RateLimited,
                 500.. => ErrorKind::Overloaded,
-                _ if is_any_of(&["invalid_api_key"])
+                _ if is_any_of(&["invalid_api_key", "API_KEY_INVALID"])
                     || says_any_of(&["api key not valid", "incorrect api key", "invalid api key"]) =>
                 {
                     ErrorKind::Unauthorised
@@ -172,6 +192,26 @@ impl Failure {
         };
         (kind, None)
     }
+}
+
+/// What the words for kinds of failure are as statuses, where a failure comes within a reply that began well:
+/// Anthropic's, OpenAI's and Google's.
+const STATUS_WORDS: [(u16, &[&str]); 9] = [
+    (400, &["invalid_request_error", "invalid_prompt", "INVALID_ARGUMENT", "FAILED_PRECONDITION"]),
+    (401, &["authentication_error", "UNAUTHENTICATED"]),
+    (403, &["permission_error", "PERMISSION_DENIED"]),
+    (404, &["not_found_error", "NOT_FOUND"]),
+    (413, &["request_too_large"]),
+    (429, &["rate_limit_error", "rate_limit_exceeded", "RESOURCE_EXHAUSTED"]),
+    (500, &["api_error", "server_error", "INTERNAL"]),
+    (503, &["UNAVAILABLE", "DEADLINE_EXCEEDED", "timeout_error"]),
+    (529, &["overloaded_error"]),
+];
+
+/// Google's names of quotas end in what they are counted by, such as
+/// `GenerateRequestsPerDayPerProjectPerModel-FreeTier`.
+fn is_of_a_day(quota: &str) -> bool {
+    quota.contains("PerDay")
 }
 
 /// What servers say of a prompt that is too long, where no limit need follow.
@@ -208,7 +248,7 @@ fn context_limit(message: &str) -> Option<u64> {
 }
 
 /// The whole number right after a marker, with or without commas.
-pub(super) fn number_after(text: &str, marker: &str) -> Option<u64> {
+pub(crate) fn number_after(text: &str, marker: &str) -> Option<u64> {
     let (_, rest) = text.split_once(marker)?;
     let digits: String =
         rest.chars().take_while(|c| c.is_ascii_digit() || *c == ',').filter(char::is_ascii_digit).collect();
@@ -216,112 +256,11 @@ pub(super) fn number_after(text: &str, marker: &str) -> Option<u64> {
 }
 
 /// Whether a name stands in a text by itself, not as a part of a longer name.
-pub(super) fn is_word_in(text: &str, name: &str) -> bool {
+pub(crate) fn is_word_in(text: &str, name: &str) -> bool {
     let joins = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     text.match_indices(name).any(|(start, _)| {
         let (before, rest) = text.split_at(start);
         let after = rest.strip_prefix(name).unwrap_or("");
         !joins(before.chars().next_back()) && !joins(after.chars().next())
     })
-}
-
-/// How long the server asks to wait: `retry-after-ms`, `retry-after` in seconds or as a date, or the time until
-/// a limit that is used up starts anew.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let header = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    if let Some(milliseconds) = header("retry-after-ms").and_then(|text| text.parse::<f64>().ok()) {
-        return Duration::try_from_secs_f64(milliseconds / 1000.0).ok();
-    }
-    if let Some(text) = header("retry-after") {
-        if let Ok(seconds) = text.parse::<f64>() {
-            return Duration::try_from_secs_f64(seconds).ok();
-        }
-        if let Ok(date) = httpdate::parse_http_date(text) {
-            // The server's own clock counts, where it shows it.
-            let now = header("date").and_then(|text| httpdate::parse_http_date(text).ok()).unwrap_or(now);
-            return Some(date.duration_since(now).unwrap_or_default());
-        }
-    }
-    let resets = ["requests", "tokens"].into_iter().filter_map(|what| {
-        let remaining: u64 = header(&format!("x-ratelimit-remaining-{what}"))?.parse().ok()?;
-        (remaining == 0).then(|| go_duration(header(&format!("x-ratelimit-reset-{what}"))?)).flatten()
-    });
-    resets.max()
-}
-
-/// A duration such as `6m0s`, `1.5s` or `20ms`.
-fn go_duration(text: &str) -> Option<Duration> {
-    let mut rest = text.trim();
-    let mut seconds = 0.0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, after) = rest.split_at(end);
-        let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
-        seconds += number.parse::<f64>().ok()?
-            * match unit {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 0.001,
-                _ => return None,
-            };
-        rest = after;
-    }
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_to_wait() {
-        type Headers = &'static [(&'static str, &'static str)];
-        let cases: [(Headers, Option<u64>); 11] = [
-            (&[], None),
-            (&[("retry-after", "7")], Some(7_000)),
-            (&[("retry-after", "0.25")], Some(250)),
-            (&[("retry-after-ms", "1500"), ("retry-after", "2")], Some(1_500)),
-            (
-                &[
-                    ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
-                    ("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT"),
-                ],
-                Some(30_000),
-            ),
-            (&[("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT")], Some(0)),
-            (&[("retry-after", "soon")], None),
-            (&[("retry-after", "-1")], None),
-            (&[("retry-after", "1e300")], None),
-            (
-                &[
-                    ("x-ratelimit-remaining-requests", "0"),
-                    ("x-ratelimit-reset-requests", "20ms"),
-                    ("x-ratelimit-remaining-tokens", "0"),
-                    ("x-ratelimit-reset-tokens", "6m0.5s"),
-                ],
-                Some(360_500),
-            ),
-            (&[("x-ratelimit-remaining-requests", "3"), ("x-ratelimit-reset-requests", "1h")], None),
-        ];
-        for (headers, expected) in cases {
-            let map: HeaderMap = headers
-                .iter()
-                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-                .collect::<HeaderMap>();
-            let found = retry_after(&map, SystemTime::now());
-            assert_eq!(found, expected.map(Duration::from_millis), "{headers:?}");
-        }
-    }
-
-    #[test]
-    fn durations_that_are_none() {
-        for text in ["", "s", "5", "5x", "1.2.3s", "ms5", "é"] {
-            assert_eq!(go_duration(text), None, "{text}");
-        }
-    }
 }

@@ -1,13 +1,13 @@
 //! What is sent, and what is left out when a server refuses it.
 
 use serde_json::{Value, json};
-use tiltmeter_core::prompt::{Placement, Prompt, QuestionFormat, RenderedContext};
+use tiltmeter_core::prompt::Placement;
 use tiltmeter_models::{
-    ChatModel, Endpoint, ErrorKind, OpenAiCompatible, Reasoning, TemperatureField, TokenField,
+    ChatModel, Endpoint, ErrorKind, OpenAiCompatible, Reasoning, TemperatureField, TokenField, provider,
 };
 
 use crate::server::{Answer, Server};
-use crate::{endpoint, model, request, streamed};
+use crate::{endpoint, model, request, streamed, with_context};
 
 const OK: &str = r#"{"choices":[{"index":0,"message":{"content":"Hello."},"finish_reason":"stop"}]}"#;
 
@@ -16,14 +16,7 @@ async fn the_smallest_and_the_largest_request() {
     let server = Server::start(vec![Answer::json(200, OK)]).await;
     model(endpoint(&server)).chat(&request()).await.unwrap();
 
-    let mut full = request();
-    let pairs = [("a \"quoted\"\tprompt\u{2028}", "an answer\u{1}"), ("b", "☕")];
-    full.prompt = Prompt {
-        context: RenderedContext::render(pairs, Placement::FirstUser, QuestionFormat::Header).into(),
-        system: Some("Be kind.".into()),
-        question: "I am bored.".into(),
-    }
-    .into();
+    let mut full = with_context(Placement::FirstUser);
     full.sampling.temperature = 0.5;
     full.sampling.seed = Some(7);
     full.sampling.stop = (1..=5).map(|n| n.to_string()).collect();
@@ -121,6 +114,96 @@ async fn refused_parameters_are_left_out_and_named() {
     assert_eq!(response.dropped_parameters, ["temperature"]);
     assert_eq!(server.received().len(), 6);
     assert_eq!(server.received()[5].json(), expected);
+}
+
+#[tokio::test]
+async fn each_preset_asks_in_its_own_way() {
+    let server = Server::start(vec![Answer::json(200, OK)]).await;
+    let cases = [
+        ("openai", "gpt-4o", json!({"reasoning_effort": "low", "temperature": 1.0})),
+        ("openrouter", "m", json!({"reasoning": {"effort": "low"}, "usage": {"include": true}})),
+        ("moonshot", "kimi-k2.6", json!({"thinking": {"type": "enabled"}, "temperature": null})),
+        ("moonshot", "moonshot-v1-8k", json!({"thinking": {"type": "enabled"}, "temperature": 1.0})),
+        ("dashscope", "qwen3-32b", json!({"enable_thinking": true, "thinking_budget": 1024, "stream": true})),
+        ("together", "m", json!({"reasoning": {"enabled": true}, "reasoning_effort": "low", "stop": null})),
+        ("fireworks", "m", json!({"reasoning_effort": "low", "usage": null})),
+        ("xai", "grok-4", json!({"reasoning_effort": "low"})),
+        (
+            "vllm",
+            "m",
+            json!({
+                "chat_template_kwargs": {"enable_thinking": true, "thinking": true},
+                "reasoning_effort": "low"
+            }),
+        ),
+        (
+            "llamacpp",
+            "m",
+            json!({"chat_template_kwargs": {"enable_thinking": true, "reasoning_effort": "low"}}),
+        ),
+        ("ollama", "m", json!({"reasoning_effort": "low"})),
+        ("lmstudio", "m", json!({"reasoning_effort": "low"})),
+        (
+            "anthropic-openai",
+            "claude-sonnet-4-5",
+            json!({"thinking": {"type": "enabled", "budget_tokens": 1024}, "reasoning_effort": null}),
+        ),
+        ("gemini-openai", "gemini-2.5-pro", json!({"reasoning_effort": "low"})),
+    ];
+    let mut asked = request();
+    asked.sampling.max_tokens = 5000;
+    asked.sampling.reasoning = Reasoning::Low;
+    asked.sampling.stop = vec!["x".to_owned()];
+    for (index, (name, model, expected)) in cases.into_iter().enumerate() {
+        let preset = Endpoint::of_provider(provider(name).unwrap(), model).unwrap();
+        let base_url = server.base_url.parse().unwrap();
+        OpenAiCompatible::new(Endpoint { base_url, ..preset }).unwrap().chat(&asked).await.unwrap();
+        let sent = server.received()[index].json();
+        for (field, value) in expected.as_object().unwrap() {
+            assert_eq!(&sent[field], value, "{name}/{model}: {field}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_may_be_refused_by_another_name() {
+    let refusal = json!({
+        "code": "invalid-argument",
+        "error": "Model grok-4 does not support parameter reasoningEffort."
+    });
+    let server = Server::start(vec![Answer::json(400, &refusal.to_string()), Answer::json(200, OK)]).await;
+    let mut asked = request();
+    asked.sampling.reasoning = Reasoning::Low;
+    let response = model(endpoint(&server)).chat(&asked).await.unwrap();
+    assert_eq!(response.dropped_parameters, ["reasoning"]);
+}
+
+#[tokio::test]
+async fn a_field_of_the_users_own_replaces_how_a_preset_says_it() {
+    let server = Server::start(vec![Answer::json(200, OK)]).await;
+    let preset = Endpoint::of_provider(provider("openrouter").unwrap(), "m").unwrap();
+    let extra = json!({"reasoning": {"max_tokens": 7}, "usage": {"include": false}});
+    let extra_body = extra.as_object().unwrap().clone();
+    let base_url = server.base_url.parse().unwrap();
+    let mut asked = request();
+    asked.sampling.reasoning = Reasoning::High;
+    OpenAiCompatible::new(Endpoint { base_url, extra_body, ..preset }).unwrap().chat(&asked).await.unwrap();
+    let body = String::from_utf8(server.received()[0].body.clone()).unwrap();
+    assert!(body.contains(r#""reasoning":{"max_tokens":7},"usage":{"include":false}"#), "{body}");
+    assert_eq!(body.matches("\"reasoning\"").count(), 1, "{body}");
+    assert_eq!(body.matches("\"usage\"").count(), 1, "{body}");
+}
+
+#[tokio::test]
+async fn a_temperature_above_one_is_not_sent_to_a_server_that_would_cut_it() {
+    let server = Server::start(vec![Answer::json(200, OK)]).await;
+    let preset = Endpoint::of_provider(provider("anthropic-openai").unwrap(), "claude-sonnet-4-5").unwrap();
+    let base_url = server.base_url.parse().unwrap();
+    let mut asked = request();
+    asked.sampling.temperature = 1.5;
+    let model = OpenAiCompatible::new(Endpoint { base_url, ..preset }).unwrap();
+    assert_eq!(model.chat(&asked).await.unwrap_err().kind, ErrorKind::BadRequest);
+    assert_eq!(server.received().len(), 0);
 }
 
 #[tokio::test]

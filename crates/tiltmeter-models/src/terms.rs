@@ -5,51 +5,38 @@
 //! once for each parameter, it is remembered only when the request then succeeds, and the reply names what was
 //! left out.
 
-use super::failure::{Failure, is_word_in, number_after};
 use crate::endpoint::TokenField;
+use crate::failure::{Failure, is_word_in, number_after};
 
 /// A parameter that a server may refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Parameter {
+pub(crate) enum Parameter {
     LogProbabilities,
     Seed,
     Temperature,
     TokenLimit,
+    /// That thoughts, or their summary, are shown. Before the next one, whose name is part of this one's.
+    ShownReasoning,
     Reasoning,
     Stop,
     StreamOptions,
 }
 
 impl Parameter {
-    pub(super) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::LogProbabilities,
         Self::Seed,
         Self::Temperature,
         Self::TokenLimit,
+        Self::ShownReasoning,
         Self::Reasoning,
         Self::Stop,
         Self::StreamOptions,
     ];
 
-    /// The names on the wire.
-    pub(super) fn fields(self, token_field: TokenField) -> &'static [&'static str] {
-        match self {
-            Self::LogProbabilities => &["logprobs", "top_logprobs"],
-            Self::Seed => &["seed"],
-            Self::Temperature => &["temperature"],
-            Self::TokenLimit => match token_field {
-                TokenField::MaxTokens => &["max_tokens"],
-                TokenField::MaxCompletionTokens => &["max_completion_tokens"],
-            },
-            Self::Reasoning => &["reasoning_effort"],
-            Self::Stop => &["stop"],
-            Self::StreamOptions => &["stream_options"],
-        }
-    }
-
     /// The setting's name, as replies list it; `None` where leaving it out changes nothing about the answer.
-    pub(super) fn setting(self) -> Option<&'static str> {
+    pub(crate) fn setting(self) -> Option<&'static str> {
         match self {
             Self::LogProbabilities => Some("top_log_probabilities"),
             Self::Seed => Some("seed"),
@@ -57,14 +44,14 @@ impl Parameter {
             Self::TokenLimit => Some("max_tokens"),
             Self::Reasoning => Some("reasoning"),
             // The engine cuts the answer itself.
-            Self::Stop | Self::StreamOptions => None,
+            Self::Stop | Self::StreamOptions | Self::ShownReasoning => None,
         }
     }
 }
 
 /// What is left out or sent otherwise. Starts with everything sent as it is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     /// One bit for each parameter.
     left_out: u8,
     /// The most alternatives a position that the server gives.
@@ -74,20 +61,20 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    pub(super) fn leaves_out(self, parameter: Parameter) -> bool {
+    pub(crate) fn leaves_out(self, parameter: Parameter) -> bool {
         self.left_out & (1 << parameter as u8) != 0
     }
 
-    pub(super) fn token_field(self, usual: TokenField) -> TokenField {
+    pub(crate) fn token_field(self, usual: TokenField) -> TokenField {
         if self.other_token_field { usual.other() } else { usual }
     }
 
-    pub(super) fn top_log_probabilities(self, asked: u8) -> u8 {
+    pub(crate) fn top_log_probabilities(self, asked: u8) -> u8 {
         self.most_alternatives.map_or(asked, |most| asked.min(most))
     }
 
     /// Both what these and other terms leave out.
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         Self {
             left_out: self.left_out | other.left_out,
             most_alternatives: match (self.most_alternatives, other.most_alternatives) {
@@ -100,11 +87,11 @@ impl Terms {
 
     /// The terms to try next, after a refusal; `None` where the refusal is not about a parameter that was sent.
     /// Each step leaves out more than the one before, so that the steps come to an end.
-    pub(super) fn after(
+    pub(crate) fn after(
         self,
         status: u16,
         failure: &Failure,
-        usual: TokenField,
+        fields: impl Fn(Parameter) -> &'static [&'static str],
         sends: impl Fn(Parameter) -> bool,
     ) -> Option<Self> {
         // 403 is what OpenAI answers where log-probabilities are not allowed.
@@ -115,9 +102,9 @@ impl Terms {
         // The server's own field for the parameter is surer than its prose, which may name others as well.
         let param = failure.param.as_deref().unwrap_or("").to_lowercase();
         let text = if param.is_empty() { &message } else { &param };
-        let field = self.token_field(usual);
-        let is_named =
-            |parameter: &Parameter| parameter.fields(field).iter().any(|name| is_word_in(text, name));
+        let is_named = |parameter: &Parameter| {
+            fields(*parameter).iter().any(|name| is_word_in(text, &name.to_lowercase()))
+        };
         let parameter = Parameter::ALL.into_iter().filter(|&parameter| sends(parameter)).find(is_named)?;
         if !says_unsupported(&message, failure.code.as_deref().unwrap_or("")) {
             if parameter == Parameter::LogProbabilities {
@@ -138,7 +125,7 @@ impl Terms {
 fn says_unsupported(message: &str, code: &str) -> bool {
     const CODES: [&str; 4] =
         ["unsupported_parameter", "unsupported_value", "unknown_parameter", "unrecognized_parameter"];
-    const PHRASES: [&str; 18] = [
+    const PHRASES: [&str; 20] = [
         "unsupported",
         "not supported",
         "not support ",
@@ -150,6 +137,8 @@ fn says_unsupported(message: &str, code: &str) -> bool {
         "not permitted",
         "not implemented",
         "not accept",
+        "only the default",
+        "only 1 is allowed",
         "unknown",
         "unrecognized",
         "unrecognised",
@@ -173,16 +162,34 @@ fn most_alternatives(message: &str) -> Option<u8> {
 mod tests {
     use super::*;
 
+    fn fields(parameter: Parameter, token_field: TokenField) -> &'static [&'static str] {
+        match parameter {
+            Parameter::LogProbabilities => &["logprobs", "top_logprobs"],
+            Parameter::Seed => &["seed"],
+            Parameter::Temperature => &["temperature"],
+            Parameter::TokenLimit if token_field == TokenField::MaxTokens => &["max_tokens"],
+            Parameter::TokenLimit => &["max_completion_tokens"],
+            Parameter::ShownReasoning => &[],
+            Parameter::Reasoning => &["reasoning_effort"],
+            Parameter::Stop => &["stop"],
+            Parameter::StreamOptions => &["stream_options"],
+        }
+    }
+
     /// What is left out, one step after the other, when a server keeps refusing with a message.
     fn steps(status: u16, body: &str) -> Vec<String> {
         let failure = Failure::read(body.as_bytes()).unwrap();
         let mut terms = Terms::default();
         let mut steps = Vec::new();
         let usual = TokenField::MaxTokens;
-        while let Some(next) = terms.after(status, &failure, usual, |parameter| !terms.leaves_out(parameter))
-        {
+        while let Some(next) = terms.after(
+            status,
+            &failure,
+            |parameter| fields(parameter, terms.token_field(usual)),
+            |parameter| !terms.leaves_out(parameter),
+        ) {
             let left_out = Parameter::ALL.into_iter().filter(|&parameter| next.leaves_out(parameter));
-            let names: Vec<_> = left_out.map(|parameter| parameter.fields(usual)[0]).collect();
+            let names: Vec<_> = left_out.map(|parameter| fields(parameter, usual)[0]).collect();
             let field = next.token_field(usual).name();
             steps.push(format!("{} {field} {}", names.join(","), next.top_log_probabilities(20)));
             terms = next;

@@ -3,50 +3,14 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::Value;
-use tiltmeter_models::{ChatModel, Endpoint, ErrorKind, ModelError, Timeouts};
+use tiltmeter_models::{Api, ChatModel, Endpoint, ErrorKind, ModelError, Timeouts};
 
 use crate::server::{Answer, Server};
-use crate::{KEY, endpoint, model, request, streamed};
-
-#[derive(Debug, Deserialize)]
-struct Case {
-    server: String,
-    status: u16,
-    #[serde(default)]
-    headers: serde_json::Map<String, Value>,
-    #[serde(default)]
-    body: Option<Value>,
-    #[serde(default)]
-    text: String,
-    kind: ErrorKind,
-    message: Option<String>,
-    retry_after_ms: Option<u64>,
-    context_limit: Option<u64>,
-}
+use crate::{check_failures, endpoint, model, request, streamed};
 
 #[tokio::test]
 async fn what_servers_say_when_they_fail() {
-    let cases: Vec<Case> =
-        serde_json::from_str(include_str!("../fixtures/openai_compatible/errors.json")).unwrap();
-    for case in cases {
-        let headers: Vec<_> =
-            case.headers.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
-        let body = case.body.as_ref().map_or(case.text.clone(), Value::to_string);
-        let server = Server::start(vec![Answer::new(case.status, &headers, body.as_bytes())]).await;
-        let error = model(endpoint(&server)).chat(&request()).await.unwrap_err();
-        assert_eq!(error.kind, case.kind, "{case:?}: {error}");
-        assert_eq!(error.status, Some(case.status), "{case:?}");
-        assert_eq!(error.retry_after, case.retry_after_ms.map(Duration::from_millis), "{case:?}");
-        assert_eq!(error.context_limit, case.context_limit, "{case:?}");
-        if let Some(message) = &case.message {
-            assert_eq!(&error.message, message, "{}", case.server);
-        }
-        let shown = error.to_string();
-        assert!(!shown.contains(KEY) && !shown.contains("pass@") && !shown.contains("key=1"), "{shown}");
-        assert!(!shown.chars().any(char::is_control), "{shown:?}");
-    }
+    check_failures(Api::ChatCompletions, include_str!("../../fixtures/openai_compatible/errors.json")).await;
 }
 
 async fn ask(endpoint: Endpoint) -> ModelError {

@@ -7,31 +7,21 @@ use tiltmeter_models::{
 use crate::server::{Answer, Server};
 use crate::{endpoint, model, request, streamed};
 
-const EVENTS: &str = include_str!("../fixtures/openai_compatible/openai.sse");
+const EVENTS: &str = include_str!("../../fixtures/openai_compatible/openai.sse");
 
 fn token(token: &str, log_probability: f64) -> TokenLogProbability {
     TokenLogProbability { token: token.to_owned(), log_probability }
 }
 
 fn empty() -> ChatResponse {
-    ChatResponse {
-        text: String::new(),
-        reasoning: None,
-        refusal: None,
-        finish: FinishReason::Stop,
-        usage: Usage::default(),
-        model: None,
-        response_id: None,
-        log_probabilities: None,
-        dropped_parameters: Vec::new(),
-    }
+    ChatResponse { finish: FinishReason::Stop, ..ChatResponse::default() }
 }
 
 fn of_events() -> ChatResponse {
     ChatResponse {
         text: "Café\n☕".to_owned(),
         reasoning: Some("Hm. ".to_owned()),
-        usage: Usage { input_tokens: 7, cached_input_tokens: 2, output_tokens: 3, reasoning_tokens: 0 },
+        usage: Usage { input_tokens: 7, cached_input_tokens: 2, output_tokens: 3, ..Usage::default() },
         model: Some("gpt-4o-2024-08-06".to_owned()),
         response_id: Some("chatcmpl-3".to_owned()),
         log_probabilities: Some(vec![
@@ -53,14 +43,14 @@ async fn ask(answer: Answer) -> Result<ChatResponse, ModelError> {
 async fn whole_replies() {
     let cases = [
         (
-            include_str!("../fixtures/openai_compatible/openai.json"),
+            include_str!("../../fixtures/openai_compatible/openai.json"),
             ChatResponse {
                 text: "8".to_owned(),
                 usage: Usage {
                     input_tokens: 1200,
                     cached_input_tokens: 1024,
                     output_tokens: 1,
-                    reasoning_tokens: 0,
+                    ..Usage::default()
                 },
                 model: Some("gpt-4o-2024-08-06".to_owned()),
                 response_id: Some("chatcmpl-1".to_owned()),
@@ -72,7 +62,7 @@ async fn whole_replies() {
             },
         ),
         (
-            include_str!("../fixtures/openai_compatible/reasoning.json"),
+            include_str!("../../fixtures/openai_compatible/reasoning.json"),
             ChatResponse {
                 text: "Save a little.".to_owned(),
                 reasoning: Some("They ask about money.".to_owned()),
@@ -82,6 +72,7 @@ async fn whole_replies() {
                     cached_input_tokens: 4,
                     output_tokens: 30,
                     reasoning_tokens: 25,
+                    ..Usage::default()
                 },
                 model: Some("deepseek-reasoner".to_owned()),
                 response_id: Some("gen-2".to_owned()),
@@ -89,7 +80,7 @@ async fn whole_replies() {
             },
         ),
         (
-            include_str!("../fixtures/openai_compatible/parts.json"),
+            include_str!("../../fixtures/openai_compatible/parts.json"),
             ChatResponse {
                 text: "One, two.".to_owned(),
                 reasoning: Some("Hm.".to_owned()),
@@ -98,11 +89,29 @@ async fn whole_replies() {
             },
         ),
         (
-            include_str!("../fixtures/openai_compatible/refused.json"),
+            include_str!("../../fixtures/openai_compatible/refused.json"),
             ChatResponse { refusal: Some("I can't help with that.".to_owned()), ..empty() },
         ),
         (
-            include_str!("../fixtures/openai_compatible/filtered.json"),
+            include_str!("../../fixtures/openai_compatible/openrouter.json"),
+            ChatResponse {
+                text: "Well.".to_owned(),
+                reasoning: Some("They are bored.".to_owned()),
+                usage: Usage {
+                    input_tokens: 2112,
+                    cached_input_tokens: 2000,
+                    cache_write_tokens: 100,
+                    output_tokens: 40,
+                    reasoning_tokens: 30,
+                    cost_usd: Some(0.00175),
+                },
+                model: Some("anthropic/claude-sonnet-4.5".to_owned()),
+                response_id: Some("gen-4".to_owned()),
+                ..empty()
+            },
+        ),
+        (
+            include_str!("../../fixtures/openai_compatible/filtered.json"),
             ChatResponse {
                 finish: FinishReason::ContentFilter,
                 response_id: Some("f".to_owned()),
@@ -118,7 +127,7 @@ async fn whole_replies() {
 
 #[tokio::test]
 async fn log_probabilities_that_nobody_asked_for_are_not_given() {
-    let body = include_str!("../fixtures/openai_compatible/openai.json");
+    let body = include_str!("../../fixtures/openai_compatible/openai.json");
     let server = Server::start(vec![Answer::json(200, body)]).await;
     let response = model(endpoint(&server)).chat(&request()).await.unwrap();
     assert_eq!(response.log_probabilities, None);

@@ -1,0 +1,160 @@
+//! The request's body, with the shared context marked for the provider's cache.
+
+use serde_json::{Map, Value};
+use tiltmeter_core::prompt::{Role, Turn};
+
+use super::reply::AnthropicDraft;
+use crate::body::{Body, BodyWriter};
+use crate::context::{ShownPrompt, WriteTurns};
+use crate::endpoint::{Endpoint, TemperatureField};
+use crate::error::ModelError;
+use crate::protocol::{Asked, Protocol, refuse_system_turns};
+use crate::request::{ChatRequest, Reasoning, Sampling};
+use crate::terms::{Parameter, Terms};
+use crate::thinking;
+
+/// Fields that extra ones may not replace: without them the reply could not be read, or would be to another
+/// question.
+pub(super) const RESERVED: [&str; 4] = ["model", "messages", "system", "stream"];
+
+/// Marks a block as the end of what is cached. Prompts too short to be cached are taken as if it were not there.
+const BREAKPOINT: &str = ",\"cache_control\":{\"type\":\"ephemeral\"}";
+
+/// The protocol.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Messages;
+
+impl Messages {
+    /// Whether the model is asked to think, and then draws at temperature 1 whatever it is told.
+    fn thinks(sampling: &Sampling) -> bool {
+        thinking::budget(sampling.reasoning).is_some()
+    }
+}
+
+impl Protocol for Messages {
+    type Draft = AnthropicDraft;
+
+    const WRITE_TURNS: WriteTurns = write_turns;
+
+    fn fields(&self, _: &Endpoint, _: Terms, parameter: Parameter) -> &'static [&'static str] {
+        match parameter {
+            Parameter::Temperature => &["temperature"],
+            Parameter::Reasoning => &thinking::ANTHROPIC_FIELDS,
+            Parameter::Stop => &["stop_sequences"],
+            Parameter::LogProbabilities
+            | Parameter::Seed
+            | Parameter::TokenLimit
+            | Parameter::ShownReasoning
+            | Parameter::StreamOptions => &[],
+        }
+    }
+
+    fn carries(&self, endpoint: &Endpoint, sampling: &Sampling, parameter: Parameter) -> bool {
+        match parameter {
+            Parameter::Temperature => {
+                // Exactly 1 is what experiment files say; near 1 is something else.
+                #[expect(clippy::float_cmp, reason = "only the very default may be left unsaid")]
+                let is_default = sampling.temperature == 1.0;
+                let is_said = endpoint.temperature_field == TemperatureField::Always || !is_default;
+                is_said && !Self::thinks(sampling)
+            }
+            Parameter::TokenLimit => true,
+            Parameter::Reasoning => sampling.reasoning != Reasoning::Default,
+            Parameter::Stop => endpoint.send_stop && !sampling.stop.is_empty(),
+            Parameter::LogProbabilities
+            | Parameter::Seed
+            | Parameter::ShownReasoning
+            | Parameter::StreamOptions => false,
+        }
+    }
+
+    fn has_no_field_for(&self, _: &Endpoint, sampling: &Sampling) -> Vec<&'static str> {
+        #[expect(clippy::float_cmp, reason = "only the very default is what the model draws at anyway")]
+        let other_temperature = Self::thinks(sampling) && sampling.temperature != 1.0;
+        [
+            (Parameter::LogProbabilities, sampling.top_log_probabilities.is_some()),
+            (Parameter::Seed, sampling.seed.is_some()),
+            (Parameter::Temperature, other_temperature),
+        ]
+        .into_iter()
+        .filter_map(|(parameter, is_asked)| parameter.setting().filter(|_| is_asked))
+        .collect()
+    }
+
+    fn check(&self, endpoint: &Endpoint, request: &ChatRequest) -> Result<(), ModelError> {
+        thinking::check_anthropic(&endpoint.model, &request.sampling)?;
+        refuse_system_turns(&request.prompt)
+    }
+
+    fn write(&self, asked: &Asked<'_>, sends: &dyn Fn(Parameter) -> bool) -> Result<Body, ModelError> {
+        let Asked { endpoint, sampling, prompt, .. } = asked;
+        let mut writer = BodyWriter::default();
+        writer.raw("{\"model\":");
+        writer.json(&endpoint.model);
+        let mut fields = Map::new();
+        let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+        set("max_tokens", sampling.max_tokens.into());
+        if sends(Parameter::Temperature) {
+            set("temperature", sampling.temperature.into());
+        }
+        if sends(Parameter::Reasoning) {
+            for (name, value) in thinking::anthropic(&endpoint.model, sampling.reasoning, sampling.max_tokens)
+            {
+                set(name, value);
+            }
+        }
+        if sends(Parameter::Stop) {
+            set("stop_sequences", sampling.stop.as_slice().into());
+        }
+        if endpoint.stream {
+            set("stream", true.into());
+        }
+        fields.retain(|name, _| !endpoint.extra_body.contains_key(name));
+        writer.fields(&fields);
+        writer.fields(&endpoint.extra_body);
+        if let Some(system) = &prompt.system {
+            writer.raw(",\"system\":");
+            write_blocks(prompt, &system.parts, &mut writer);
+        }
+        writer.raw(",\"messages\":[");
+        writer.shared(&prompt.shared.turns);
+        writer.raw("{\"role\":\"user\",\"content\":");
+        write_blocks(prompt, &prompt.question.parts, &mut writer);
+        writer.raw("}]}");
+        writer.finish()
+    }
+}
+
+/// Writes a message's parts as blocks of text: one up to the end of the shared context, marked, and one for what
+/// follows, so that all questions about a context find it in the cache.
+fn write_blocks(prompt: &ShownPrompt<'_>, parts: &[&str], writer: &mut BodyWriter) {
+    let context_end = parts.iter().position(|part| prompt.is_context(part)).map_or(0, |index| index + 1);
+    let (cached, rest) = parts.split_at(context_end);
+    let mut separator = "[";
+    for (parts, mark) in [(cached, BREAKPOINT), (rest, "")] {
+        if parts.iter().all(|part| part.is_empty()) {
+            continue;
+        }
+        writer.raw(separator);
+        writer.raw("{\"type\":\"text\",\"text\":\"");
+        prompt.write(parts, writer);
+        writer.raw("\"");
+        writer.raw(mark);
+        writer.raw("}");
+        separator = ",";
+    }
+    // A message without any text is refused by the server, which then says so.
+    writer.raw(if separator == "[" { "[]" } else { "]" });
+}
+
+/// The last turn is where the shared context ends.
+fn write_turns(turns: &[Turn], writer: &mut BodyWriter) {
+    for (index, turn) in turns.iter().enumerate() {
+        writer.raw("{\"role\":");
+        writer.json(if turn.role == Role::Assistant { "assistant" } else { "user" });
+        writer.raw(",\"content\":[{\"type\":\"text\",\"text\":");
+        writer.json(&*turn.text);
+        writer.raw(if index + 1 == turns.len() { BREAKPOINT } else { "" });
+        writer.raw("}]},");
+    }
+}

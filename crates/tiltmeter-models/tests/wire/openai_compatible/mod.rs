@@ -1,0 +1,5 @@
+//! OpenAI's chat completions.
+
+mod errors;
+mod replies;
+mod requests;
