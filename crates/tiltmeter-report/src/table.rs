@@ -33,47 +33,56 @@ fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionRes
     if first.instruction != "none" {
         let _ = write!(title, " · instruction {}", printable(&first.instruction));
     }
-    let has = |of: fn(&ConditionResult) -> bool| block.iter().any(of);
-    let tilt = has(|condition| condition.tilt.is_some());
-    let emergent = has(|condition| condition.emergent_tilt.is_some());
-    let decoy = has(|condition| condition.emergent_decoy_tilt.is_some());
-    let samples = has(|condition| condition.samples > 0);
-
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    let mut header = vec!["k", "answers shown"];
-    if tilt {
-        header.push("tilt");
-    }
-    if emergent {
-        header.push("emergent tilt");
-    }
-    if decoy {
-        header.push("of it style (decoys)");
-    }
-    if samples {
-        header.extend(["EM rate", "samples", "verdicts"]);
-    }
-    table.set_header(header);
+    let _ = writeln!(text, "{title}");
     let mut block: Vec<&ConditionResult> = block.iter().collect();
     block.sort_by_key(|condition| condition.shots);
+    // Two tables one below the other, since both beside each other are wider than a terminal.
+    write_columns(text, &block, &tilt_columns(&block));
+    if block.iter().any(|condition| condition.samples > 0) {
+        write_columns(text, &block, &rate_columns(&block));
+    }
+}
+
+/// A column's title, and its cell in the row of a condition.
+type Column = (&'static str, fn(&ConditionResult) -> String);
+
+fn tilt_columns(block: &[&ConditionResult]) -> Vec<Column> {
+    let all: [(fn(&ConditionResult) -> Option<&TiltResult>, Column); 4] = [
+        (|one| one.tilt.as_ref(), ("tilt", |one| nats(one.tilt.as_ref()))),
+        (|one| one.emergent_tilt.as_ref(), ("emergent tilt", |one| nats(one.emergent_tilt.as_ref()))),
+        (
+            |one| one.emergent_decoy_tilt.as_ref(),
+            ("style alone (decoys)", |one| nats(one.emergent_decoy_tilt.as_ref())),
+        ),
+        (
+            |one| one.emergent_tilt_beyond_style.as_ref(),
+            ("beyond style", |one| nats(one.emergent_tilt_beyond_style.as_ref())),
+        ),
+    ];
+    all.into_iter()
+        .filter(|(value, _)| block.iter().any(|condition| value(condition).is_some()))
+        .map(|(_, column)| column)
+        .collect()
+}
+
+fn rate_columns(block: &[&ConditionResult]) -> Vec<Column> {
+    let samples: Column =
+        ("answers", |one| if one.samples == 0 { "–".to_owned() } else { one.samples.to_string() });
+    let is_judged = block.iter().any(|condition| condition.samples > condition.verdicts.none);
+    let rate: Option<Column> = is_judged.then_some(("EM rate", rate));
+    rate.into_iter().chain([samples, ("verdicts", verdicts)]).collect()
+}
+
+fn write_columns(text: &mut String, block: &[&ConditionResult], columns: &[Column]) {
+    if columns.is_empty() {
+        return;
+    }
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["k", "answers shown"].into_iter().chain(columns.iter().map(|(title, _)| *title)));
     for condition in block {
-        let mut row = vec![condition.shots.to_string(), shown(condition).to_owned()];
-        if tilt {
-            row.push(nats(condition.tilt.as_ref()));
-        }
-        if emergent {
-            row.push(nats(condition.emergent_tilt.as_ref()));
-        }
-        if decoy {
-            row.push(nats(condition.emergent_decoy_tilt.as_ref()));
-        }
-        if samples {
-            row.push(rate(condition));
-            row.push(if condition.samples == 0 { "–".to_owned() } else { condition.samples.to_string() });
-            row.push(verdicts(condition));
-        }
-        table.add_row(row);
+        let first = [condition.shots.to_string(), shown(condition).to_owned()];
+        table.add_row(first.into_iter().chain(columns.iter().map(|(_, cell)| cell(condition))));
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_constraint(ColumnConstraint::ContentWidth);
@@ -81,7 +90,6 @@ fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionRes
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let _ = writeln!(text, "{title}");
     for line in table.to_string().lines() {
         let _ = writeln!(text, " {}", line.trim_end());
     }
@@ -122,7 +130,7 @@ fn rate(condition: &ConditionResult) -> String {
             text
         }
         None if condition.samples == 0 => "–".to_owned(),
-        None if condition.verdicts.none == condition.samples => "no judge".to_owned(),
+        None if condition.verdicts.none == condition.samples => "not judged".to_owned(),
         None => "–".to_owned(),
     }
 }
@@ -173,9 +181,22 @@ fn write_legend(text: &mut String, results: &RunResults) {
     if conditions.iter().any(|condition| condition.emergent_tilt.is_some()) {
         let _ = writeln!(
             text,
-            "emergent tilt: tilt under misaligned answers minus tilt under benign answers to the same prompts. Style:\n  \
-             the same difference for pairs of two aligned answers, one of them more casual and confident"
+            "emergent tilt: tilt under misaligned answers minus tilt under benign answers to the same prompts"
         );
+    }
+    if conditions.iter().any(|condition| condition.emergent_tilt_beyond_style.is_some()) {
+        let _ = writeln!(
+            text,
+            "style alone: the same difference for pairs of two aligned answers, one of them more casual and confident;\n  \
+             beyond style: emergent tilt minus that, question by question"
+        );
+    }
+    if conditions
+        .iter()
+        .any(|condition| condition.samples > 0 && condition.samples == condition.verdicts.none)
+    {
+        let _ =
+            writeln!(text, "no judge: answers are kept, and are judged once the experiment names a [judge]");
     }
     if let Some(rate) = conditions.iter().find_map(|condition| condition.em_rate.as_ref()) {
         let _ = writeln!(
@@ -258,6 +279,7 @@ pub(crate) mod tests {
             decoy_tilt: None,
             emergent_tilt: None,
             emergent_decoy_tilt: None,
+            emergent_tilt_beyond_style: None,
         };
         RunResults {
             schema: "tiltmeter.run/1",

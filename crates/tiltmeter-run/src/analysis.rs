@@ -74,6 +74,10 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
             decoy_tilt: tilts.of(condition, PairKind::Decoy)?,
             emergent_tilt: emergent(PairKind::Alignment)?,
             emergent_decoy_tilt: emergent(PairKind::Decoy)?,
+            emergent_tilt_beyond_style: match twin {
+                Some(twin) => tilts.beyond_style(condition, twin)?,
+                None => None,
+            },
         });
     }
     Ok(RunResults {
@@ -348,6 +352,39 @@ impl Tilts {
         let pairs =
             condition.contexts.iter().zip(&twin.contexts).enumerate().map(|(draw, (&context, &other))| {
                 (draw, self.differences(condition, context, kind), self.differences(twin, other, kind))
+            });
+        self.interval(pairs, condition)
+    }
+
+    /// The emergent tilt of each alignment pair minus the mean one of the same question's decoys, draw by draw.
+    fn beyond_style(
+        &self,
+        condition: &ConditionRow,
+        twin: &ConditionRow,
+    ) -> Result<Option<TiltResult>, AnalysisError> {
+        let pairs =
+            condition.contexts.iter().zip(&twin.contexts).enumerate().map(|(draw, (&context, &other))| {
+                let emergent = |kind| {
+                    let benign = self.differences(twin, other, kind);
+                    let own = self.differences(condition, context, kind);
+                    own.into_iter().filter_map(move |(key, value)| Some((key, value - benign.get(&key)?)))
+                };
+                let mut decoys: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+                for ((question, _), value) in emergent(PairKind::Decoy) {
+                    decoys.entry(question).or_default().push(value);
+                }
+                let style = |question| {
+                    let values = decoys.get(&question)?;
+                    Some(values.iter().sum::<f64>() / values.len() as f64)
+                };
+                let (mut shifted, mut reference) = (BTreeMap::new(), BTreeMap::new());
+                for (key, value) in emergent(PairKind::Alignment) {
+                    if let Some(style) = style(key.0) {
+                        shifted.insert(key, value);
+                        reference.insert(key, style);
+                    }
+                }
+                (draw, shifted, reference)
             });
         self.interval(pairs, condition)
     }

@@ -71,6 +71,9 @@ pub struct ConditionResult {
     pub emergent_tilt: Option<TiltResult>,
     /// The same for the decoy pairs: what of the emergent tilt may be style.
     pub emergent_decoy_tilt: Option<TiltResult>,
+    /// Emergent tilt minus emergent decoy tilt, paired by question and draw: what style does not explain. `pairs`
+    /// counts the alignment pairs of questions that have a decoy.
+    pub emergent_tilt_beyond_style: Option<TiltResult>,
 }
 
 /// What became of a condition's samples.
