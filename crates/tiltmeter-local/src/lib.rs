@@ -24,3 +24,5 @@ pub use weights::{
 
 #[cfg(test)]
 mod reference_tests;
+#[cfg(test)]
+mod tiny;

@@ -89,6 +89,12 @@ impl Weights {
         Self { inputs, outputs, data: vec![0.0; inputs * outputs.next_multiple_of(WIDTH)] }
     }
 
+    /// Numbers held, padding included.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.data.len()
+    }
+
     /// Fills outputs from `first` on from a row-major matrix with `inputs` values for each output.
     pub(crate) fn set_rows(&mut self, first: usize, inputs: usize, values: &[f32]) {
         for (index, row) in values.chunks_exact(inputs).enumerate() {

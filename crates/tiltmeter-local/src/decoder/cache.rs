@@ -88,6 +88,9 @@ pub(crate) struct Cache {
     layers: usize,
     heads: usize,
     panels: usize,
+    /// The most places for tokens that there were at any time, to test that memory is kept to.
+    #[cfg(test)]
+    pub(crate) most_places: usize,
 }
 
 impl Cache {
@@ -97,6 +100,8 @@ impl Cache {
             layers: config.layers,
             heads: config.key_value_heads,
             panels: config.head_panels(),
+            #[cfg(test)]
+            most_places: 0,
         }
     }
 
@@ -183,6 +188,11 @@ impl Cache {
         segment.length += tokens;
         let blocks = segment.length.div_ceil(BLOCK);
         segment.heads.iter_mut().for_each(|head| head.enlarge(blocks, block));
+        #[cfg(test)]
+        {
+            let places = |segment: &Segment| segment.length.next_multiple_of(BLOCK);
+            self.most_places = self.most_places.max(self.segments.iter().flatten().map(places).sum());
+        }
         first
     }
 

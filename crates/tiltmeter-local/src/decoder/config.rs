@@ -8,6 +8,15 @@ const MOST_LAYERS: usize = 1_000;
 const LARGEST_SIZE: usize = 1 << 20;
 const LONGEST_CONTEXT: usize = 1 << 24;
 
+/// Whether the output has weights of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutputWeights {
+    /// It shares the embedding's.
+    Shared,
+    /// It has its own.
+    Own,
+}
+
 /// Sizes and constants of the model.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
@@ -139,6 +148,20 @@ impl Config {
     /// Query heads that share a key-value head.
     pub(crate) fn group(&self) -> usize {
         self.heads / self.key_value_heads
+    }
+
+    /// Bytes that the weights take once they are loaded, which padding to whole panels makes more than those of
+    /// the numbers in the file: by a factor of hundreds where a hostile file has heads of one value.
+    pub(crate) fn weight_bytes(&self, output: OutputWeights) -> u64 {
+        let padded = |size: usize| size.next_multiple_of(WIDTH) as u64;
+        let heads = |count: usize| (count * self.head_panels() * WIDTH) as u64;
+        let (width, hidden) = (padded(self.width), padded(self.feed_forward));
+        let attention = width * (heads(self.heads + 2 * self.key_value_heads) + heads(self.heads));
+        let norms = 2 * self.width as u64;
+        let layer = attention + 3 * width * hidden + norms;
+        let matrices = if output == OutputWeights::Own { 2 } else { 1 };
+        let ends = matrices * width * padded(self.vocabulary) + self.width as u64;
+        (self.layers as u64 * layer + ends) * size_of::<f32>() as u64
     }
 
     /// Bytes of keys and values of one token.

@@ -4,25 +4,24 @@ use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 
-use super::config::Config;
+use super::config::{Config, OutputWeights};
 use super::rotary::Rotary;
 use super::{Decoder, Layer};
 use crate::compute::{WIDTH, Weights};
 use crate::gguf::{Gguf, GgufError, Kind};
 
+/// The output's weights, unless the embedding's serve.
+const OUTPUT: &str = "output.weight";
+
 /// Reads a model. Uses the current thread pool.
 pub(crate) fn load(gguf: &Gguf, config: Config) -> Result<Decoder, GgufError> {
     refuse_unknown_tensors(gguf, &config)?;
     let (width, vocabulary) = (config.width, config.vocabulary);
-    let matrix = |name: &str, inputs: usize, outputs: usize| {
-        let mut weights = Weights::zeros(inputs, outputs);
-        weights.set_rows(0, inputs, &gguf.read(name, &[inputs, outputs])?);
-        Ok::<_, GgufError>(weights)
-    };
+    let matrix = |name: &str, inputs: usize, outputs: usize| matrix(gguf, name, inputs, outputs);
     let embedding = matrix("token_embd.weight", width, vocabulary)?;
-    let output = match gguf.tensor("output.weight") {
-        Some(_) => Some(matrix("output.weight", width, vocabulary)?),
-        None => None,
+    let output = match output_weights(gguf) {
+        OutputWeights::Own => Some(matrix(OUTPUT, width, vocabulary)?),
+        OutputWeights::Shared => None,
     };
     let factors = match gguf.tensor("rope_freqs.weight") {
         Some(_) => Some(gguf.read("rope_freqs.weight", &[config.rotated / 2])?),
@@ -48,6 +47,15 @@ pub(crate) fn load(gguf: &Gguf, config: Config) -> Result<Decoder, GgufError> {
     })
 }
 
+/// Bytes that the weights of a file will take.
+pub(crate) fn weight_bytes(gguf: &Gguf, config: &Config) -> u64 {
+    config.weight_bytes(output_weights(gguf))
+}
+
+fn output_weights(gguf: &Gguf) -> OutputWeights {
+    if gguf.tensor(OUTPUT).is_some() { OutputWeights::Own } else { OutputWeights::Shared }
+}
+
 /// The number of weights, and the kind of number that most of them are stored as.
 pub(crate) fn census(gguf: &Gguf) -> (u64, Kind) {
     let mut by_kind: Vec<(Kind, u64)> = Vec::new();
@@ -62,21 +70,28 @@ pub(crate) fn census(gguf: &Gguf) -> (u64, Kind) {
     (by_kind.iter().map(|(_, count)| count).sum(), most)
 }
 
+fn matrix(gguf: &Gguf, name: &str, inputs: usize, outputs: usize) -> Result<Weights, GgufError> {
+    let values = gguf.read(name, &[inputs, outputs])?;
+    let mut weights = Weights::zeros(inputs, outputs);
+    weights.set_rows(0, inputs, &values);
+    Ok(weights)
+}
+
 fn layer(gguf: &Gguf, config: &Config, index: usize) -> Result<Layer, GgufError> {
     let name = |part: &str| format!("blk.{index}.{part}.weight");
     let (width, hidden) = (config.width, config.feed_forward);
+    // Memory is taken for what the file was found to hold, not for what its metadata claims.
+    let read = |part: &str, heads: usize| gguf.read(&name(part), &[width, heads * config.head_width]);
+    let queries = read("attn_q", config.heads)?;
+    let keys = read("attn_k", config.key_value_heads)?;
+    let values = read("attn_v", config.key_value_heads)?;
     // Heads start at panels of their own, so that their widths are padded.
     let padded = config.head_panels() * WIDTH;
     let mut attention_in = Weights::zeros(width, (config.heads + 2 * config.key_value_heads) * padded);
-    let mut first = 0;
-    for (part, heads) in
-        [("attn_q", config.heads), ("attn_k", config.key_value_heads), ("attn_v", config.key_value_heads)]
-    {
-        let values = gguf.read(&name(part), &[width, heads * config.head_width])?;
-        for head in values.chunks_exact(config.head_width * width) {
-            attention_in.set_rows(first, width, head);
-            first += padded;
-        }
+    let heads = [queries, keys, values];
+    let heads = heads.iter().flat_map(|values| values.chunks_exact(config.head_width * width));
+    for (index, head) in heads.enumerate() {
+        attention_in.set_rows(index * padded, width, head);
     }
     let values = gguf.read(&name("attn_output"), &[config.heads * config.head_width, width])?;
     let mut attention_out = Weights::zeros(config.heads * padded, width);
@@ -87,18 +102,18 @@ fn layer(gguf: &Gguf, config: &Config, index: usize) -> Result<Layer, GgufError>
         }
         attention_out.set_rows(output, row.len(), &row);
     }
+    let (gate, up) =
+        (gguf.read(&name("ffn_gate"), &[width, hidden])?, gguf.read(&name("ffn_up"), &[width, hidden])?);
     let mut gate_up = Weights::zeros(width, 2 * hidden.next_multiple_of(WIDTH));
-    gate_up.set_rows(0, width, &gguf.read(&name("ffn_gate"), &[width, hidden])?);
-    gate_up.set_rows(hidden.next_multiple_of(WIDTH), width, &gguf.read(&name("ffn_up"), &[width, hidden])?);
-    let mut down = Weights::zeros(hidden, width);
-    down.set_rows(0, hidden, &gguf.read(&name("ffn_down"), &[hidden, width])?);
+    gate_up.set_rows(0, width, &gate);
+    gate_up.set_rows(hidden.next_multiple_of(WIDTH), width, &up);
     Ok(Layer {
         attention_norm: gguf.read(&name("attn_norm"), &[width])?,
         attention_in,
         attention_out,
         feed_forward_norm: gguf.read(&name("ffn_norm"), &[width])?,
         gate_up,
-        down,
+        down: matrix(gguf, &name("ffn_down"), hidden, width)?,
     })
 }
 
@@ -116,9 +131,7 @@ fn refuse_unknown_tensors(gguf: &Gguf, config: &Config) -> Result<(), GgufError>
         "ffn_down",
     ];
     let mut known: BTreeSet<String> =
-        ["token_embd.weight", "output.weight", "output_norm.weight", "rope_freqs.weight"]
-            .map(str::to_owned)
-            .into();
+        ["token_embd.weight", OUTPUT, "output_norm.weight", "rope_freqs.weight"].map(str::to_owned).into();
     for layer in 0..config.layers {
         known.extend(parts.iter().map(|part| format!("blk.{layer}.{part}.weight")));
     }

@@ -11,7 +11,7 @@ use attention::{View, Views};
 
 pub(crate) use cache::{Cache, SegmentId};
 pub(crate) use config::Config;
-pub(crate) use load::{census, load};
+pub(crate) use load::{census, load, weight_bytes};
 
 /// Tokens to append to a segment. In one pass, a segment stands after those it follows, and only once.
 #[derive(Clone, Copy, Debug)]
@@ -151,6 +151,19 @@ impl Decoder {
             add(&mut x, &scratch.change);
         }
         x
+    }
+
+    /// Bytes of all weights.
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        let layer = |layer: &Layer| {
+            let matrices = [&layer.attention_in, &layer.attention_out, &layer.gate_up, &layer.down];
+            let matrices: usize = matrices.into_iter().map(Weights::len).sum();
+            matrices + layer.attention_norm.len() + layer.feed_forward_norm.len()
+        };
+        let layers: usize = self.layers.iter().map(layer).sum();
+        let ends = self.embedding.len() + self.output.as_ref().map_or(0, Weights::len) + self.norm.len();
+        (layers + ends) * size_of::<f32>()
     }
 
     /// Logits of rows of the residual stream: one row for each, as many values as tokens, then padding.

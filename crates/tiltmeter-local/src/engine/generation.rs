@@ -87,6 +87,11 @@ impl Generation {
         self.sequences.is_empty() && self.queued.is_empty()
     }
 
+    /// Bytes set aside for the answers that are being drawn.
+    pub(super) fn bytes(&self) -> u64 {
+        self.sequences.iter().map(|sequence| sequence.bytes).sum()
+    }
+
     /// Lets in whom there is room for, then draws one token for each sequence.
     pub(super) fn step(&mut self, worker: &mut Worker, group: &mut Group) {
         self.forget_abandoned(worker);
@@ -138,14 +143,17 @@ impl Generation {
 
     /// Reads the prompts of those who come in, and draws their first tokens.
     fn admit(&mut self, worker: &mut Worker, group: &mut Group) {
-        let mut taken: u64 = self.sequences.iter().map(|sequence| sequence.bytes).sum();
+        let mut taken = self.bytes();
         let mut entering = Vec::new();
         while let Some(job) = self.queued.front() {
             let own = job.tokens.len() - group.visible(&job.tokens);
             let bytes = worker.bytes_of(own + job.work.room);
             let is_alone = self.sequences.is_empty() && entering.is_empty();
             let is_full = self.sequences.len() + entering.len() >= worker.limits.batch_sequences;
-            if !is_alone && (is_full || taken + bytes > worker.free_bytes()) {
+            if is_alone {
+                // One answer always fits, as a whole context does; for it, contexts of others are given up.
+                worker.make_room(group, bytes);
+            } else if is_full || taken + bytes > worker.free_bytes() {
                 break;
             }
             taken += bytes;

@@ -115,7 +115,7 @@ fn load(
     let template = ChatTemplate::from_gguf(&gguf)?;
     let (parameters, kind) = decoder::census(&gguf);
     let context = settings.context_length.map_or(config.context, |asked| asked.get().min(config.context));
-    let weights = parameters * size_of::<f32>() as u64;
+    let weights = decoder::weight_bytes(&gguf, &config);
     let limit = settings.memory();
     let needed = weights.saturating_add(config.key_value_bytes().saturating_mul(context as u64));
     if needed > limit {

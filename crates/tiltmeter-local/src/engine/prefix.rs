@@ -91,16 +91,29 @@ impl Prefixes {
 
     /// Frees what was not used for the longest time, until the rest and the segment in use fit.
     fn evict(&mut self, in_use: SegmentId, wanted: usize, cache: &mut Cache) {
+        let wanted = wanted as u64 * self.token_bytes;
+        self.free_until(in_use, cache, |entries, kept| {
+            kept + wanted <= entries.most_bytes && entries.entries.len() <= MOST_ENTRIES
+        });
+    }
+
+    /// Frees what was not used for the longest time, until all that is left takes no more than so many bytes.
+    pub(super) fn shrink(&mut self, in_use: SegmentId, most: u64, cache: &mut Cache) {
+        self.free_until(in_use, cache, |entries, _| entries.bytes() <= most);
+    }
+
+    /// Frees the oldest but for the segment in use, until it is enough; told are the bytes of all others.
+    fn free_until(&mut self, in_use: SegmentId, cache: &mut Cache, is_enough: impl Fn(&Self, u64) -> bool) {
         loop {
             let others = self.entries.iter().filter(|entry| entry.segment != in_use);
-            let kept: u64 = others.map(|entry| entry.tokens.len() as u64 * self.token_bytes).sum();
-            let fits = kept + wanted as u64 * self.token_bytes <= self.most_bytes
-                && self.entries.len() <= MOST_ENTRIES;
+            let kept = others.map(|entry| entry.tokens.len() as u64 * self.token_bytes).sum();
             let oldest = (0..self.entries.len())
                 .filter(|&index| self.entries[index].segment != in_use)
                 .min_by_key(|&index| self.entries[index].last_use);
             match oldest {
-                Some(index) if !fits => cache.release(self.entries.swap_remove(index).segment),
+                Some(index) if !is_enough(self, kept) => {
+                    cache.release(self.entries.swap_remove(index).segment);
+                }
                 _ => return,
             }
         }

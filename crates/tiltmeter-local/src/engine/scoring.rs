@@ -19,7 +19,11 @@ const LOGIT_ROWS: usize = 64;
 struct Question {
     segment: SegmentId,
     prompt_tokens: u64,
-    /// The residual stream at the last token.
+    /// Bytes of its keys and values.
+    bytes: u64,
+    /// The row of its last token, where that is read in the pass under way.
+    row: Option<usize>,
+    /// The residual stream at the last token, once it is read.
     last: Vec<f32>,
 }
 
@@ -36,9 +40,10 @@ struct Placed {
 struct Batch {
     runs: Vec<(SegmentId, Arc<[u32]>)>,
     rows: usize,
+    /// Bytes of keys and values that are held until it is done with.
+    bytes: u64,
+    questions: Vec<Question>,
     placed: Vec<Placed>,
-    /// Questions that are read in this pass, and the row of their last token.
-    asked: Vec<(usize, usize)>,
 }
 
 impl Batch {
@@ -51,50 +56,84 @@ impl Batch {
     }
 }
 
+/// Which of a batch's questions are still asked for after its pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    Nothing,
+    /// More texts of the last one follow.
+    Last,
+}
+
 impl Worker {
-    /// Scores texts and replies.
-    pub(super) fn score(&mut self, group: &mut Group, jobs: Vec<Ready<ScoreWork>>) {
-        let mut questions: Vec<Question> = Vec::new();
+    /// Scores texts and replies. So many bytes are taken by answers that are being drawn.
+    pub(super) fn score(&mut self, group: &Group, jobs: Vec<Ready<ScoreWork>>, taken: u64) {
         let mut batch = Batch::default();
         for (prompt, works) in by_prompt(jobs) {
             let works: Vec<ScoreWork> = works.into_iter().filter(|work| !work.reply.is_closed()).collect();
-            if works.is_empty() {
-                continue;
-            }
+            let longest = works.iter().map(|work| work.continuation.len()).max();
+            let Some(longest) = longest else { continue };
             let visible = group.visible(&prompt);
+            let own = self.bytes_of(prompt.len() - visible);
+            let needed = own + self.bytes_of(longest);
+            if taken + batch.bytes + needed > self.free_bytes() {
+                self.finish(&mut batch, Keep::Nothing);
+                self.make_room(group, taken + needed);
+            }
             let (segment, rest) = self.branch(group, &prompt);
-            let index = questions.len();
-            questions.push(Question { segment, prompt_tokens: prompt.len() as u64, last: Vec::new() });
-            let first = batch.add(segment, rest);
-            batch.asked.push((index, first + rest.len() - 1));
+            let row = batch.add(segment, rest) + rest.len() - 1;
+            batch.bytes += own;
+            batch.questions.push(Question {
+                segment,
+                prompt_tokens: prompt.len() as u64,
+                bytes: own,
+                row: Some(row),
+                last: Vec::new(),
+            });
             for work in works {
-                if batch.rows >= self.limits.batch_tokens {
-                    self.finish(std::mem::take(&mut batch), &mut questions);
+                let bytes = self.bytes_of(work.continuation.len());
+                let is_full = taken + batch.bytes + bytes > self.free_bytes();
+                if is_full || batch.rows >= self.limits.batch_tokens {
+                    self.finish(&mut batch, Keep::Last);
                 }
                 // The last token is predicted, and predicts nothing that is asked for.
                 let tokens = &work.continuation[..work.continuation.len() - 1];
-                let segment = self.cache.child(questions[index].segment, prompt.len() - visible);
+                let question = batch.questions.len() - 1;
+                let segment = self.cache.child(batch.questions[question].segment, prompt.len() - visible);
                 let first_row = batch.add(segment, tokens);
-                batch.placed.push(Placed { question: index, first_row, segment, work });
+                batch.bytes += bytes;
+                batch.placed.push(Placed { question, first_row, segment, work });
             }
         }
-        self.finish(batch, &mut questions);
-        for question in questions {
-            self.cache.release(question.segment);
-        }
+        self.finish(&mut batch, Keep::Nothing);
     }
 
-    /// Runs a batch and replies to its requests.
-    fn finish(&mut self, batch: Batch, questions: &mut [Question]) {
+    /// Runs a batch, replies to its requests, and empties it.
+    fn finish(&mut self, batch: &mut Batch, keep: Keep) {
         let runs: Vec<Run<'_>> =
             batch.runs.iter().map(|(segment, tokens)| Run { segment: *segment, tokens }).collect();
         let hidden = if batch.rows > 0 { self.pass(&runs, Purpose::Read) } else { Panels::default() };
-        for (question, row) in batch.asked {
-            questions[question].last = hidden.row(row);
+        for question in &mut batch.questions {
+            if let Some(row) = question.row.take() {
+                question.last = hidden.row(row);
+            }
         }
+        self.reply(&hidden, &batch.questions, std::mem::take(&mut batch.placed));
+        let kept = batch.questions.pop_if(|_| keep == Keep::Last);
+        for question in batch.questions.drain(..) {
+            self.cache.release(question.segment);
+        }
+        *batch = Batch {
+            bytes: kept.as_ref().map_or(0, |question| question.bytes),
+            questions: kept.into_iter().collect(),
+            ..Batch::default()
+        };
+    }
+
+    /// Replies to the requests of a pass.
+    fn reply(&mut self, hidden: &Panels, questions: &[Question], all: Vec<Placed>) {
         // Each row to be turned into logits, and the token whose log-probability is asked for.
         let mut rows = Vec::new();
-        for placed in &batch.placed {
+        for placed in &all {
             for (index, &token) in placed.work.continuation.iter().enumerate() {
                 let row = match index.checked_sub(1) {
                     None => questions[placed.question].last.clone(),
@@ -112,7 +151,7 @@ impl Worker {
             );
         }
         let mut values = values.into_iter();
-        for placed in batch.placed {
+        for placed in all {
             let count = placed.work.continuation.len();
             let token_log_probabilities = values.by_ref().take(count).collect::<Result<Vec<_>, _>>();
             let prompt_tokens = questions[placed.question].prompt_tokens;

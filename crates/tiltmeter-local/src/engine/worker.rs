@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::generation::Generation;
 use super::job::{ChatWork, GroupKey, Job, Ready, ScoreWork, Work};
 use super::prefix::{Prefixes, common};
+use crate::compute::{Panels, WIDTH};
 use crate::decoder::{Cache, Decoder, Purpose, Run, Scratch, SegmentId};
 use crate::text::{ChatTemplate, TemplateError, Vocabulary};
 
@@ -140,7 +141,7 @@ impl Worker {
         // Others wait while newcomers are let in, so these are limited while there are others.
         let mut let_in = 0;
         loop {
-            self.score(&mut group, std::mem::take(&mut scores));
+            self.score(&group, std::mem::take(&mut scores), generation.bytes());
             generation.queue(std::mem::take(&mut chats));
             generation.step(self, &mut group);
             if generation.is_empty() {
@@ -256,9 +257,15 @@ impl Worker {
         Ok(())
     }
 
-    /// Bytes of keys and values.
+    /// Bytes of keys and values, which come in blocks.
     pub(super) fn bytes_of(&self, tokens: usize) -> u64 {
-        tokens as u64 * self.decoder.config().key_value_bytes()
+        tokens.next_multiple_of(WIDTH) as u64 * self.decoder.config().key_value_bytes()
+    }
+
+    /// Forgets kept contexts, but for the group's own, until so many bytes are left or there is none.
+    pub(super) fn make_room(&mut self, group: &Group, bytes: u64) {
+        let most = self.limits.key_value_bytes.saturating_sub(bytes);
+        self.prefixes.shrink(group.segment, most, &mut self.cache);
     }
 
     /// Bytes that are left for the answers of a group.
@@ -301,7 +308,7 @@ impl Worker {
     }
 
     /// Runs tokens through the model; one row of the residual stream for each.
-    pub(super) fn pass(&mut self, runs: &[Run<'_>], purpose: Purpose) -> crate::compute::Panels {
+    pub(super) fn pass(&mut self, runs: &[Run<'_>], purpose: Purpose) -> Panels {
         #[cfg(test)]
         {
             self.computed += runs.iter().map(|run| run.tokens.len()).sum::<usize>();
@@ -325,5 +332,11 @@ impl Worker {
     #[cfg(test)]
     pub(super) fn enqueue(&mut self, jobs: impl IntoIterator<Item = Job>) {
         self.waiting.extend(jobs);
+    }
+
+    /// Whether there are requests that are not served.
+    #[cfg(test)]
+    pub(super) fn is_waited_for(&self) -> bool {
+        !self.waiting.is_empty()
     }
 }

@@ -148,7 +148,15 @@ impl Vocabulary {
             .tokenizer
             .encode_fast(text, false)
             .map_err(|error| TokenizerError::Encode(error.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+        let ids = encoding.get_ids();
+        // The tokenizer leaves out what it has no token for.
+        let bytes: usize =
+            ids.iter().filter_map(|&id| self.tokens.get(id as usize)).map(|token| token.bytes.len()).sum();
+        if bytes != text.len() {
+            let reason = format!("the model has no tokens for {} of its bytes", text.len().abs_diff(bytes));
+            return Err(TokenizerError::Encode(reason));
+        }
+        Ok(ids.to_vec())
     }
 
     /// The token to put first, where the model wants one.
