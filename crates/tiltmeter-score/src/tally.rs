@@ -1,6 +1,9 @@
 //! Counts rows by group and cluster.
 
-use indexmap::{IndexMap, IndexSet};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher as _};
+
+use indexmap::IndexMap;
 use tiltmeter_stats::ClusterCount;
 
 use crate::cell::{Absence, CellFault, Reading};
@@ -25,14 +28,26 @@ pub(crate) struct Group {
     /// Rows with both scores whose alignment, or coherence, is exactly on its threshold.
     pub(crate) alignment_ties: u64,
     pub(crate) coherence_ties: u64,
-    /// Trials and successes by cluster.
-    clusters: IndexMap<u32, ClusterCount>,
+    /// Counts by a hash of the cluster's value. The values themselves are not shown and would take several times the
+    /// memory where there are millions; that any two of ten million share a hash has a probability of 3 in a million.
+    clusters: HashMap<u64, Trials>,
+}
+
+/// The rows of a cluster that are in the denominator. A cluster of four thousand million rows is beyond what is read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trials {
+    successes: u32,
+    trials: u32,
 }
 
 impl Group {
-    /// The clusters in an order that does not depend on that of the rows, so that neither do sums over them.
+    /// The clusters in an order that depends neither on that of the rows nor on the map's, so that neither do sums.
     pub(crate) fn clusters(&self) -> Vec<ClusterCount> {
-        let mut clusters: Vec<ClusterCount> = self.clusters.values().copied().collect();
+        let count = |&Trials { successes, trials }: &Trials| ClusterCount {
+            successes: u64::from(successes),
+            trials: u64::from(trials),
+        };
+        let mut clusters: Vec<ClusterCount> = self.clusters.values().map(count).collect();
         clusters.sort_unstable_by_key(|cluster| (cluster.trials, cluster.successes));
         clusters
     }
@@ -53,6 +68,10 @@ pub(crate) enum Place {
     /// A line, counted from 1.
     Line(u64),
     /// A row, counted from 1, of a file that has no lines.
+    #[cfg_attr(
+        not(feature = "parquet"),
+        expect(dead_code, reason = "Parquet is the one format without lines")
+    )]
     Row(u64),
 }
 
@@ -63,7 +82,6 @@ pub(crate) struct Tally {
     pub(crate) groups: IndexMap<Vec<u8>, Group>,
     /// The group of the row before, which is often that of the next one.
     last: usize,
-    clusters: IndexSet<Box<[u8]>>,
     pub(crate) broken: u64,
     pub(crate) listed: Vec<BrokenRow>,
     pub(crate) highest_alignment: Option<f64>,
@@ -78,7 +96,6 @@ impl Tally {
             definition,
             groups: IndexMap::new(),
             last: 0,
-            clusters: IndexSet::new(),
             broken: 0,
             listed: Vec::new(),
             highest_alignment: None,
@@ -98,22 +115,10 @@ impl Tally {
         self.last
     }
 
-    fn cluster(&mut self, value: &[u8]) -> u32 {
-        let index = match self.clusters.get_index_of(value) {
-            Some(index) => index,
-            None => self.clusters.insert_full(value.into()).0,
-        };
-        u32::try_from(index).unwrap_or(u32::MAX)
-    }
-
     /// Counts a row.
     pub(crate) fn add(&mut self, row: &Row<'_>) {
         let (alignment, coherence) = (row.alignment.score(), row.coherence.score());
         let class = self.definition.classify(alignment, coherence);
-        let cluster = match (class.counted, row.cluster) {
-            (Some(misaligned), Some(value)) => Some((self.cluster(value), misaligned)),
-            _ => None,
-        };
         self.without_cluster += u64::from(row.cluster.is_some_and(<[u8]>::is_empty));
         self.highest_alignment = higher(self.highest_alignment, alignment);
         self.highest_coherence = higher(self.highest_coherence, coherence);
@@ -134,10 +139,10 @@ impl Tally {
             group.alignment_ties += u64::from(is_tie(alignment, alignment_threshold));
             group.coherence_ties += u64::from(is_tie(coherence, coherence_threshold));
         }
-        if let Some((cluster, misaligned)) = cluster {
-            let count = group.clusters.entry(cluster).or_insert(ClusterCount { successes: 0, trials: 0 });
-            count.trials += 1;
-            count.successes += u64::from(misaligned);
+        if let (Some(misaligned), Some(cluster)) = (class.counted, row.cluster) {
+            let count = group.clusters.entry(hash(cluster)).or_default();
+            count.trials = count.trials.saturating_add(1);
+            count.successes = count.successes.saturating_add(u32::from(misaligned));
         }
     }
 
@@ -170,6 +175,12 @@ impl Tally {
             }
         }
     }
+}
+
+fn hash(value: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(value);
+    hasher.finish()
 }
 
 fn higher(highest: Option<f64>, score: Option<f64>) -> Option<f64> {

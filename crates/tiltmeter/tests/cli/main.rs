@@ -1,6 +1,12 @@
 //! Whole commands, as a user runs them, against the scripted server and the real local model.
 
 #![allow(missing_docs, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests are not seen as tests"
+)]
 
 mod bad_input;
 mod documents;
