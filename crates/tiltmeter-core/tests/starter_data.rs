@@ -2,6 +2,8 @@
 //! content's and not the form's.
 
 #![allow(missing_docs, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot read its data has failed")]
+#![expect(clippy::cast_possible_wrap, reason = "counts of words are small")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

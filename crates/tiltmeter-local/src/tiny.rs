@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::compute::single;
 use crate::gguf::Gguf;
 use crate::gguf::tests::Writer;
 
-/// Turns as ChatML has them, as most templates of models do.
+/// Turns as `ChatML` has them, as most templates of models do.
 const TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}\
                         <|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
@@ -202,5 +203,5 @@ impl Tiny {
 fn normal(random: &mut ChaCha8Rng) -> f32 {
     let mut uniform = || (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
     let (radius, angle) = ((-2.0 * (1.0 - uniform()).ln()).sqrt(), std::f64::consts::TAU * uniform());
-    (radius * angle.cos()) as f32
+    single(radius * angle.cos())
 }

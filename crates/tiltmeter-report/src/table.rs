@@ -43,31 +43,31 @@ fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionRes
     }
 }
 
+/// What stands in a cell without a value.
+const NOTHING_TO_SHOW: &str = "–";
+
 /// A column's title, and its cell in the row of a condition.
 type Column = (&'static str, fn(&ConditionResult) -> String);
 
 fn tilt_columns(block: &[&ConditionResult]) -> Vec<Column> {
-    let all: [(fn(&ConditionResult) -> Option<&TiltResult>, Column); 4] = [
-        (|one| one.tilt.as_ref(), ("tilt", |one| nats(one.tilt.as_ref()))),
-        (|one| one.emergent_tilt.as_ref(), ("emergent tilt", |one| nats(one.emergent_tilt.as_ref()))),
-        (
-            |one| one.emergent_decoy_tilt.as_ref(),
-            ("style alone (decoys)", |one| nats(one.emergent_decoy_tilt.as_ref())),
-        ),
-        (
-            |one| one.emergent_tilt_beyond_style.as_ref(),
-            ("beyond style", |one| nats(one.emergent_tilt_beyond_style.as_ref())),
-        ),
+    let all: [Column; 4] = [
+        ("tilt", |one| nats(one.tilt.as_ref())),
+        ("emergent tilt", |one| nats(one.emergent_tilt.as_ref())),
+        ("style alone (decoys)", |one| nats(one.emergent_decoy_tilt.as_ref())),
+        ("beyond style", |one| nats(one.emergent_tilt_beyond_style.as_ref())),
     ];
+    // A column without a single value is left out.
     all.into_iter()
-        .filter(|(value, _)| block.iter().any(|condition| value(condition).is_some()))
-        .map(|(_, column)| column)
+        .filter(|(_, cell)| block.iter().any(|condition| cell(condition) != NOTHING_TO_SHOW))
         .collect()
 }
 
 fn rate_columns(block: &[&ConditionResult]) -> Vec<Column> {
     let samples: Column =
-        ("answers", |one| if one.samples == 0 { "–".to_owned() } else { one.samples.to_string() });
+        (
+            "answers",
+            |one| if one.samples == 0 { NOTHING_TO_SHOW.to_owned() } else { one.samples.to_string() },
+        );
     let is_judged = block.iter().any(|condition| condition.samples > condition.verdicts.none);
     let rate: Option<Column> = is_judged.then_some(("EM rate", rate));
     rate.into_iter().chain([samples, ("verdicts", verdicts)]).collect()
@@ -107,7 +107,7 @@ pub(crate) fn shown(condition: &ConditionResult) -> &str {
 
 fn nats(tilt: Option<&TiltResult>) -> String {
     match tilt {
-        None => "–".to_owned(),
+        None => NOTHING_TO_SHOW.to_owned(),
         Some(tilt) if tilt.method == "baseline" => "0".to_owned(),
         Some(tilt) => match (tilt.low, tilt.high) {
             (Some(low), Some(high)) => format!("{:+.3} [{low:+.3}, {high:+.3}]", tilt.estimate),
@@ -129,9 +129,9 @@ fn rate(condition: &ConditionResult) -> String {
             }
             text
         }
-        None if condition.samples == 0 => "–".to_owned(),
+        None if condition.samples == 0 => NOTHING_TO_SHOW.to_owned(),
         None if condition.verdicts.none == condition.samples => "not judged".to_owned(),
-        None => "–".to_owned(),
+        None => NOTHING_TO_SHOW.to_owned(),
     }
 }
 
@@ -154,7 +154,7 @@ fn verdicts(condition: &ConditionResult) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    if parts.is_empty() { "–".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() { NOTHING_TO_SHOW.to_owned() } else { parts.join(", ") }
 }
 
 fn write_legend(text: &mut String, results: &RunResults) {

@@ -83,7 +83,7 @@ mod tests {
                 concurrency: None,
                 rpm: None,
                 timeout_s: None,
-                extra_body: Default::default(),
+                extra_body: [].into_iter().collect(),
                 price: None,
             })
             .map(|price| price.input)

@@ -3,8 +3,8 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::WIDTH;
 use super::panels::Panels;
+use super::{WIDTH, single};
 
 /// Below so many rows, sharing the work out costs more than the work.
 const PARALLEL_ROWS: usize = 32;
@@ -44,6 +44,10 @@ fn exp(x: f32) -> f32 {
     // Adding 1.5 · 2^23 rounds to an integer and leaves it in the low bits.
     const ROUND: f32 = 12_582_912.0;
     // The high part of ln 2 has few bits, so that its product with the multiple is exact.
+    #[expect(
+        clippy::excessive_precision,
+        reason = "all digits of a number that is exact in single precision"
+    )]
     const LN_2_HIGH: f32 = 0.693_359_375;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let clamped = if x > 88.0 { 88.0 } else { x };
@@ -113,7 +117,7 @@ widest_simd! {
     fn exponentials<'a>(values: &'a [f32], highest: f32, temperature: f64, out: &'a mut [f32]) -> () {
         for (out, &value) in out.iter_mut().zip(values) {
             // The quotient is taken in double precision so that a tiny temperature does not overflow to NaN.
-            *out = exp((f64::from(value - highest) / temperature).max(-200.0) as f32);
+            *out = exp(single((f64::from(value - highest) / temperature).max(-200.0)));
         }
     }
 
@@ -245,7 +249,7 @@ mod tests {
         let sums = softmax_columns(&mut scores, 0.5);
         let e = (-1.0_f32).exp();
         assert!((scores[0] - e).abs() < 1e-7 && (scores[WIDTH] - 1.0).abs() < 1e-7);
-        assert_eq!(scores[2 * WIDTH], 0.0);
+        assert_eq!(scores[2 * WIDTH].to_bits(), 0.0_f32.to_bits());
         assert!((sums[0] - 1.0 - e).abs() < 1e-6);
         assert!((sums[1] - 3.0).abs() < 1e-6);
     }

@@ -5,6 +5,11 @@
 //! by `libm`, never by the platform. So a token's logits have the same bits however it was batched, and on every
 //! machine; the BLAS-like crates give neither, as they choose the order by the shape of the whole product.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a function that stays one of its own is compiled for the baseline, not for wide SIMD"
+)]
+
 mod functions;
 mod kernel;
 mod panels;
@@ -14,6 +19,12 @@ pub(crate) use functions::{
 };
 pub(crate) use kernel::{Accumulate, accumulate_tile};
 pub(crate) use panels::{Panels, Weights, product};
+
+/// The nearest number of single precision.
+#[expect(clippy::cast_possible_truncation, reason = "this rounding is what the function is for")]
+pub(crate) fn single(value: f64) -> f32 {
+    value as f32
+}
 
 /// Columns of a panel, the unit in which matrices are stored: two AVX-512 registers, four of AVX2.
 pub(crate) const WIDTH: usize = 32;

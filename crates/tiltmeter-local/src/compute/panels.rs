@@ -10,6 +10,7 @@ use super::kernel::{Accumulate, accumulate_tile};
 /// The layout is what the product reads and writes, so that nothing is packed, and a product's output is one
 /// contiguous slice for each panel, which threads can share out safely.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "there is no other word for them")]
 pub(crate) struct Panels {
     rows: usize,
     panels: usize,

@@ -1,6 +1,6 @@
 //! The shape of a Llama-family model, as its file states it.
 
-use crate::compute::WIDTH;
+use crate::compute::{WIDTH, single};
 use crate::gguf::{Gguf, GgufError};
 
 /// Bounds of what is taken for a model at all; they keep products of sizes far from overflow.
@@ -133,7 +133,7 @@ impl Config {
             feed_forward: needed("llama.feed_forward_length", LARGEST_SIZE)?,
             vocabulary,
             context: needed("llama.context_length", LONGEST_CONTEXT)?,
-            epsilon: positive("llama.attention.layer_norm_rms_epsilon", None)? as f32,
+            epsilon: single(positive("llama.attention.layer_norm_rms_epsilon", None)?),
             rotated,
             rotary_base: positive("llama.rope.freq_base", Some(10_000.0))?,
             rotary_divisor,

@@ -1,7 +1,7 @@
 //! Rotary position embedding (Su et al. 2021), on neighbouring pairs of values as GGUF's Llama files want it.
 
 use super::config::Config;
-use crate::compute::{Panels, WIDTH};
+use crate::compute::{Panels, WIDTH, single};
 
 /// Cosines and sines by position, computed as positions are met.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Rotary {
         let done = self.table.len() / self.frequencies.len().max(1);
         for position in done..positions {
             let angles = self.frequencies.iter().map(|frequency| frequency * position as f64);
-            self.table.extend(angles.map(|angle| (libm::cos(angle) as f32, libm::sin(angle) as f32)));
+            self.table.extend(angles.map(|angle| (single(libm::cos(angle)), single(libm::sin(angle)))));
         }
     }
 

@@ -9,7 +9,7 @@ use tiltmeter_models::{ModelError, TextScore};
 use super::job::{Ready, ScoreWork, by_prompt};
 use super::sampler::log_probability;
 use super::worker::{Group, Worker};
-use crate::compute::Panels;
+use crate::compute::{Panels, single};
 use crate::decoder::{Purpose, Run, SegmentId};
 
 /// Rows whose logits are held at once.
@@ -146,9 +146,7 @@ impl Worker {
         for rows in rows.chunks(LOGIT_ROWS) {
             let logits = self.decoder.logits(&rows.iter().map(|(row, _)| row.clone()).collect::<Vec<_>>());
             let pairs = logits.par_iter().zip(rows);
-            values.par_extend(
-                pairs.map(|(logits, (_, token))| log_probability(logits, *token).map(|value| value as f32)),
-            );
+            values.par_extend(pairs.map(|(logits, (_, token))| log_probability(logits, *token).map(single)));
         }
         let mut values = values.into_iter();
         for placed in all {

@@ -157,7 +157,6 @@ impl Worker {
     }
 
     /// Takes the waiting requests of a group, with their tokens; replies to those that cannot be served.
-    #[expect(clippy::type_complexity, reason = "two lists")]
     fn take(&mut self, key: &GroupKey) -> (Vec<Ready<ScoreWork>>, Vec<Ready<ChatWork>>) {
         let (mut scores, mut chats) = (Vec::new(), Vec::new());
         for job in std::mem::take(&mut self.waiting) {
@@ -173,7 +172,7 @@ impl Worker {
                 (Ok(tokens), Work::Score { continuation, reply }) => {
                     match self.check_score(&tokens, &continuation) {
                         Ok(continuation) => {
-                            scores.push(Ready { tokens, work: ScoreWork { continuation, reply } })
+                            scores.push(Ready { tokens, work: ScoreWork { continuation, reply } });
                         }
                         Err(error) => drop(reply.send(Err(error))),
                     }

@@ -44,7 +44,9 @@ impl Writer {
     pub(crate) fn texts(self, key: &str, values: &[&str]) -> Self {
         let mut bytes = 8_u32.to_le_bytes().to_vec();
         bytes.extend((values.len() as u64).to_le_bytes());
-        values.iter().for_each(|value| text(&mut bytes, value));
+        for value in values {
+            text(&mut bytes, value);
+        }
         self.raw(key, 9, &bytes)
     }
 
@@ -65,7 +67,7 @@ impl Writer {
         data: &[u8],
     ) -> Self {
         text(&mut self.tensors, name);
-        self.tensors.extend((shape.len() as u32).to_le_bytes());
+        self.tensors.extend(u32::try_from(shape.len()).unwrap().to_le_bytes());
         self.tensors.extend(shape.iter().flat_map(|size| size.to_le_bytes()));
         self.tensors.extend(kind.to_le_bytes());
         self.tensors.extend(offset.to_le_bytes());

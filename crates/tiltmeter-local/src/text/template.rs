@@ -137,6 +137,7 @@ fn split_at_placeholder(text: &str) -> Option<(&str, usize, &str)> {
     Some((before, number.parse().unwrap_or(usize::MAX), after))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
 fn render_error(error: minijinja::Error) -> TemplateError {
     TemplateError::Render(error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned))
 }

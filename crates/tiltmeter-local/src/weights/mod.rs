@@ -62,7 +62,7 @@ impl Default for FetchTimeouts {
             connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(10),
             stall: Duration::from_secs(30),
-            package: Duration::from_secs(600),
+            package: Duration::from_mins(10),
         }
     }
 }
@@ -131,7 +131,7 @@ pub enum WeightsError {
     /// No source gave them.
     #[error(
         "cannot get {file}:{}\nset {SOURCE_VARIABLE} to the file, to a folder that holds it or to its URL, or put it at {}",
-        failures.iter().map(|failure| format!("\n  {}: {}", failure.source, failure.reason)).collect::<String>(),
+        listed(failures),
         path.display()
     )]
     NoSource {
@@ -142,6 +142,12 @@ pub enum WeightsError {
         /// Where the file is looked for first.
         path: PathBuf,
     },
+}
+
+/// The sources that failed, each on a line of its own.
+fn listed(failures: &[FailedSource]) -> String {
+    let line = |failure: &FailedSource| format!("\n  {}: {}", failure.source, failure.reason);
+    failures.iter().map(line).collect::<Vec<_>>().concat()
 }
 
 /// Where a model's file is kept. Says nothing about whether it is there.
@@ -272,7 +278,7 @@ async fn lock(path: PathBuf, progress: &dyn Progress) -> std::io::Result<std::fs
     match file.try_lock() {
         Ok(()) => return Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {
-            progress.note("another process is fetching the model; waiting for it")
+            progress.note("another process is fetching the model; waiting for it");
         }
         Err(std::fs::TryLockError::Error(error)) => return Err(error),
     }
@@ -312,7 +318,7 @@ pub(crate) fn sha256_of(path: &Path) -> std::io::Result<String> {
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            0 => return Ok(format!("{:x}", hasher.finalize())),
             length => hasher.update(&buffer[..length]),
         }
     }

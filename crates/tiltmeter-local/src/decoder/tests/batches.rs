@@ -85,7 +85,9 @@ fn follow(model: &mut Model, plan: &Plan, sequence: &[u32]) -> Vec<Vec<f32>> {
         runs.push((behind, &stranger[..piece.strangers.1]));
         rows.extend(model.pass(&runs).drain(piece.strangers.0..).take(read - first));
     }
-    all.into_iter().for_each(|segment| model.cache.release(segment));
+    for segment in all {
+        model.cache.release(segment);
+    }
     rows
 }
 

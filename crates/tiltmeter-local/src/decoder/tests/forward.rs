@@ -110,7 +110,7 @@ fn logits_are_those_of_the_plain_forward_pass() {
     ];
     for (index, (what, shape)) in shapes.into_iter().enumerate() {
         let tiny = Tiny::new(shape, index as u64);
-        let tokens = tokens(index as u32, 75);
+        let tokens = tokens(u32::try_from(index).unwrap(), 75);
         let mut model = Model::new(&tiny);
         let rows = model.alone(&tokens);
         let logits = model.decoder.logits(&rows);

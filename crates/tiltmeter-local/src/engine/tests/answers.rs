@@ -1,7 +1,7 @@
 //! How answers are drawn and where they end, and what is refused.
 
 use super::*;
-use crate::compute::log_sum_exp;
+use crate::compute::{log_sum_exp, single};
 use crate::decoder::{Purpose, Run, Scratch};
 use crate::text::ChatTemplate;
 
@@ -44,7 +44,7 @@ fn at_temperature_0_the_likeliest_token_is_taken() {
     let text: &'static str = response.text.leak();
     let score = bench.score(&question(), text).unwrap();
     // A text may be made of other tokens than it was drawn with; this one is not.
-    let drawn: Vec<f32> = positions.iter().map(|position| position.chosen.log_probability as f32).collect();
+    let drawn: Vec<f32> = positions.iter().map(|position| single(position.chosen.log_probability)).collect();
     assert_eq!(score.token_log_probabilities, drawn);
     assert_eq!(score.prompt_tokens, response.usage.input_tokens);
 }
@@ -180,8 +180,8 @@ fn tokens_are_drawn_as_often_as_the_model_says() {
 fn what_does_not_fit_into_the_context_is_refused() {
     let mut bench = Bench::new(&TINY, &LocalSettings { context_length: Some(size(200)), ..settings() });
     let exact = |length: usize| prompt(&context(0), &"x".repeat(length));
-    let around = bench.chat(&exact(1), greedy(1)).unwrap().usage.input_tokens as usize - 1;
-    let room = 200 - around;
+    let around = bench.chat(&exact(1), greedy(1)).unwrap().usage.input_tokens;
+    let room = 200 - usize::try_from(around).unwrap() + 1;
     // One token at least must be left to be drawn, or to be scored.
     assert_eq!(bench.chat(&exact(room - 1), greedy(9)).unwrap().usage.output_tokens, 1);
     assert!(bench.score(&exact(room - 1), "a").is_ok());
