@@ -2,7 +2,10 @@
 
 use super::*;
 
-#[expect(clippy::unnecessary_wraps, reason = "as the server records it: none where the whole file was asked for")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "as the server records it: none where the whole file was asked for"
+)]
 fn range(from: usize) -> Option<String> {
     Some(format!("bytes={from}-"))
 }
