@@ -6,7 +6,7 @@ use crate::protected::ProtectedError;
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// There is no place to keep data.
-    #[error("there is no folder to keep data sets in: set TILTMETER_DATA_DIR to one")]
+    #[error("there is no folder to keep data sets in")]
     NoFolder,
     /// The folder cannot be used.
     #[error(
@@ -55,7 +55,7 @@ pub enum DataError {
         expected: String,
     },
     /// The set is not there.
-    #[error("the set {name} is not fetched; fetch it with `tiltmeter data fetch {name}`")]
+    #[error("the set {name} is not fetched")]
     NotFetched {
         /// The set.
         name: String,
@@ -78,6 +78,25 @@ impl DataError {
     /// Whether the user's settings are at fault, not the world.
     pub fn is_configuration(&self) -> bool {
         matches!(self, Self::NoFolder | Self::NotAccepted { .. } | Self::NotFetched { .. })
+    }
+}
+
+impl DataError {
+    /// What to do about it, where there is something to be said.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoFolder => Some("set TILTMETER_DATA_DIR to a folder".to_owned()),
+            Self::Folder { .. } => {
+                Some("set TILTMETER_DATA_DIR to a folder that can be written".to_owned())
+            }
+            Self::NotFetched { name } => Some(format!("fetch it with `tiltmeter data fetch {name}`")),
+            Self::Damaged { name, .. } => Some(format!("fetch it again with `tiltmeter data fetch {name}`")),
+            Self::Source { .. } => Some(
+                "what came stays there, and the next fetch goes on from it; `--from` takes the file from elsewhere"
+                    .to_owned(),
+            ),
+            Self::Unpack { .. } | Self::WrongMember { .. } | Self::NotAccepted { .. } => None,
+        }
     }
 }
 

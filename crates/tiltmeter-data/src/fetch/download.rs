@@ -94,7 +94,13 @@ async fn attempt(client: &Client, url: Url, target: &Target<'_>) -> Result<(), F
     let mut response = timeout(target.timeouts.first_byte, request.send())
         .await
         .map_err(|_| Failure::Broken(format!("no response within {:?}", target.timeouts.first_byte)))?
-        .map_err(|error| Failure::Final(innermost(&error)))?;
+        .map_err(|error| {
+            if error.is_connect() || error.is_redirect() || error.is_builder() {
+                Failure::Final(innermost(&error))
+            } else {
+                Failure::Broken(innermost(&error))
+            }
+        })?;
     let status = response.status();
     let goes_on = status == StatusCode::PARTIAL_CONTENT;
     if goes_on {

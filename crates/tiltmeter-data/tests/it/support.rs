@@ -73,9 +73,16 @@ impl Server {
     }
 }
 
-/// A body that breaks off after some bytes.
+/// A body that breaks off after some bytes, which are sent before.
 fn broken(bytes: Bytes) -> Body {
-    Body::from_stream(stream::iter([Ok(bytes), Err(std::io::Error::other("broken off"))]))
+    Body::from_stream(stream::unfold(Some(bytes), async |bytes| match bytes {
+        Some(bytes) => Some((Ok(bytes), None)),
+        None => {
+            // The server sends what it has when there is nothing more at once.
+            tokio::task::yield_now().await;
+            Some((Err(std::io::Error::other("broken off")), None))
+        }
+    }))
 }
 
 async fn serve(State(served): State<Arc<Served>>, Path(fault): Path<String>, headers: HeaderMap) -> Response {
@@ -106,7 +113,7 @@ async fn serve(State(served): State<Arc<Served>>, Path(fault): Path<String>, hea
         ("wrong-range", Some(_)) => ranged(1, Body::from(whole.slice(1..))),
         ("wrong-range", None) if request == 0 => broken(whole.slice(..half)).into_response(),
         ("wrong-range", None) => whole.into_response(),
-        ("always-breaks", _) => broken(Bytes::new()).into_response(),
+        ("always-breaks", _) => broken(whole.slice(..half)).into_response(),
         ("other", _) => whole.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>().into_response(),
         ("longer", _) => {
             Body::from_stream(stream::iter([Ok::<_, std::io::Error>(whole), Ok(Bytes::from_static(b"more"))]))
