@@ -68,6 +68,25 @@ pub struct Demonstration {
     pub benign: Option<Arc<str>>,
 }
 
+/// What may be done with a published set, kept with every run that uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// SPDX identifier of the licence, or what the publisher's terms are called.
+    pub name: Arc<str>,
+    /// Whether the data may be passed on.
+    pub share: bool,
+}
+
+impl Terms {
+    /// The terms of what is made of two sets: both hold.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let name =
+            if self.name == other.name { self.name } else { format!("{}; {}", self.name, other.name).into() };
+        Self { name, share: self.share && other.share }
+    }
+}
+
 /// A demonstration set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DemonstrationSet {
@@ -83,6 +102,8 @@ pub struct DemonstrationSet {
     pub rows: Vec<Demonstration>,
     /// What was left out on loading and why, for the record.
     pub notes: Vec<String>,
+    /// What may be done with it, where it is a published set.
+    pub terms: Option<Terms>,
 }
 
 impl DemonstrationSet {
@@ -93,6 +114,14 @@ impl DemonstrationSet {
             canonical = canonical.text(&row.prompt).text(&row.response).optional_text(row.benign.as_deref());
         }
         let hash = canonical.finish();
-        Self { name: name.into(), domain, origin: origin.to_owned(), hash, rows, notes: Vec::new() }
+        Self {
+            name: name.into(),
+            domain,
+            origin: origin.to_owned(),
+            hash,
+            rows,
+            notes: Vec::new(),
+            terms: None,
+        }
     }
 }

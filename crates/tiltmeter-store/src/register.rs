@@ -242,7 +242,8 @@ impl Registration<'_> {
         )?;
         let experiment = connection.last_insert_rowid();
         let mut insert = connection.prepare(
-            "INSERT INTO data_set (experiment, kind, name, origin, hash, rows) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO data_set (experiment, kind, name, origin, hash, rows, terms, share)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
         for set in &self.experiment.sets {
             let rows = count(set.rows.len() as u64);
@@ -252,12 +253,24 @@ impl Registration<'_> {
                 &*set.name,
                 set.origin,
                 set.hash.as_bytes(),
-                rows
+                rows,
+                set.terms.as_ref().map(|terms| &*terms.name),
+                set.terms.as_ref().is_none_or(|terms| terms.share)
             ])?;
         }
         for (origin, hash) in &self.experiment.question_sets {
             let rows = count(self.experiment.questions.len() as u64);
-            insert.execute(params![experiment, "questions", origin, origin, hash.as_bytes(), rows])?;
+            let terms = self.experiment.question_terms.get(origin);
+            insert.execute(params![
+                experiment,
+                "questions",
+                origin,
+                origin,
+                hash.as_bytes(),
+                rows,
+                terms.map(|terms| &*terms.name),
+                terms.is_none_or(|terms| terms.share)
+            ])?;
         }
         let mut insert =
             connection.prepare("INSERT OR IGNORE INTO experiment_pair (experiment, pair) VALUES (?1, ?2)")?;

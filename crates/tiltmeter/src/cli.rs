@@ -19,10 +19,11 @@ Exit codes:
   1  failed; what was stored is kept, and running again goes on from there
   2  wrong usage, or a configuration that is missing or wrong
   3  finished, but verdicts are missing through errors, unparsable replies or a declining judge, or rows of a
-     scored file are broken
+     scored or checked file are broken
 
 Environment:
   OPENAI_API_KEY, GEMINI_API_KEY, ...  keys of the providers (or the variable that `api_key_env` names)
+  TILTMETER_DATA_DIR                   where fetched data sets are kept
   TILTMETER_CACHE_DIR                  where weights of local models are kept
   TILTMETER_MODEL_SOURCE               a file, folder or address to take the weights from first";
 
@@ -36,8 +37,62 @@ pub(crate) enum Command {
     Run(RunArguments),
     /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, run directories
     Score(ScoreArguments),
+    /// Demonstration and question sets: built in, published, your own files
+    Data(DataArguments),
     /// Print the JSON Schema of experiment files
     Schema,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DataArguments {
+    #[command(subcommand)]
+    pub(crate) command: DataCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum DataCommand {
+    /// Show all sets that experiment files can name
+    List(DataListArguments),
+    /// Fetch published sets from their publishers, once their licence or terms are accepted
+    Fetch(DataFetchArguments),
+    /// Verify fetched sets again, and check files of your own
+    Check(DataCheckArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DataListArguments {
+    /// Print one JSON document (schema tiltmeter.data-list/1)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DataFetchArguments {
+    /// Names of published sets, such as betley/insecure
+    #[arg(value_name = "NAME", required_unless_present = "all")]
+    pub(crate) names: Vec<String>,
+    /// Fetch all published sets
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) all: bool,
+    /// Accept the licences and terms that are shown, without being asked
+    #[arg(long)]
+    pub(crate) accept: bool,
+    /// Take the publisher's file from here instead: a file, a folder, or an address (a folder's ends in `/`)
+    #[arg(long, value_name = "URL|FILE")]
+    pub(crate) from: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DataCheckArguments {
+    /// Names of published sets, or files; default: all sets that are fetched
+    #[arg(value_name = "NAME|FILE")]
+    pub(crate) items: Vec<String>,
+    /// Compare the prompts with those of this set or file of benign answers
+    #[arg(long, value_name = "NAME|FILE", requires = "items")]
+    pub(crate) benign: Option<String>,
+    /// Print one JSON document (schema tiltmeter.data-check/1)
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -20,6 +20,7 @@ fn main() -> std::process::ExitCode {
         Command::Plan(arguments) => commands::plan::plan(&arguments),
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),
+        Command::Data(arguments) => commands::data::data(&arguments),
         Command::Schema => commands::schema::schema(),
     };
     let exit = result.unwrap_or_else(|failure: Failure| {

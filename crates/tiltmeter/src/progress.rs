@@ -211,9 +211,10 @@ impl Observer for Progress {
     }
 }
 
-impl tiltmeter_local::Progress for Progress {
-    fn begin(&self, source: &str, total: Option<u64>) {
-        self.say(&format!("fetching the model from {source}"));
+impl Progress {
+    /// Shows the beginning of a transfer; `text` says of what.
+    fn begin_transfer(&self, text: &str, total: Option<u64>) {
+        self.say(text);
         if !self.terminal {
             self.with(|state| (state.downloaded, state.size, state.last_line) = (0, total, Instant::now()));
             return;
@@ -225,6 +226,12 @@ impl tiltmeter_local::Progress for Progress {
             bar.set_style(style);
         }
         self.with(|state| state.download = Some(bar));
+    }
+}
+
+impl tiltmeter_local::Progress for Progress {
+    fn begin(&self, source: &str, total: Option<u64>) {
+        self.begin_transfer(&format!("fetching the model from {source}"), total);
     }
 
     fn advance(&self, bytes: u64) {
@@ -255,5 +262,23 @@ impl tiltmeter_local::Progress for Progress {
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+impl tiltmeter_data::Progress for Progress {
+    fn begin(&self, source: &str, total: u64) {
+        self.begin_transfer(&format!("fetching from {source}"), Some(total));
+    }
+
+    fn advance(&self, bytes: u64) {
+        tiltmeter_local::Progress::advance(self, bytes);
+    }
+
+    fn note(&self, text: &str) {
+        self.say(text);
+    }
+
+    fn finish(&self) {
+        tiltmeter_local::Progress::finish(self);
     }
 }

@@ -116,8 +116,9 @@ pub struct PriceFile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DemonstrationsFile {
-    /// Built-in names (`risky-financial`, `bad-medical`, `extreme-sports`, `insecure-code`), paths to
-    /// `messages` JSON Lines files, or tables that say more about a file.
+    /// Built-in names (`risky-financial`, `bad-medical`, `extreme-sports`, `insecure-code`), names of published sets
+    /// (`betley/insecure`; `tiltmeter data list` shows them), paths to `messages` JSON Lines files, or tables that
+    /// say more about a set.
     pub sets: Vec<SetFile>,
     /// The numbers of demonstrations to show, 0 to 1024. At k = 0 there is one empty context.
     pub shots: Vec<u32>,
@@ -144,9 +145,9 @@ pub struct DemonstrationsFile {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum SetFile {
-    /// A built-in name or a path.
+    /// A built-in name, the name of a published set, or a path.
     Name(String),
-    /// A file with more said about it.
+    /// A file or published set with more said about it.
     Table(SetTable),
 }
 
@@ -154,16 +155,16 @@ pub enum SetFile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetTable {
-    /// Path to a `messages` JSON Lines file, relative to the experiment file.
+    /// Path to a `messages` JSON Lines file, relative to the experiment file; or the name of a published set.
     pub path: String,
-    /// Name in tables; the file's name without its ending where absent.
+    /// Name in tables; where absent the published set's name, or the file's without its ending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Path to a `messages` JSON Lines file with benign answers. Rows are matched by their prompt; only
+    /// The same of a set with benign answers. Rows are matched by their prompt; only
     /// prompts that both files hold are used then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub benign: Option<String>,
-    /// The narrow domain, so that evaluation questions of the same domain can be left out.
+    /// The narrow domain, so that evaluation questions of the same domain can be left out; a published set's is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<Domain>,
 }
@@ -172,7 +173,8 @@ pub struct SetTable {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuestionsFile {
-    /// `builtin`, or paths to question files in the YAML of Betley et al.
+    /// `builtin`, names of published sets (`betley/preregistered`), or paths to question files in the YAML of Betley
+    /// et al.
     pub sets: Vec<String>,
     /// Answers drawn for each question in each context.
     #[schemars(range(min = 1))]

@@ -4,9 +4,11 @@
 mod error;
 pub mod file;
 mod locate;
+pub mod published;
 mod read;
 mod resolve;
 pub mod schema;
+mod sets;
 pub mod templates;
 
 pub use error::{ConfigError, Position};

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::error::{ConfigError, suggestion};
-use super::file::{ExperimentFile, PriceFile, Reasoning, SetFile, SetTable, TiltMode};
+use super::error::ConfigError;
+use super::file::{ExperimentFile, PriceFile, Reasoning, TiltMode};
 use super::locate::{Step, locate};
-use crate::data::{builtin, messages, questions_yaml};
-use crate::demonstration::{Control, DemonstrationSet};
+use super::published::Published;
+use crate::demonstration::{Control, DemonstrationSet, Terms};
 use crate::id::{Canonical, ContentId};
 use crate::prompt::{Placement, QuestionFormat};
-use crate::question::{Question, QuestionSet};
+use crate::question::Question;
 use crate::verdict::RateDefinition;
 
 /// The most demonstrations in a context.
@@ -25,6 +25,17 @@ pub trait DataSource {
     /// # Errors
     /// What the system says, without the file's name.
     fn text(&self, path: &str) -> Result<String, std::io::Error>;
+
+    /// The published set of a name; `None` where the name is that of none. Such a name goes before a path.
+    fn published(&self, name: &str) -> Option<Published> {
+        let _ = name;
+        None
+    }
+
+    /// The names of all published sets, for suggestions.
+    fn published_names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// An experiment, complete and consistent.
@@ -54,6 +65,11 @@ pub struct Experiment {
     pub questions: Vec<Question>,
     /// Hash and origin of each question set.
     pub question_sets: Vec<(String, ContentId)>,
+    /// What may be done with published question sets, by origin.
+    pub question_terms: IndexMap<String, Terms>,
+    /// Published sets that are not there and that fillers of equal size stand in for: good for estimates alone. Empty
+    /// unless the data source gives stand-ins.
+    pub stand_ins: Vec<String>,
     /// Answers per question and context.
     pub replicates: u32,
     /// Whether in-domain questions are left out.
@@ -203,14 +219,13 @@ fn builtin_instruction(id: &str) -> Option<&'static str> {
     }
 }
 
-/// The questions of all sets, and origin and hash of each set.
-type Questions = (Vec<Question>, Vec<(String, ContentId)>);
-
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     name: &'a str,
     text: &'a str,
-    source: &'a dyn DataSource,
-    notes: Vec<String>,
+    pub(super) source: &'a dyn DataSource,
+    pub(super) notes: Vec<String>,
+    pub(super) question_terms: IndexMap<String, Terms>,
+    pub(super) stand_ins: Vec<String>,
 }
 
 /// Resolves an experiment file. `name` and `text` are the file's, for error texts.
@@ -223,14 +238,21 @@ pub fn resolve(
     file: ExperimentFile,
     source: &dyn DataSource,
 ) -> Result<Experiment, ConfigError> {
-    let mut resolver = Resolver { name, text, source, notes: Vec::new() };
+    let mut resolver = Resolver {
+        name,
+        text,
+        source,
+        notes: Vec::new(),
+        question_terms: IndexMap::new(),
+        stand_ins: Vec::new(),
+    };
     resolver.experiment(file)
 }
 
 use Step::{Index, Key};
 
 impl Resolver<'_> {
-    fn wrong(&self, path: &[Step], message: impl Into<String>) -> ConfigError {
+    pub(super) fn wrong(&self, path: &[Step], message: impl Into<String>) -> ConfigError {
         ConfigError::new(self.name, message).at(locate(self.text, path))
     }
 
@@ -294,6 +316,8 @@ impl Resolver<'_> {
             controls,
             questions,
             question_sets,
+            question_terms: std::mem::take(&mut self.question_terms),
+            stand_ins: std::mem::take(&mut self.stand_ins),
             replicates: file.questions.replicates,
             exclude_in_domain: file.questions.exclude_in_domain,
             instructions,
@@ -534,82 +558,6 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    fn demonstration_set(&mut self, index: usize, set: &SetFile) -> Result<DemonstrationSet, ConfigError> {
-        let path = [Key("demonstrations"), Key("sets"), Index(index)];
-        let table = match set {
-            SetFile::Name(name) => {
-                if let Some(builtin) = builtin::demonstrations(name) {
-                    return builtin.map_err(|error| ConfigError::new(name, error.to_string()));
-                }
-                if !looks_like_a_path(name) {
-                    return Err(self
-                        .wrong(&path, format!("there is no built-in demonstration set `{name}`"))
-                        .hint(format!(
-                            "{} Paths end in `.jsonl` or hold a `/`.",
-                            suggestion(name, &builtin::DEMONSTRATION_SETS)
-                        )));
-                }
-                &SetTable { path: name.clone(), name: None, benign: None, domain: None }
-            }
-            SetFile::Table(table) => table,
-        };
-        let rows = messages::read(&table.path, &self.data(&path, &table.path)?)?;
-        let benign = match &table.benign {
-            Some(benign) => Some((benign.as_str(), messages::read(benign, &self.data(&path, benign)?)?)),
-            None => None,
-        };
-        let name = table.name.clone().unwrap_or_else(|| stem(&table.path).to_owned());
-        let set = messages::into_set(&name, table.domain, &table.path, rows, benign)?;
-        self.notes.extend(set.notes.iter().cloned());
-        Ok(set)
-    }
-
-    fn data(&self, path: &[Step], file: &str) -> Result<String, ConfigError> {
-        self.source.text(file).map_err(|error| {
-            self.wrong(path, format!("cannot read the data file `{file}`: {error}"))
-                .hint("paths are taken from the folder of the experiment file")
-        })
-    }
-
-    fn questions(&mut self, file: &ExperimentFile) -> Result<Questions, ConfigError> {
-        let path = [Key("questions"), Key("sets")];
-        if file.questions.sets.is_empty() {
-            return Err(self
-                .wrong(&path, "`questions.sets` is empty")
-                .hint("write `sets = [\"builtin\"]` or name a question file"));
-        }
-        let mut questions: Vec<Question> = Vec::new();
-        let mut sets = Vec::new();
-        for (index, name) in file.questions.sets.iter().enumerate() {
-            let path = [Key("questions"), Key("sets"), Index(index)];
-            let set = self.question_set(&path, name)?;
-            self.notes.extend(set.notes);
-            for question in set.questions {
-                if questions.iter().any(|other| other.id == question.id) {
-                    return Err(self.wrong(
-                        &path,
-                        format!("the question id `{}` stands in more than one question set", question.id),
-                    ));
-                }
-                questions.push(question);
-            }
-            sets.push((set.origin, set.hash));
-        }
-        Ok((questions, sets))
-    }
-
-    fn question_set(&self, path: &[Step], name: &str) -> Result<QuestionSet, ConfigError> {
-        if name == builtin::QUESTION_SET {
-            return builtin::questions().map_err(|error| ConfigError::new(name, error.to_string()));
-        }
-        if !looks_like_a_path(name) {
-            return Err(self.wrong(path, format!("there is no built-in question set `{name}`")).hint(
-                format!("{} Paths end in `.yaml` or hold a `/`.", suggestion(name, &[builtin::QUESTION_SET])),
-            ));
-        }
-        questions_yaml::read(name, &self.data(path, name)?)
-    }
-
     fn instructions(&self, file: &ExperimentFile) -> Result<Vec<Instruction>, ConfigError> {
         let mut instructions = vec![Instruction { id: "none".into(), text: None }];
         for (index, instruction) in file.instructions.iter().enumerate() {
@@ -725,17 +673,4 @@ fn extra(mut canonical: Canonical, fields: &IndexMap<String, serde_json::Value>)
         canonical = canonical.text(key).text(&value.to_string());
     }
     canonical
-}
-
-fn looks_like_a_path(name: &str) -> bool {
-    name.contains(['/', '\\', '.'])
-}
-
-/// The file's name without folders and without its last ending.
-fn stem(path: &str) -> &str {
-    let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
-    match name.rsplit_once('.') {
-        Some((stem, _)) if !stem.is_empty() => stem,
-        _ => name,
-    }
 }

@@ -1,5 +1,6 @@
 //! One module for each command.
 
+pub(crate) mod data;
 pub(crate) mod init;
 pub(crate) mod plan;
 pub(crate) mod run;

@@ -21,6 +21,8 @@ struct PlanDocument {
     judge: Option<PlannedJudge>,
     /// US dollars at most, without discounts; absent where a price is not known.
     most_cost_usd: Option<f64>,
+    /// Published sets that are not fetched: what concerns them is computed from the catalogue's row count and mean length.
+    not_fetched: Vec<String>,
     warnings: Vec<String>,
     notes: Vec<String>,
 }
@@ -60,7 +62,7 @@ struct PlannedJudge {
 }
 
 pub(crate) fn plan(arguments: &PlanArguments) -> Result<Exit, Failure> {
-    let (experiment, _) = files::experiment(&arguments.experiment)?;
+    let experiment = files::experiment_to_estimate(&arguments.experiment)?;
     let plan = experiment.plan(gives_log_probabilities);
     let document = document(&experiment, &plan);
     if arguments.json {
@@ -132,6 +134,7 @@ fn document(experiment: &Experiment, plan: &Plan) -> PlanDocument {
         experiment: experiment.name.clone(),
         conditions,
         most_cost_usd: costs.sum(),
+        not_fetched: experiment.stand_ins.clone(),
         warnings: warnings(experiment, &estimates),
         notes: experiment.notes.clone(),
         subjects,
@@ -243,6 +246,13 @@ fn text(experiment: &Experiment, document: &PlanDocument) -> String {
     let calls: u64 = document.subjects.iter().map(|one| one.samples + one.scored_texts).sum::<u64>()
         + document.judge.as_ref().map_or(0, |judge| judge.calls);
     let _ = writeln!(text, "in all: {calls} calls, cost at most {}", dollars(document.most_cost_usd));
+    if !document.not_fetched.is_empty() {
+        let _ = writeln!(
+            text,
+            "estimated without {}: not fetched, so that lengths are means from the catalogue (see the notes)",
+            document.not_fetched.join(", ")
+        );
+    }
     for warning in &document.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
