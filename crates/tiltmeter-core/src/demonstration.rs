@@ -80,6 +80,10 @@ pub struct Terms {
 impl Terms {
     /// The terms of what is made of two sets: both hold.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "both are used up: what is made of two sets has these terms"
+    )]
     pub fn and(self, other: Self) -> Self {
         let name =
             if self.name == other.name { self.name } else { format!("{}; {}", self.name, other.name).into() };

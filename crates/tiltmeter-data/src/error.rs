@@ -61,9 +61,7 @@ pub enum DataError {
         name: String,
     },
     /// The set's file was changed.
-    #[error(
-        "the file {path} of the set {name} is damaged ({reason}); fetch it again with `tiltmeter data fetch {name}`"
-    )]
+    #[error("the file {path} of the set {name} is damaged: {reason}")]
     Damaged {
         /// The set.
         name: String,

@@ -196,5 +196,10 @@ pub(crate) fn sha256_of(path: &Path) -> std::io::Result<String> {
 }
 
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing into memory does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

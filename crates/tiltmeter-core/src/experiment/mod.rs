@@ -1,4 +1,4 @@
-//! Experiment files: what a user writes ([`file`]), where an error in it stands ([`locate`]), and what is
+//! Experiment files: what a user writes ([`mod@file`]), where an error in it stands (`locate`), and what is
 //! left once names are looked up, defaults filled in and contradictions refused ([`resolve()`]).
 
 mod error;

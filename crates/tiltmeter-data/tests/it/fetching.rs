@@ -57,7 +57,7 @@ async fn broken_transfers_go_on_where_they_stopped() {
 
 #[tokio::test]
 async fn what_another_process_left_is_gone_on_with_or_thrown_away() {
-    for left in [&text().as_bytes()[..100], b"something else", &[b'x'; 100_000]] {
+    for left in [&text().as_bytes()[..100], b"something else", &vec![b'x'; 100_000]] {
         let server = Server::start(text()).await;
         let (_guard, data) = folder();
         // This server answers the first request for a range with what is missing, after three that break off.

@@ -27,7 +27,7 @@ pub(crate) fn text() -> String {
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 /// A set whose file is `bytes` at `url`.
@@ -75,16 +75,17 @@ impl Server {
 
 /// A body that breaks off after some bytes, which are sent before.
 fn broken(bytes: Bytes) -> Body {
-    Body::from_stream(stream::unfold(Some(bytes), async |bytes| match bytes {
-        Some(bytes) => Some((Ok(bytes), None)),
-        None => {
-            // The server sends what it has when there is nothing more at once.
-            tokio::task::yield_now().await;
-            Some((Err(std::io::Error::other("broken off")), None))
+    Body::from_stream(stream::unfold(Some(bytes), async |bytes| {
+        if let Some(bytes) = bytes {
+            return Some((Ok(bytes), None));
         }
+        // The server sends what it has when there is nothing more at once.
+        tokio::task::yield_now().await;
+        Some((Err(std::io::Error::other("broken off")), None))
     }))
 }
 
+#[expect(clippy::match_same_arms, reason = "one fault after the other")]
 async fn serve(State(served): State<Arc<Served>>, Path(fault): Path<String>, headers: HeaderMap) -> Response {
     let request = served.requests.fetch_add(1, Ordering::SeqCst);
     let whole = served.bytes.clone();

@@ -222,7 +222,8 @@ fn what_cannot_be_read_says_what_to_do() {
     assert!(matches!(nowhere("nowhere.csv"), ScoreError::Open { .. }));
     assert!(nowhere("src").to_string().contains("is not a run directory"));
     let cut = gzip(TABLE);
-    let cut = stream(0, cut.get(..60).unwrap());
+    // Within the last member, whatever the lengths that a compressor makes of them.
+    let cut = stream(0, cut.get(..cut.len() - 5).unwrap());
     let error = score(ScoreRequest { inputs: vec![cut], ..request(&[]) }).unwrap_err();
     assert!(matches!(error, ScoreError::Read { .. }) && !error.is_configuration(), "{error}");
     assert!(matches!(score(request(&[])).unwrap_err(), ScoreError::NoInput));
