@@ -138,10 +138,10 @@ impl Samples {
             });
         }
         for failure in failures {
-            if let Some((subject, context, instruction, question)) = failure.sample {
+            if let Some((subject, context, instruction, question, replicate)) = failure.sample {
                 blocks.entry((subject, context, instruction)).or_default().push(Judged {
                     question,
-                    replicate: 0,
+                    replicate,
                     truncated: false,
                     verdict: Verdict::None(NoVerdict::Error),
                 });

@@ -395,6 +395,7 @@ impl Engine {
             context: rows.contexts[block.context],
             instruction: rows.instructions[block.instruction],
             question: rows.questions[sample.question],
+            replicate: sample.replicate,
         };
         if self.refused_before(block, sample.id, target, self.judgement_count()).await {
             return None;

@@ -103,8 +103,8 @@ pub struct SampleRow {
 pub struct FailureRow {
     /// `response`, `judgement` or `score`.
     pub target: String,
-    /// Rows of subject, context, instruction and question, for a response.
-    pub sample: Option<(i64, i64, i64, i64)>,
+    /// Rows of subject, context, instruction and question, and the replicate, for a response.
+    pub sample: Option<(i64, i64, i64, i64, u32)>,
     /// Row of the response, for a judgement.
     pub response: Option<i64>,
     /// Row of the judge, for a judgement.
@@ -311,7 +311,7 @@ impl Reader {
     /// If the store cannot be read.
     pub fn failures(&self) -> Result<Vec<FailureRow>, StoreError> {
         let mut statement = self.connection.prepare(
-            "SELECT target, subject, context, instruction, question, response, judge, kind, message
+            "SELECT target, subject, context, instruction, question, response, judge, kind, message, replicate
              FROM failure ORDER BY hash",
         )?;
         collect(&mut statement, params![], |row| {
@@ -319,7 +319,7 @@ impl Reader {
             Ok(FailureRow {
                 target: row.get(0)?,
                 sample: match question {
-                    Some(question) => Some((row.get(1)?, row.get(2)?, row.get(3)?, question)),
+                    Some(question) => Some((row.get(1)?, row.get(2)?, row.get(3)?, question, row.get(9)?)),
                     None => None,
                 },
                 response: row.get(5)?,

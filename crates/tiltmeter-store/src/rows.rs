@@ -173,6 +173,8 @@ pub enum FailureTarget {
         instruction: i64,
         /// Row of the question.
         question: i64,
+        /// Which answer to that question in that context.
+        replicate: u32,
     },
     /// A score by the judge.
     Judgement {
@@ -401,43 +403,59 @@ impl ScoreRecord {
     }
 }
 
+/// What a failed call was for, as columns.
+#[derive(Default)]
+struct FailureColumns {
+    target: &'static str,
+    subject: Option<i64>,
+    context: Option<i64>,
+    instruction: Option<i64>,
+    question: Option<i64>,
+    replicate: Option<u32>,
+    response: Option<i64>,
+    judge: Option<i64>,
+    aspect: Option<&'static str>,
+}
+
 impl FailureRecord {
     pub(crate) fn write(&self, connection: &Connection) -> Result<i64, StoreError> {
         write_attempts(connection, self.hash, &self.failed_attempts)?;
-        let (target, subject, context, instruction, question, response, judge, aspect) = match self.target {
-            FailureTarget::Response { subject, context, instruction, question } => (
-                "response",
-                Some(subject),
-                Some(context),
-                Some(instruction),
-                Some(question),
-                None,
-                None,
-                None,
-            ),
+        let mut columns = FailureColumns::default();
+        match self.target {
+            FailureTarget::Response { subject, context, instruction, question, replicate } => {
+                columns.target = "response";
+                (columns.subject, columns.context, columns.instruction) =
+                    (Some(subject), Some(context), Some(instruction));
+                (columns.question, columns.replicate) = (Some(question), Some(replicate));
+            }
             FailureTarget::Judgement { response, judge, aspect } => {
-                ("judgement", None, None, None, None, Some(response), Some(judge), Some(aspect.name()))
+                columns.target = "judgement";
+                (columns.response, columns.judge, columns.aspect) =
+                    (Some(response), Some(judge), Some(aspect.name()));
             }
             FailureTarget::Score { subject, context, instruction } => {
-                ("score", Some(subject), Some(context), Some(instruction), None, None, None, None)
+                columns.target = "score";
+                (columns.subject, columns.context, columns.instruction) =
+                    (Some(subject), Some(context), Some(instruction));
             }
-        };
+        }
         connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO failure (hash, target, subject, context, instruction, question, response,
-                     judge, aspect, kind, message, attempts, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                "INSERT OR REPLACE INTO failure (hash, target, subject, context, instruction, question, replicate,
+                     response, judge, aspect, kind, message, attempts, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             )?
             .execute(params![
                 self.hash.as_bytes(),
-                target,
-                subject,
-                context,
-                instruction,
-                question,
-                response,
-                judge,
-                aspect,
+                columns.target,
+                columns.subject,
+                columns.context,
+                columns.instruction,
+                columns.question,
+                columns.replicate,
+                columns.response,
+                columns.judge,
+                columns.aspect,
                 self.kind,
                 self.message,
                 count(self.failed_attempts.len() as u64),

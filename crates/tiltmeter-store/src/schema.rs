@@ -258,6 +258,7 @@ CREATE TABLE failure (
     context INTEGER,
     instruction INTEGER,
     question INTEGER,
+    replicate INTEGER,               -- for a response
     response INTEGER,                -- for a judgement
     judge INTEGER,
     aspect TEXT,

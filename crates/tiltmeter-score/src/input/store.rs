@@ -42,8 +42,7 @@ type Block = (i64, i64, i64);
 /// An answer that was asked for.
 struct Answer {
     question: i64,
-    /// Absent where the call failed, which is not stored by replicate.
-    replicate: Option<u32>,
+    replicate: u32,
     alignment: Reading,
     coherence: Reading,
 }
@@ -117,7 +116,7 @@ impl Counting<'_> {
         for (draw, &context) in condition.contexts.iter().enumerate() {
             let block = (condition.subject, context, condition.instruction);
             for (index, answer) in answers.get(&block).into_iter().flatten().enumerate() {
-                let is_asked = answer.replicate.is_none_or(|replicate| replicate < condition.replicates);
+                let is_asked = answer.replicate < condition.replicates;
                 if is_asked && sampled.contains(&answer.question) {
                     self.rows.insert((block, index));
                     self.answer(job, &values(condition, draw, answer, self.names), (block, index), answer);
@@ -177,7 +176,7 @@ fn values(condition: &ConditionRow, draw: usize, answer: &Answer, names: &Names)
         condition.reasoning.clone(),
         draw.to_string(),
         name(&names.questions, answer.question),
-        answer.replicate.map(|replicate| replicate.to_string()).unwrap_or_default(),
+        answer.replicate.to_string(),
         reading(answer.alignment),
         reading(answer.coherence),
     ]
@@ -197,17 +196,17 @@ fn answers(reader: &Reader, experiment: &ExperimentRow) -> Result<HashMap<Block,
             readings(&row, experiment.judge.is_some(), judge_failed.contains(&row.response));
         answers.entry((row.subject, row.context, row.instruction)).or_default().push(Answer {
             question: row.question,
-            replicate: Some(row.replicate),
+            replicate: row.replicate,
             alignment,
             coherence,
         });
     }
     let failed = failures.iter().filter_map(|FailureRow { sample, .. }| *sample);
-    for (subject, context, instruction, question) in failed {
+    for (subject, context, instruction, question, replicate) in failed {
         let error = absent(NoVerdict::Error);
         answers.entry((subject, context, instruction)).or_default().push(Answer {
             question,
-            replicate: None,
+            replicate,
             alignment: error,
             coherence: error,
         });

@@ -133,7 +133,7 @@ async fn fill(directory: &RunDirectory, experiment: &Experiment, plan: &Plan) {
         let (subject, context, instruction, question) = of(1);
         let failure = FailureRecord {
             hash: Canonical::new("test").text(&format!("failed {context}")).finish(),
-            target: FailureTarget::Response { subject, context, instruction, question },
+            target: FailureTarget::Response { subject, context, instruction, question, replicate: 0 },
             kind: "timeout",
             message: "timed out".to_owned(),
             created_at: "2026-01-01T00:00:00Z".to_owned(),

@@ -9,6 +9,7 @@
 )]
 
 mod bad_input;
+mod data;
 mod documents;
 mod local;
 mod planted;
