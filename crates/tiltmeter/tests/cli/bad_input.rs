@@ -199,3 +199,57 @@ fn a_folder_of_somebody_else_is_left_alone() {
     let ran = world.run(&["run", "x.toml", "--out", "run"]).expect(1);
     assert!(ran.stderr.contains("is not a Tiltmeter store"), "{}", ran.stderr);
 }
+
+/// A file system of a given size, mounted for as long as this lives.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    /// `None` where this user may not mount one.
+    fn mount(at: std::path::PathBuf) -> Option<Self> {
+        std::fs::create_dir(&at).unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=600k", "tmpfs"])
+            .arg(&at)
+            .stderr(std::process::Stdio::null())
+            .status();
+        if mounted.is_ok_and(|status| status.success()) {
+            return Some(Self(at));
+        }
+        println!("skipped: a full disk, since this user may not mount a small one");
+        None
+    }
+
+    fn grow(&self) {
+        let grown =
+            std::process::Command::new("mount").args(["-o", "remount,size=60m"]).arg(&self.0).status();
+        assert!(grown.unwrap().success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_the_run_and_loses_nothing() {
+    let world = world(Script::default());
+    let Some(disk) = SmallDisk::mount(world.path("disk")) else { return };
+    let many = EXPERIMENT
+        .replace("sets = ['q.yaml']", "replicates = 8")
+        .replace("shots = [0, 2]", "shots = [0, 2, 4]");
+    world.experiment("x.toml", &many);
+    let ran = world.run(&["run", "x.toml", "--out", "disk/run", "--json"]).expect(1);
+    assert!(
+        ran.stderr.contains("error: the disk is full; what was stored before is intact"),
+        "{}",
+        ran.stderr
+    );
+    disk.grow();
+    let results = world.run(&["run", "x.toml", "--out", "disk/run", "--json"]).expect(0).json();
+    let (asked, reused) = (results["asked"].as_u64().unwrap(), results["reused"].as_u64().unwrap());
+    // 32 questions, 8 answers each, at three k; each answer is scored twice.
+    assert_eq!(asked + reused, 32 * 8 * 3 * 3);
+    assert!(reused > 0);
+}
