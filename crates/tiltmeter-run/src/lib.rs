@@ -13,6 +13,7 @@ mod engine;
 mod event;
 mod limits;
 mod prices;
+mod resolution;
 mod results;
 mod retry;
 
@@ -21,6 +22,7 @@ pub use connect::{ConnectError, Connections, Model, connect, gives_log_probabili
 pub use engine::{EngineError, Outcome, Run, Stop, execute};
 pub use event::{CallTarget, Event, Observer};
 pub use prices::{context_limit, price_of};
+pub use resolution::{HalfWidth, Resolution, resolution};
 pub use results::{
     BoundsResult, ConditionResult, FailureCount, RateResult, RunResults, TiltResult, VerdictCounts,
 };

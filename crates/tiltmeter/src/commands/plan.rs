@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use tiltmeter_core::experiment::{Experiment, Subject};
 use tiltmeter_core::plan::{CHARACTERS_PER_TOKEN, Estimate, Plan, estimate};
-use tiltmeter_run::{context_limit, gives_log_probabilities, price_of};
+use tiltmeter_run::{Resolution, context_limit, gives_log_probabilities, price_of, resolution};
 
 use crate::cli::PlanArguments;
 use crate::exit::{Exit, Failure};
@@ -23,6 +23,8 @@ struct PlanDocument {
     most_cost_usd: Option<f64>,
     /// Published sets that are not fetched: what concerns them is computed from the catalogue's row count and mean length.
     not_fetched: Vec<String>,
+    /// What the EM rates can resolve, by size of condition; empty without a judge.
+    resolution: Vec<Resolution>,
     warnings: Vec<String>,
     notes: Vec<String>,
 }
@@ -64,7 +66,7 @@ struct PlannedJudge {
 pub(crate) fn plan(arguments: &PlanArguments) -> Result<Exit, Failure> {
     let experiment = files::experiment_to_estimate(&arguments.experiment)?;
     let plan = experiment.plan(gives_log_probabilities);
-    let document = document(&experiment, &plan);
+    let document = document(&experiment, &plan)?;
     if arguments.json {
         let json = serde_json::to_string_pretty(&document).map_err(Failure::failed)?;
         output::result(&format!("{json}\n"));
@@ -83,7 +85,7 @@ fn whole(tokens: f64) -> u64 {
     tokens.round() as u64
 }
 
-fn document(experiment: &Experiment, plan: &Plan) -> PlanDocument {
+fn document(experiment: &Experiment, plan: &Plan) -> Result<PlanDocument, Failure> {
     let estimates = estimate(experiment, plan);
     let conditions = plan
         .conditions
@@ -129,17 +131,22 @@ fn document(experiment: &Experiment, plan: &Plan) -> PlanDocument {
         .iter()
         .map(|subject| subject.most_cost_usd)
         .chain(judge.iter().map(|judge| judge.most_cost_usd));
-    PlanDocument {
+    let resolution = match &experiment.judge {
+        Some(_) => resolution(experiment, plan).map_err(Failure::failed)?,
+        None => Vec::new(),
+    };
+    Ok(PlanDocument {
         schema: "tiltmeter.plan/1",
         experiment: experiment.name.clone(),
         conditions,
         most_cost_usd: costs.sum(),
         not_fetched: experiment.stand_ins.clone(),
+        resolution,
         warnings: warnings(experiment, &estimates),
         notes: experiment.notes.clone(),
         subjects,
         judge,
-    }
+    })
 }
 
 fn planned(subject: &Subject, estimate: &Estimate) -> PlannedSubject {
@@ -246,6 +253,9 @@ fn text(experiment: &Experiment, document: &PlanDocument) -> String {
     let calls: u64 = document.subjects.iter().map(|one| one.samples + one.scored_texts).sum::<u64>()
         + document.judge.as_ref().map_or(0, |judge| judge.calls);
     let _ = writeln!(text, "in all: {calls} calls, cost at most {}", dollars(document.most_cost_usd));
+    for one in &document.resolution {
+        write_resolution(&mut text, one);
+    }
     if !document.not_fetched.is_empty() {
         let _ = writeln!(
             text,
@@ -260,6 +270,26 @@ fn text(experiment: &Experiment, document: &PlanDocument) -> String {
         let _ = writeln!(text, "note: {note}");
     }
     text
+}
+
+fn write_resolution(text: &mut String, resolution: &Resolution) {
+    let Resolution { questions, answers_per_question, conditions, assumed_correlation, .. } = resolution;
+    let widths: Vec<String> = resolution
+        .half_widths
+        .iter()
+        .map(|one| format!("{:.0} % ± {:.1}", one.rate * 100.0, one.half_width * 100.0))
+        .collect();
+    let detectable = resolution
+        .detectable
+        .map_or_else(|| "no rate".to_owned(), |rate| format!("a rate of {:.1} % or more", rate * 100.0));
+    let _ = writeln!(
+        text,
+        "EM rate of {conditions} conditions with {questions} questions × {answers_per_question} answers: {} (95 %); {detectable} is told \
+         from {:.0} % four times in five\n  if answers to a question correlate by {assumed_correlation}; more questions help \
+         more than more answers",
+        widths.join(", "),
+        resolution.baseline * 100.0
+    );
 }
 
 fn dollars(cost: Option<f64>) -> String {

@@ -59,6 +59,18 @@ fn a_plan_counts_what_a_run_asks() {
     );
     let plan = world.run(&["plan", "x.toml", "--json"]).expect(0).json();
     assert!(plan["most_cost_usd"].is_null(), "the judge's price is not known");
+    // 32 questions, 2 answers each, at k = 2 of two sets: what that can resolve.
+    let resolution = &plan["resolution"][0];
+    let shape = ["questions", "answers_per_question", "conditions"].map(|field| resolution[field].as_u64());
+    assert_eq!((shape, plan["resolution"][1].is_null()), ([Some(32), Some(2), Some(2)], true));
+    let widths: Vec<f64> = resolution["half_widths"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["half_width"].as_f64().unwrap())
+        .collect();
+    assert!(widths.is_sorted() && widths[0] > 0.02 && widths[2] < 0.15, "{widths:?}");
+    assert!((0.05..0.2).contains(&resolution["detectable"].as_f64().unwrap()), "{resolution}");
     let calls = plan["subjects"][0]["samples"].as_u64().unwrap() + plan["judge"]["calls"].as_u64().unwrap();
     assert_eq!(world.requests(), 0);
     let run = world.run(&["run", "x.toml", "--json"]).expect(0).json();
