@@ -1,7 +1,7 @@
 //! A first plot: tilt and EM rate by number of demonstrations, as an SVG file of its own.
 
 use maud::{Markup, PreEscaped, html};
-use tiltmeter_run::{ConditionResult, RunResults};
+use tiltmeter_run::{ConditionResult, RunResults, TiltResult};
 
 use crate::table::shown;
 
@@ -29,10 +29,17 @@ enum Marker {
     Triangle,
 }
 
-const STYLES: [Style; 3] = [
+/// Whose answers the demonstrations have.
+const SHOWN: [Style; 3] = [
     Style { name: "misaligned", colour: "#D55E00", marker: Marker::Circle, shift: -3.0 },
     Style { name: "benign", colour: "#0072B2", marker: Marker::Square, shift: 3.0 },
     Style { name: "shuffled", colour: "#009E73", marker: Marker::Triangle, shift: 0.0 },
+];
+
+/// What misaligned answers move beyond benign ones.
+const EMERGENT: [Style; 2] = [
+    Style { name: "emergent tilt", colour: "#CC79A7", marker: Marker::Circle, shift: -3.0 },
+    Style { name: "style alone", colour: "#666666", marker: Marker::Square, shift: 3.0 },
 ];
 
 /// One measured value.
@@ -94,11 +101,13 @@ fn panels(results: &RunResults) -> Vec<Panel> {
     }
     let mut panels = Vec::new();
     for (title, group) in groups {
-        let tilt = |condition: &ConditionResult| {
-            let tilt = condition.tilt.as_ref()?;
+        let point = |shots, tilt: &TiltResult| {
             let (low, high) = (tilt.low.unwrap_or(tilt.estimate), tilt.high.unwrap_or(tilt.estimate));
-            Some(Point { shots: condition.shots, estimate: tilt.estimate, low, high })
+            Point { shots, estimate: tilt.estimate, low, high }
         };
+        let tilt = |one: &ConditionResult| Some(point(one.shots, one.tilt.as_ref()?));
+        let emergent = |one: &ConditionResult| Some(point(one.shots, one.emergent_tilt.as_ref()?));
+        let decoys = |one: &ConditionResult| Some(point(one.shots, one.emergent_decoy_tilt.as_ref()?));
         let rate = |condition: &ConditionResult| {
             let rate = condition.em_rate.as_ref()?;
             let percent = |value: f64| value * 100.0;
@@ -109,15 +118,23 @@ fn panels(results: &RunResults) -> Vec<Panel> {
                 high: percent(rate.high),
             })
         };
-        for (axis, value) in [
-            ("tilt, nats per token", &tilt as &dyn Fn(&ConditionResult) -> Option<Point>),
-            ("EM rate, %", &rate),
-        ] {
-            let series: Vec<_> = STYLES
-                .iter()
-                .map(|style| (style, points(&group, style.name, value)))
-                .filter(|(_, points)| points.iter().any(|point| point.shots > 0))
-                .collect();
+        let by_answers = |value: Value<'_>| {
+            SHOWN.iter().map(|style| (style, points(&group, Some(style.name), value))).collect::<Vec<_>>()
+        };
+        let measures = [
+            ("tilt, nats per token", by_answers(&tilt)),
+            (
+                "emergent tilt, nats per token",
+                EMERGENT
+                    .iter()
+                    .zip([&emergent as Value<'_>, &decoys])
+                    .map(|(style, value)| (style, points(&group, None, value)))
+                    .collect(),
+            ),
+            ("EM rate, %", by_answers(&rate)),
+        ];
+        for (axis, mut series) in measures {
+            series.retain(|(_, points)| points.iter().any(|point| point.shots > 0));
             if !series.is_empty() {
                 panels.push(Panel { title: title.clone(), axis, series });
             }
@@ -126,15 +143,17 @@ fn panels(results: &RunResults) -> Vec<Panel> {
     panels
 }
 
-fn points(
-    group: &[&ConditionResult],
-    name: &str,
-    value: &dyn Fn(&ConditionResult) -> Option<Point>,
-) -> Vec<Point> {
+/// Takes the value to plot out of a condition, if it has one.
+type Value<'a> = &'a dyn Fn(&ConditionResult) -> Option<Point>;
+
+/// The points of a series: of all conditions, or of those that show certain answers.
+fn points(group: &[&ConditionResult], shown_answers: Option<&str>, value: Value<'_>) -> Vec<Point> {
     let mut points: Vec<Point> = group
         .iter()
         // Every series starts from the one prompt without demonstrations.
-        .filter(|condition| condition.shots == 0 || shown(condition) == name)
+        .filter(|condition| {
+            condition.shots == 0 || shown_answers.is_none_or(|answers| shown(condition) == answers)
+        })
         .filter_map(|condition| value(condition))
         .collect();
     points.sort_by_key(|point| point.shots);
@@ -142,12 +161,12 @@ fn points(
 }
 
 fn legend(panels: &[Panel]) -> Markup {
-    let used = STYLES.iter().filter(|style| {
+    let used = SHOWN.iter().chain(&EMERGENT).filter(|style| {
         panels.iter().any(|panel| panel.series.iter().any(|(used, _)| used.name == style.name))
     });
     html! {
         @for (index, style) in used.enumerate() {
-            g transform={ "translate(" (LEFT + 110.0 * index as f64) " 18)" } {
+            g transform={ "translate(" (LEFT + 105.0 * index as f64) " 18)" } {
                 (marker(style, 0.0, -4.0))
                 text x="10" y="0" fill="#222222" { (style.name) }
             }

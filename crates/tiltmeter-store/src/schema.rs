@@ -14,21 +14,12 @@ const APPLICATION_ID: i64 = 0x5449_4c54;
 
 /// The migrations in order; the schema version is how many have been applied. Never edit one that was
 /// released: add another.
-const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
+const MIGRATIONS: [&str; 1] = [VERSION_1];
 
 /// The newest schema version.
 fn newest() -> i64 {
     crate::rows::count(MIGRATIONS.len() as u64)
 }
-
-/// The oldest schema version that is read as it is: what came after it, no reader needs.
-const OLDEST_READ: i64 = 1;
-
-/// What may be done with a data set, so that exports can honour it.
-const VERSION_2: &str = "
-ALTER TABLE data_set ADD COLUMN terms TEXT;                        -- licence or terms of a published set
-ALTER TABLE data_set ADD COLUMN share INTEGER NOT NULL DEFAULT 1;  -- 0: its text may not be passed on
-";
 
 const VERSION_1: &str = "
 -- What was asked for: one row for each different experiment that was run in this directory, the newest last.
@@ -67,6 +58,8 @@ CREATE TABLE data_set (
     origin TEXT NOT NULL,
     hash BLOB NOT NULL,
     rows INTEGER NOT NULL,
+    terms TEXT,                      -- licence or terms of a published set
+    share INTEGER NOT NULL DEFAULT 1, -- 0: its text may not be passed on
     PRIMARY KEY (experiment, kind, name)
 ) STRICT, WITHOUT ROWID;
 
@@ -318,7 +311,7 @@ pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     check_identity(&connection, path)?;
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = newest();
-    if !(OLDEST_READ..=known).contains(&found) {
+    if found != known {
         return Err(StoreError::TooNew { path: path.to_owned(), found, known });
     }
     Ok(connection)
