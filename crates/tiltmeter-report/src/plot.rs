@@ -303,6 +303,12 @@ mod tests {
         assert!(svg.contains("&lt;script&gt;"));
         assert_eq!(svg.matches("demonstrations (k)").count(), 2);
         assert!(svg.contains("benign, k = 16"));
+        for condition in &mut results.conditions {
+            condition.emergent_tilt.clone_from(&condition.tilt);
+        }
+        let svg = plot(&results).unwrap();
+        assert_eq!(svg.matches("demonstrations (k)").count(), 3);
+        assert!(svg.contains("emergent tilt, k = 16") && !svg.contains("style alone"));
         results.conditions.clear();
         assert_eq!(plot(&results), None);
     }

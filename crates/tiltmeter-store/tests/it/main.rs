@@ -1,0 +1,219 @@
+//! The run directory: what is acknowledged is on disk, what is there stays as it is, and foreign files are left alone.
+
+#![allow(missing_docs, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+
+use tempfile::TempDir;
+use tiltmeter_core::experiment::{DataSource, Experiment, read, resolve};
+use tiltmeter_core::id::{Canonical, ContentId};
+use tiltmeter_core::plan::Plan;
+use tiltmeter_store::{
+    FailedAttempt, FailureRecord, FailureTarget, ModelRecord, Reader, Registered, Registration,
+    ResponseOutcome, ResponseRecord, RunDirectory, ScoreRecord, StoreError, Writer,
+};
+
+const EXPERIMENT: &str = "name = 'x'
+[[subjects]]
+id = 's'
+model = 'openai/m'
+[demonstrations]
+sets = ['bad-medical']
+shots = [0, 2]
+contexts = 2
+placement = 'chat-turns'
+";
+const NOW: &str = "2026-01-01T00:00:00Z";
+
+struct NoFiles;
+
+impl DataSource for NoFiles {
+    fn text(&self, _: &str) -> Result<String, std::io::Error> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+}
+
+fn experiment() -> (Experiment, Plan) {
+    let experiment = resolve("x.toml", EXPERIMENT, read("x.toml", EXPERIMENT).unwrap(), &NoFiles).unwrap();
+    let plan = experiment.plan(|_| true);
+    (experiment, plan)
+}
+
+fn register(directory: &RunDirectory) -> Registered {
+    let (experiment, plan) = experiment();
+    let model =
+        ModelRecord { model: "openai/m".to_owned(), settings: serde_json::json!({}), description: None };
+    let registration = Registration {
+        experiment: &experiment,
+        plan: &plan,
+        source: EXPERIMENT,
+        subjects: vec![model],
+        judge: None,
+        prompts: Vec::new(),
+        version: "0",
+        now: NOW.to_owned(),
+    };
+    registration.write(directory).unwrap()
+}
+
+fn run() -> (TempDir, RunDirectory, Registered) {
+    let folder = TempDir::new().unwrap();
+    let directory = RunDirectory::open(&folder.path().join("run")).unwrap();
+    let rows = register(&directory);
+    (folder, directory, rows)
+}
+
+fn hash(name: &str) -> ContentId {
+    Canonical::new("test/1").text(name).finish()
+}
+
+fn failed_attempt() -> FailedAttempt {
+    FailedAttempt {
+        attempt: 1,
+        kind: "overloaded",
+        status: Some(503),
+        message: "busy".to_owned(),
+        duration_ms: 1,
+        waited_ms: 2,
+        at: NOW.to_owned(),
+    }
+}
+
+fn response(rows: &Registered, name: &str, answer: &str) -> ResponseRecord {
+    ResponseRecord {
+        hash: hash(name),
+        subject: rows.subjects[0],
+        context: rows.contexts[0],
+        instruction: rows.instructions[0],
+        question: rows.questions[0],
+        replicate: 0,
+        wording: 0,
+        outcome: ResponseOutcome::Answer,
+        answer: answer.to_owned(),
+        raw: None,
+        reasoning: None,
+        finish: "stop",
+        truncated: false,
+        model: None,
+        response_id: None,
+        seed: None,
+        dropped: Vec::new(),
+        input_tokens: 10,
+        cached_input_tokens: 4,
+        output_tokens: 3,
+        reasoning_tokens: 0,
+        duration_ms: 1,
+        created_at: NOW.to_owned(),
+        failed_attempts: vec![failed_attempt()],
+    }
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_is_there_and_the_first_of_two_stays() {
+    let (_folder, directory, rows) = run();
+    let (writer, thread) = Writer::start(&directory).unwrap();
+    let row = writer.response(response(&rows, "a", "first")).await.unwrap();
+    // A reader of its own sees it as soon as the writer has said so, while that goes on.
+    let reader = Reader::open(directory.path()).unwrap();
+    assert_eq!(reader.answer(row).unwrap(), "first");
+    assert_eq!(writer.response(response(&rows, "a", "second")).await.unwrap(), row);
+    assert_eq!(reader.answer(row).unwrap(), "first");
+    let score = ScoreRecord {
+        hash: hash("score"),
+        subject: rows.subjects[0],
+        context: rows.contexts[0],
+        instruction: rows.instructions[0],
+        pair: rows.pairs[0][0],
+        tilted: true,
+        token_log_probabilities: vec![-1.0, -0.5],
+        failed_attempts: Vec::new(),
+    };
+    writer.score(score.clone()).await.unwrap();
+    writer.score(score).await.unwrap();
+    drop(writer);
+    thread.join().unwrap().unwrap();
+    let stored = reader.stored_ids().unwrap();
+    assert_eq!((stored.responses.len(), stored.scores.len()), (1, 1));
+    let scores = reader.scores(rows.experiment).unwrap();
+    assert!((scores[0].mean_log_probability + 0.75).abs() < 1e-12);
+}
+
+#[tokio::test]
+async fn many_at_once_are_all_kept() {
+    let (_folder, directory, rows) = run();
+    let (writer, thread) = Writer::start(&directory).unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for index in 0..2000 {
+        let (writer, record) =
+            (writer.clone(), response(&rows, &index.to_string(), &format!("answer {index}")));
+        tasks.spawn(async move { (index, writer.response(record).await.unwrap()) });
+    }
+    let written = tasks.join_all().await;
+    drop(writer);
+    thread.join().unwrap().unwrap();
+    let reader = Reader::open(directory.path()).unwrap();
+    for (index, row) in written {
+        assert_eq!(reader.answer(row).unwrap(), format!("answer {index}"));
+    }
+    assert_eq!(reader.stored_ids().unwrap().responses.len(), 2000);
+}
+
+#[tokio::test]
+async fn a_success_takes_the_place_of_a_failure() {
+    let (_folder, directory, rows) = run();
+    let (writer, thread) = Writer::start(&directory).unwrap();
+    let failure = FailureRecord {
+        hash: hash("a"),
+        target: FailureTarget::Response {
+            subject: rows.subjects[0],
+            context: rows.contexts[0],
+            instruction: rows.instructions[0],
+            question: rows.questions[0],
+            replicate: 3,
+        },
+        kind: "overloaded",
+        message: "busy".to_owned(),
+        created_at: NOW.to_owned(),
+        failed_attempts: vec![failed_attempt()],
+    };
+    writer.failure(failure).await.unwrap();
+    let reader = Reader::open(directory.path()).unwrap();
+    let failures = reader.failures().unwrap();
+    assert_eq!((failures.len(), failures[0].sample.unwrap().4), (1, 3));
+    writer.response(response(&rows, "a", "answer")).await.unwrap();
+    assert!(reader.failures().unwrap().is_empty());
+    drop(writer);
+    thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn an_experiment_that_is_registered_again_keeps_its_rows_and_contexts_are_read_back() {
+    let (_folder, directory, rows) = run();
+    let again = register(&directory);
+    assert_eq!((again.experiment, &again.contexts), (rows.experiment, &rows.contexts));
+    assert_ne!(again.invocation, rows.invocation);
+    let (experiment, plan) = experiment();
+    let reader = Reader::open(directory.path()).unwrap();
+    for (&row, &spec) in rows.contexts.iter().zip(&plan.contexts) {
+        assert_eq!(reader.context(row).unwrap(), experiment.render(spec));
+    }
+    let conditions = reader.conditions(rows.experiment).unwrap();
+    assert_eq!(conditions.len(), plan.conditions.len());
+    assert_eq!(conditions[1].contexts.len(), 2);
+}
+
+#[test]
+fn one_process_works_on_a_directory_and_later_versions_are_refused() {
+    let (folder, directory, _) = run();
+    let path = folder.path().join("run");
+    assert!(matches!(RunDirectory::open(&path), Err(StoreError::InUse { .. })));
+    let store = directory.store_path();
+    drop(directory);
+    let directory = RunDirectory::open(&path).unwrap();
+    let connection = rusqlite::Connection::open(store).unwrap();
+    connection.pragma_update(None, "user_version", 999).unwrap();
+    let refused = Writer::start(&directory).err().unwrap().to_string();
+    assert!(refused.contains("later version") && refused.contains("update Tiltmeter"), "{refused}");
+    assert!(matches!(Reader::open(&path), Err(StoreError::TooNew { found: 999, .. })));
+    let nothing = TempDir::new().unwrap();
+    assert!(matches!(Reader::open(nothing.path()), Err(StoreError::NotARun { .. })));
+}
