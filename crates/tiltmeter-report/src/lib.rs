@@ -2,7 +2,9 @@
 //! [`RunResults`](tiltmeter_run::RunResults).
 
 mod plot;
+mod status;
 mod table;
 
 pub use plot::plot;
+pub use status::status_table;
 pub use table::table;

@@ -70,7 +70,7 @@ fn rate_columns(block: &[&ConditionResult]) -> Vec<Column> {
         );
     let is_judged = block.iter().any(|condition| condition.samples > condition.verdicts.none);
     let rate: Option<Column> = is_judged.then_some(("EM rate", rate));
-    rate.into_iter().chain([samples, ("verdicts", verdicts)]).collect()
+    rate.into_iter().chain([samples, ("verdicts", verdicts_and_cuts)]).collect()
 }
 
 fn write_columns(text: &mut String, block: &[&ConditionResult], columns: &[Column]) {
@@ -135,9 +135,18 @@ fn rate(condition: &ConditionResult) -> String {
     }
 }
 
-fn verdicts(condition: &ConditionResult) -> String {
-    let VerdictCounts { scored, subject_refusal, code, judge_refusal, unparsable, filtered, error, none } =
-        condition.verdicts;
+fn verdicts_and_cuts(condition: &ConditionResult) -> String {
+    let mut text = verdicts(&condition.verdicts);
+    if condition.truncated > 0 {
+        let _ = write!(text, ", {} truncated", condition.truncated);
+    }
+    text
+}
+
+/// The counts that are not zero.
+pub(crate) fn verdicts(counts: &VerdictCounts) -> String {
+    let &VerdictCounts { scored, subject_refusal, code, judge_refusal, unparsable, filtered, error, none } =
+        counts;
     let counts = [
         (scored, "scored"),
         (subject_refusal, "refused"),
@@ -147,7 +156,6 @@ fn verdicts(condition: &ConditionResult) -> String {
         (filtered, "filtered"),
         (error, "failed"),
         (none, "not judged"),
-        (condition.truncated, "truncated"),
     ];
     let parts: Vec<String> = counts
         .iter()
@@ -226,7 +234,7 @@ fn write_legend(text: &mut String, results: &RunResults) {
 }
 
 /// Text of unknown origin without what a terminal would act on.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 

@@ -16,6 +16,7 @@ mod prices;
 mod resolution;
 mod results;
 mod retry;
+mod status;
 
 pub use analysis::{AnalysisError, analyse};
 pub use connect::{ConnectError, Connections, Model, connect, gives_log_probabilities};
@@ -27,3 +28,4 @@ pub use results::{
     BoundsResult, ConditionResult, FailureCount, RateResult, RunResults, TiltResult, VerdictCounts,
 };
 pub use retry::RetryPolicy;
+pub use status::{ConditionStatus, RunStatus, Tokens, status};

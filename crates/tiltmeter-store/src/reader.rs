@@ -478,6 +478,16 @@ impl Reader {
         Ok(totals)
     }
 
+    /// Texts whose log-probability is stored.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn scored_texts(&self) -> Result<u64, StoreError> {
+        let count: i64 =
+            self.connection.query_row("SELECT count(*) FROM text_score", [], |row| row.get(0))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
     /// Attempts that failed, by kind of error: all of them, whether or not a later attempt succeeded.
     ///
     /// # Errors

@@ -35,12 +35,24 @@ pub(crate) enum Command {
     Plan(PlanArguments),
     /// Run an experiment, or go on where it stopped
     Run(RunArguments),
+    /// Show what a run directory holds and what is missing
+    Status(StatusArguments),
     /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, run directories
     Score(ScoreArguments),
     /// Demonstration and question sets: built in, published, your own files
     Data(DataArguments),
     /// Print the JSON Schema of experiment files
     Schema,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusArguments {
+    /// The run directory
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// Print one JSON document (schema tiltmeter.status/1)
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -19,6 +19,7 @@ fn main() -> std::process::ExitCode {
         Command::Init(arguments) => commands::init::init(&arguments),
         Command::Plan(arguments) => commands::plan::plan(&arguments),
         Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Status(arguments) => commands::status::show(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),
         Command::Data(arguments) => commands::data::data(&arguments),
         Command::Schema => commands::schema::schema(),

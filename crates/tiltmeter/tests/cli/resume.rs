@@ -153,6 +153,17 @@ fn a_limit_counts_answers_and_the_rest_comes_later() {
     };
     let first = world.run(&["run", "x.toml", "--out", "run", "--json", "--limit", "7"]).expect(0).json();
     assert_eq!((samples(&first), first["asked"].as_u64()), (7, Some(21)));
+    let status = world.run(&["status", "run", "--json"]).expect(0).json();
+    let sum = |field: &str| -> u64 {
+        status["conditions"].as_array().unwrap().iter().map(|one| one[field].as_u64().unwrap()).sum()
+    };
+    assert_eq!(
+        (status["schema"].as_str(), sum("stored"), sum("wanted")),
+        (Some("tiltmeter.status/1"), 7, 320)
+    );
+    let shown = world.run(&["status", "run"]).expect(0).stdout;
+    assert!(shown.contains("missing") && shown.contains("of judges:"), "{shown}");
+    world.run(&["status", "nowhere"]).expect(1);
     let second = world.run(&["run", "x.toml", "--out", "run", "--json", "--limit", "3"]).expect(0).json();
     assert_eq!((samples(&second), second["asked"].as_u64()), (10, Some(9)));
     let rest = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();

@@ -1,0 +1,72 @@
+//! The status of a run directory as plain text.
+
+use std::fmt::Write as _;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{ColumnConstraint, ContentArrangement, Table};
+use tiltmeter_run::RunStatus;
+
+use crate::table::{printable, verdicts};
+
+/// What a run directory holds, what is missing, and what it took.
+pub fn status_table(status: &RunStatus) -> String {
+    let mut text = format!("{}\n", printable(&status.experiment));
+    if !status.conditions.is_empty() {
+        let mut table = Table::new();
+        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header([
+            "subject",
+            "demonstrations",
+            "control",
+            "k",
+            "instruction",
+            "stored",
+            "missing",
+            "verdicts",
+        ]);
+        for condition in &status.conditions {
+            table.add_row([
+                printable(&condition.subject),
+                printable(&condition.demonstrations),
+                condition.control.clone(),
+                condition.shots.to_string(),
+                printable(&condition.instruction),
+                condition.stored.to_string(),
+                condition.missing().to_string(),
+                verdicts(&condition.verdicts),
+            ]);
+        }
+        for column in table.column_iter_mut() {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+        for line in table.to_string().lines() {
+            let _ = writeln!(text, " {}", line.trim_end());
+        }
+    }
+    let tokens = status.tokens;
+    let _ = writeln!(
+        text,
+        "\ntexts scored: {}\ntokens of subjects: {} in (of which {} from a cache), {} out; of judges: {} in, {} out",
+        status.texts_scored,
+        tokens.input,
+        tokens.cached_input,
+        tokens.output,
+        tokens.judge_input,
+        tokens.judge_output
+    );
+    for failure in &status.failures {
+        let (count, target) = (failure.count, &failure.target);
+        let _ = writeln!(
+            text,
+            "failed, and asked for again at the next start: {count} × {target} ({}): {}",
+            failure.kind,
+            printable(&failure.example)
+        );
+    }
+    if !status.failed_attempts.is_empty() {
+        let kinds: Vec<String> =
+            status.failed_attempts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let _ = writeln!(text, "attempts that failed: {}", kinds.join(", "));
+    }
+    text
+}

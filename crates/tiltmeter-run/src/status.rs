@@ -1,0 +1,132 @@
+//! What a run directory holds, what is still missing, and what it took. Never asks a model.
+
+use std::path::Path;
+
+use serde::Serialize;
+use tiltmeter_store::Reader;
+
+use crate::analysis::{AnalysisError, analyse};
+use crate::results::{FailureCount, VerdictCounts};
+
+/// The document that `tiltmeter status --json` prints, of the experiment that was run last in a directory.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunStatus {
+    /// `tiltmeter.status/1`.
+    pub schema: &'static str,
+    /// Name of the experiment.
+    pub experiment: String,
+    /// Whether the experiment names a judge.
+    pub has_judge: bool,
+    /// The conditions at which answers are drawn, in table order.
+    pub conditions: Vec<ConditionStatus>,
+    /// Texts whose log-probability is stored, those of earlier experiments in this directory included.
+    pub texts_scored: u64,
+    /// Tokens of all stored calls of subjects and judges, as the providers counted them.
+    pub tokens: Tokens,
+    /// Calls that failed for good and have not succeeded since; the next start asks for them.
+    pub failures: Vec<FailureCount>,
+    /// Attempts that failed, by kind of error, whether or not a later one succeeded.
+    pub failed_attempts: Vec<(String, u64)>,
+}
+
+/// How far one condition is. A condition without demonstrations is counted under each set that shares it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConditionStatus {
+    /// Id of the subject.
+    pub subject: String,
+    /// Name of the demonstration set.
+    pub demonstrations: String,
+    /// Whose answers the demonstrations have.
+    pub control: String,
+    /// Number of demonstrations.
+    pub shots: u32,
+    /// Id of the standing instruction.
+    pub instruction: String,
+    /// Answers that the experiment asks for.
+    pub wanted: u64,
+    /// Answers that are stored: those that were refused or withheld included, failed calls not.
+    pub stored: u64,
+    /// What became of the stored ones and of failed calls.
+    pub verdicts: VerdictCounts,
+}
+
+/// Tokens as the providers counted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tokens {
+    /// Sent to subjects.
+    pub input: u64,
+    /// Of these, from a prompt cache.
+    pub cached_input: u64,
+    /// Written by subjects.
+    pub output: u64,
+    /// Sent to judges.
+    pub judge_input: u64,
+    /// Written by judges.
+    pub judge_output: u64,
+}
+
+impl RunStatus {
+    /// Answers that are neither stored nor known to fail.
+    pub fn missing(&self) -> u64 {
+        self.conditions.iter().map(ConditionStatus::missing).sum()
+    }
+}
+
+impl ConditionStatus {
+    /// Answers that have not been asked for yet, or whose calls failed.
+    pub fn missing(&self) -> u64 {
+        self.wanted.saturating_sub(self.stored)
+    }
+}
+
+/// Reads the status of a run directory.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
+    let results = analyse(directory)?;
+    let reader = Reader::open(directory)?;
+    let experiment = reader.experiment()?;
+    let conditions = reader.conditions(experiment.id)?;
+    let failures = reader.failures()?;
+    let totals = reader.token_totals()?;
+    let conditions = conditions.iter().zip(&results.conditions).map(|(row, result)| {
+        let questions = row.questions.iter().filter(|(_, is_sampled, _)| *is_sampled).count() as u64;
+        let wanted = questions * row.contexts.len() as u64 * u64::from(row.replicates);
+        // Analysis counts a failed call as a sample; what is stored is without those.
+        let failed = failures.iter().filter_map(|failure| failure.sample).filter(|sample| {
+            let &(subject, context, instruction, question, replicate) = sample;
+            (subject, instruction) == (row.subject, row.instruction)
+                && row.contexts.contains(&context)
+                && replicate < row.replicates
+                && row.questions.iter().any(|&(known, is_sampled, _)| is_sampled && known == question)
+        });
+        let stored = result.samples.saturating_sub(failed.count() as u64);
+        ConditionStatus {
+            subject: result.subject.clone(),
+            demonstrations: result.demonstrations.clone(),
+            control: result.control.clone(),
+            shots: result.shots,
+            instruction: result.instruction.clone(),
+            wanted,
+            stored,
+            verdicts: result.verdicts,
+        }
+    });
+    Ok(RunStatus {
+        schema: "tiltmeter.status/1",
+        experiment: experiment.name,
+        has_judge: experiment.judge.is_some(),
+        conditions: conditions.filter(|condition| condition.wanted > 0).collect(),
+        texts_scored: reader.scored_texts()?,
+        tokens: Tokens {
+            input: totals.input,
+            cached_input: totals.cached,
+            output: totals.output,
+            judge_input: totals.judge_input,
+            judge_output: totals.judge_output,
+        },
+        failures: results.failures,
+        failed_attempts: reader.failed_attempts()?,
+    })
+}
