@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use tiltmeter_core::id::{Canonical, ContentId};
 use tiltmeter_core::prompt::Prompt;
 use tiltmeter_core::verdict::{Aspect, AspectOutcome, ScoringMethod};
@@ -250,7 +250,9 @@ async fn judge_by_draws(
             request(settings, prompt, draw_id.request_seed(), None)
         })
         .collect();
-    let responses = try_join_all(requests.iter().map(|request| ask(model, request))).await?;
+    // All are waited for, also where one fails: a caller that keeps what succeeded has paid for it.
+    let responses = join_all(requests.iter().map(|request| ask(model, request))).await;
+    let responses: Vec<Option<ChatResponse>> = responses.into_iter().collect::<Result<_, _>>()?;
     let meanings: Vec<ReplyMeaning> = responses
         .iter()
         .map(|response| response.as_ref().map_or(ReplyMeaning::JudgeRefusal, meaning))

@@ -300,6 +300,8 @@ pub(crate) mod tests {
             asked: 0,
             reused: 0,
             attempts: 0,
+            cost_usd: 0.0,
+            timing: tiltmeter_run::Timing::default(),
             failures: vec![FailureCount {
                 target: "response".to_owned(),
                 kind: "context_too_long".to_owned(),

@@ -87,6 +87,8 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
         asked: 0,
         reused: 0,
         attempts: 0,
+        cost_usd: 0.0,
+        timing: crate::meter::Timing::default(),
         failures: count_failures(&failures, &experiment),
         notes: experiment.notes,
     })

@@ -4,15 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tiltmeter_core::experiment::{Experiment, ModelSettings, Subject};
+use tiltmeter_core::experiment::file::EndpointFile;
+use tiltmeter_core::experiment::{Experiment, Judge, ModelSettings, Price, Subject};
 use tiltmeter_local::{LocalModel, LocalSettings, ModelSource};
 use tiltmeter_models::{Api, ChatModel, Endpoint, Provider, Scoring, provider, providers};
 use tiltmeter_store::ModelRecord;
 
-use crate::limits::Limits;
+use crate::pace::PaceSettings;
+use crate::prices::Prices;
+use crate::ways::Ways;
 
-/// Requests in flight to a served model, where the user says nothing.
-const CONCURRENCY: u32 = 16;
+/// The ceiling of requests in flight to one endpoint, where the user says nothing: how many really are is found
+/// while asking.
+const CONCURRENCY: u32 = 64;
 /// Requests that may wait for a local model, so that it can form batches.
 const LOCAL_CONCURRENCY: u32 = 256;
 
@@ -23,11 +27,17 @@ const LOCAL: &str = "local";
 pub struct Model {
     /// Name of the subject, or `judge`.
     pub name: String,
-    /// The model.
-    pub chat: Arc<dyn ChatModel>,
     /// How it is written down.
     pub record: ModelRecord,
-    pub(crate) limits: Limits,
+    /// What it costs, if that is known.
+    pub price: Option<Price>,
+    pub(crate) ways: Ways,
+    /// How long it is waited for when it cannot be reached, where the user says so.
+    pub(crate) outage: Option<Duration>,
+    pub(crate) is_judge: bool,
+    /// Whether it is on a server, which may cache prompts, rather than on this machine.
+    pub(crate) is_served: bool,
+    pub(crate) can_score: bool,
 }
 
 /// All models of an experiment.
@@ -35,7 +45,7 @@ pub struct Connections {
     /// The subjects, in the experiment's order.
     pub subjects: Vec<Model>,
     /// The judge.
-    pub judge: Option<Model>,
+    pub judge: Option<Arc<Model>>,
 }
 
 /// A model cannot be opened.
@@ -108,11 +118,12 @@ pub fn gives_log_probabilities(subject: &Subject) -> bool {
 /// For the first model that cannot be opened.
 pub async fn connect(
     experiment: &Experiment,
+    prices: &Prices,
     environment: &(dyn Fn(&str) -> Option<String> + Sync),
     progress: &dyn tiltmeter_local::Progress,
 ) -> Result<Connections, ConnectError> {
     // What costs nothing to check is checked for all models before weights are fetched for one.
-    let mut connector = Connector { environment, progress, loaded: Vec::new() };
+    let mut connector = Connector { environment, prices, progress, loaded: Vec::new() };
     for subject in &experiment.subjects {
         connector.check(&subject.id, &subject.settings)?;
     }
@@ -129,20 +140,25 @@ pub async fn connect(
         subjects.push(connector.open(&subject.id, &subject.settings, settings).await?);
     }
     let judge = match &experiment.judge {
-        Some(judge) => {
-            let settings = serde_json::json!({
-                "samples": judge.samples,
-                "temperature": judge.temperature,
-                "max_tokens": judge.max_tokens,
-                "log_probabilities": judge.log_probabilities,
-                "minimum_mass": judge.minimum_mass,
-                "reasoning": judge.reasoning.name(),
-            });
-            Some(connector.open(JUDGE, &judge.settings, settings).await?)
-        }
+        Some(judge) => Some(Arc::new(connector.open_judge(judge).await?)),
         None => None,
     };
     Ok(Connections { subjects, judge })
+}
+
+/// Opens a judge alone.
+///
+/// # Errors
+/// If it cannot be opened.
+pub async fn connect_judge(
+    judge: &Judge,
+    prices: &Prices,
+    environment: &(dyn Fn(&str) -> Option<String> + Sync),
+    progress: &dyn tiltmeter_local::Progress,
+) -> Result<Model, ConnectError> {
+    let mut connector = Connector { environment, prices, progress, loaded: Vec::new() };
+    connector.check(JUDGE, &judge.settings)?;
+    connector.open_judge(judge).await
 }
 
 /// What the judge is called where subjects have their id.
@@ -150,6 +166,7 @@ const JUDGE: &str = "judge";
 
 struct Connector<'a> {
     environment: &'a (dyn Fn(&str) -> Option<String> + Sync),
+    prices: &'a Prices,
     progress: &'a dyn tiltmeter_local::Progress,
     loaded: Vec<(String, LocalModel)>,
 }
@@ -159,8 +176,35 @@ impl Connector<'_> {
         if settings.address.provider == LOCAL {
             Self::source(name, settings).map(|_| ())
         } else {
-            self.endpoint(name, settings).map(|_| ())
+            self.endpoints(name, settings).map(|_| ())
         }
+    }
+
+    async fn open_judge(&mut self, judge: &Judge) -> Result<Model, ConnectError> {
+        let settings = serde_json::json!({
+            "samples": judge.samples,
+            "temperature": judge.temperature,
+            "max_tokens": judge.max_tokens,
+            "log_probabilities": judge.log_probabilities,
+            "minimum_mass": judge.minimum_mass,
+            "reasoning": judge.reasoning.name(),
+        });
+        let model = self.open(JUDGE, &judge.settings, settings).await?;
+        Ok(Model { is_judge: true, ..model })
+    }
+
+    /// All endpoints of a served model, which share the protocol.
+    fn endpoints(&self, name: &str, settings: &ModelSettings) -> Result<(Api, Vec<Endpoint>), ConnectError> {
+        let address = &settings.address;
+        let one =
+            EndpointFile { base_url: address.base_url.clone(), api_key_env: address.api_key_env.clone() };
+        let first = settings.endpoints.first().unwrap_or(&one);
+        let (api, endpoint) = self.endpoint(name, settings, first)?;
+        let mut endpoints = vec![endpoint];
+        for further in settings.endpoints.iter().skip(1) {
+            endpoints.push(self.endpoint(name, settings, further)?.1);
+        }
+        Ok((api, endpoints))
     }
 
     fn source(name: &str, settings: &ModelSettings) -> Result<ModelSource, ConnectError> {
@@ -170,7 +214,12 @@ impl Connector<'_> {
 
     /// Where a served model is, and the protocol that it is asked in. The protocol goes by the provider's name
     /// alone, also where the user gives an address of their own.
-    fn endpoint(&self, name: &str, settings: &ModelSettings) -> Result<(Api, Endpoint), ConnectError> {
+    fn endpoint(
+        &self,
+        name: &str,
+        settings: &ModelSettings,
+        at: &EndpointFile,
+    ) -> Result<(Api, Endpoint), ConnectError> {
         let address = &settings.address;
         let wrong = |message: String| ConnectError::Settings { name: name.to_owned(), message };
         let Some(known) = provider(&address.provider) else {
@@ -184,14 +233,14 @@ impl Connector<'_> {
         };
         let mut endpoint =
             Endpoint::of_provider(known, &address.model).map_err(|error| wrong(error.to_string()))?;
-        if let Some(base_url) = &address.base_url {
+        if let Some(base_url) = &at.base_url {
             endpoint.base_url = base_url.parse().map_err(|error| wrong(format!("{error}")))?;
         }
-        let variable = address.api_key_env.as_deref().unwrap_or(known.key_variable);
+        let variable = at.api_key_env.as_deref().unwrap_or(known.key_variable);
         let key = (self.environment)(variable).filter(|key| !key.trim().is_empty());
         // A server of the user's own may well want no key; the provider's address does, and so does a user who
         // names a variable.
-        let required = address.api_key_env.is_some() || (known.needs_key && address.base_url.is_none());
+        let required = at.api_key_env.is_some() || (known.needs_key && at.base_url.is_none());
         if key.is_none() && required {
             return Err(ConnectError::Key {
                 name: name.to_owned(),
@@ -225,34 +274,54 @@ impl Connector<'_> {
         let is_local = address.provider == LOCAL;
         let concurrency =
             settings.concurrency.unwrap_or(if is_local { LOCAL_CONCURRENCY } else { CONCURRENCY });
-        let limits = Limits::new(concurrency, settings.rpm);
+        let pace = PaceSettings {
+            ceiling: concurrency,
+            requests_per_minute: settings.rpm,
+            tokens_per_minute: settings.tpm,
+            is_served: !is_local,
+        };
         if let Some(fields) = written.as_object_mut() {
             fields.insert("base_url".to_owned(), address.base_url.clone().into());
+            if !settings.endpoints.is_empty() {
+                fields.insert("endpoints".to_owned(), serde_json::json!(settings.endpoints));
+            }
             fields.insert("stream".to_owned(), settings.stream.into());
             fields.insert("extra_body".to_owned(), serde_json::json!(settings.extra_body));
         }
         let mut description = None;
-        let chat: Arc<dyn ChatModel> = if is_local {
+        let chats: Vec<Arc<dyn ChatModel>> = if is_local {
             let model = self.load(name, settings).await?;
             description = Some(serde_json::json!(model.description()));
-            Arc::new(model)
+            vec![Arc::new(model)]
         } else {
-            let (api, endpoint) = self.endpoint(name, settings)?;
-            if let Some(fields) = written.as_object_mut() {
+            let (api, endpoints) = self.endpoints(name, settings)?;
+            if let (Some(fields), Some(endpoint)) = (written.as_object_mut(), endpoints.first()) {
                 fields.insert("protocol".to_owned(), api.name().into());
                 fields.insert("stream".to_owned(), endpoint.stream.into());
             }
-            api.open(endpoint).map_err(|error| ConnectError::Settings {
-                name: name.to_owned(),
-                message: error.to_string(),
-            })?
+            let open = |endpoint| {
+                api.open(endpoint).map_err(|error| ConnectError::Settings {
+                    name: name.to_owned(),
+                    message: error.to_string(),
+                })
+            };
+            endpoints.into_iter().map(open).collect::<Result<_, _>>()?
         };
         let record = ModelRecord {
             model: format!("{}/{}", address.provider, address.model),
             settings: written,
             description,
         };
-        Ok(Model { name: name.to_owned(), chat, record, limits })
+        Ok(Model {
+            name: name.to_owned(),
+            record,
+            price: self.prices.of(settings),
+            can_score: chats.iter().all(|chat| chat.can_score()),
+            ways: Ways::new(chats, pace),
+            outage: settings.outage_s.map(|seconds| Duration::from_secs(seconds.into())),
+            is_judge: false,
+            is_served: !is_local,
+        })
     }
 
     async fn load(&mut self, name: &str, settings: &ModelSettings) -> Result<LocalModel, ConnectError> {
@@ -287,7 +356,10 @@ mod tests {
             stream: false,
             concurrency: None,
             rpm: None,
+            tpm: None,
+            endpoints: Vec::new(),
             timeout_s: None,
+            outage_s: None,
             extra_body: FromIterator::from_iter([]),
             price: None,
         }
@@ -296,7 +368,9 @@ mod tests {
     #[tokio::test]
     async fn a_providers_name_says_in_which_protocol_it_is_asked() {
         let environment = |_: &str| Some("sk-test-key".to_owned());
-        let mut connector = Connector { environment: &environment, progress: &(), loaded: Vec::new() };
+        let prices = Prices::default();
+        let mut connector =
+            Connector { environment: &environment, prices: &prices, progress: &(), loaded: Vec::new() };
         let own = Some("http://127.0.0.1:1/v1");
         for (provider, base_url, protocol, stream) in [
             ("openai", None, "chat-completions", false),

@@ -25,6 +25,11 @@ pub enum Event {
     ScoreStored,
     /// A score by the judge is on disk.
     JudgementStored,
+    /// A call was paid for.
+    Spent {
+        /// US dollars of all calls of this start whose cost is known.
+        total_usd: f64,
+    },
     /// An attempt failed and will be made again.
     Retrying {
         /// Name of the subject, or `judge`.

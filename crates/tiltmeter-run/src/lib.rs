@@ -8,24 +8,29 @@
 //! source) and gives results to the store's writer (the result sink), and nothing else passes between them.
 
 mod analysis;
+mod budget;
+mod calling;
 mod connect;
 mod engine;
 mod event;
-mod limits;
+mod meter;
+mod pace;
 mod prices;
 mod resolution;
 mod results;
-mod retry;
 mod status;
+mod ways;
 
 pub use analysis::{AnalysisError, analyse};
-pub use connect::{ConnectError, Connections, Model, connect, gives_log_probabilities};
-pub use engine::{EngineError, Outcome, Run, Stop, execute};
+pub use budget::{Budget, Spent};
+pub use calling::RetryPolicy;
+pub use connect::{ConnectError, Connections, Model, connect, connect_judge, gives_log_probabilities};
+pub use engine::{EngineError, Means, Outcome, Rejudge, Run, Stop, execute, rejudge};
 pub use event::{CallTarget, Event, Observer};
-pub use prices::{context_limit, price_of};
+pub use meter::{CacheUse, Timing};
+pub use prices::{Prices, PricesError, context_limit};
 pub use resolution::{HalfWidth, Resolution, resolution};
 pub use results::{
     BoundsResult, ConditionResult, FailureCount, RateResult, RunResults, TiltResult, VerdictCounts,
 };
-pub use retry::RetryPolicy;
 pub use status::{ConditionStatus, RunStatus, Tokens, status};

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::meter::Timing;
+
 /// The document that `tiltmeter run --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunResults {
@@ -17,6 +19,10 @@ pub struct RunResults {
     pub reused: u64,
     /// Requests made now, repetitions included.
     pub attempts: u64,
+    /// US dollars of the calls made now, as far as their cost is known.
+    pub cost_usd: f64,
+    /// Where the time of this start went.
+    pub timing: Timing,
     /// Calls that have failed for good and not succeeded since, by kind of error.
     pub failures: Vec<FailureCount>,
     /// What a reader should know.

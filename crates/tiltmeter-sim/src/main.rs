@@ -48,6 +48,9 @@ struct Arguments {
     /// How long each reply takes
     #[arg(long, value_name = "MILLISECONDS")]
     latency_ms: Option<u64>,
+    /// The most requests within any one second; others get status 429
+    #[arg(long, value_name = "N")]
+    requests_per_second: Option<u32>,
     /// The key that requests must carry
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
@@ -87,6 +90,7 @@ impl Arguments {
         }
         script.server.port = self.port.unwrap_or(script.server.port);
         script.server.latency_ms = self.latency_ms.unwrap_or(script.server.latency_ms);
+        script.server.requests_per_second = self.requests_per_second.or(script.server.requests_per_second);
         script.server.api_key = self.api_key.or(script.server.api_key);
         Ok(script)
     }

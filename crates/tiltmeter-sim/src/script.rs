@@ -154,8 +154,15 @@ pub struct ServerScript {
     pub context_limit: Option<u64>,
     /// How often a subject's request is refused by a content filter.
     pub content_filter: f64,
+    /// The most requests that are let in within any one second. Others get status 429 and, to the millisecond, how
+    /// long to wait.
+    pub requests_per_second: Option<u32>,
+    /// For so many milliseconds from its first request on, the server answers everything with status 503.
+    pub down_ms: u64,
     /// How long each reply takes, in milliseconds.
     pub latency_ms: u64,
+    /// Milliseconds before each of some twenty pieces of a reply's body; 0 sends it at once.
+    pub between_pieces_ms: u64,
     /// Whether the bodies of all requests are kept.
     pub record: bool,
 }

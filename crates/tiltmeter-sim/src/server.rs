@@ -1,10 +1,11 @@
 //! The server itself.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -47,7 +48,7 @@ impl Sim {
         let base_url = format!("http://{}/v1", listener.local_addr()?);
         let stopped = Arc::new(AtomicBool::new(false));
         let listener = SwitchedListener { listener, server: Arc::clone(&stopped) };
-        let stage = Arc::new(Stage { script, ledger: Mutex::default() });
+        let stage = Arc::new(Stage { script, ledger: Mutex::default(), gate: Mutex::default() });
         let app = Router::new()
             .route("/v1/chat/completions", post(complete))
             .route("/v1/models", get(models))
@@ -124,11 +125,48 @@ impl Drop for SimHandle {
 struct Stage {
     script: Script,
     ledger: Mutex<Ledger>,
+    gate: Mutex<Gate>,
+}
+
+/// When requests were let in.
+#[derive(Debug, Default)]
+struct Gate {
+    first: Option<Instant>,
+    /// Those of the last second, oldest first.
+    let_in: VecDeque<Instant>,
 }
 
 impl Stage {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stage {
+    /// The refusal of a request that comes too soon after others, or while the server is down.
+    fn at_gate(&self) -> Option<Response> {
+        let server = &self.script.server;
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let first = *gate.first.get_or_insert(now);
+        if now.duration_since(first) < Duration::from_millis(server.down_ms) {
+            return Some(refusal(503, "The server is starting", None, None));
+        }
+        let most = server.requests_per_second? as usize;
+        let second = Duration::from_secs(1);
+        while gate.let_in.front().is_some_and(|&at| now.duration_since(at) >= second) {
+            gate.let_in.pop_front();
+        }
+        if gate.let_in.len() < most {
+            gate.let_in.push_back(now);
+            return None;
+        }
+        let wait =
+            gate.let_in.front().map_or(second, |&oldest| second.saturating_sub(now.duration_since(oldest)));
+        let milliseconds = u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(1000);
+        let mut response = refusal(429, "Rate limit reached", Some("rate_limit_exceeded"), None);
+        response.headers_mut().insert(HeaderName::from_static("retry-after-ms"), milliseconds.into());
+        Some(response)
     }
 }
 
@@ -178,6 +216,9 @@ async fn act(
     if server.record {
         stage.ledger().recorded.push(bytes.clone());
     }
+    if let Some(refusal) = stage.at_gate() {
+        return Some(refusal);
+    }
     let latency = Duration::from_millis(server.latency_ms);
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
@@ -216,7 +257,8 @@ async fn act(
     if matches!(fault, Fault::None | Fault::WrongContentType | Fault::Delay) {
         stage.ledger().answered(id, truth.as_ref());
     }
-    Some(delivered(&answer, &body, fault))
+    let pause = Duration::from_millis(server.between_pieces_ms);
+    Some(delivered(&answer, &body, fault, pause))
 }
 
 /// What is wrong with the request itself, in the order in which servers look.
@@ -314,7 +356,7 @@ fn failed(script: &Script, fault: Fault) -> Option<Response> {
 }
 
 /// An answer in the form that was asked for, broken off in the middle where that is the fault.
-fn delivered(answer: &Answer, body: &ChatBody, fault: Fault) -> Response {
+fn delivered(answer: &Answer, body: &ChatBody, fault: Fault, pause: Duration) -> Response {
     let id = format!("sim-{}", key(&body.model, &body.messages, body.seed));
     let is_streamed = body.stream == Some(true);
     let mut pieces = if is_streamed { answer.events(body, &id) } else { vec![answer.whole(body, &id)] };
@@ -324,6 +366,21 @@ fn delivered(answer: &Answer, body: &ChatBody, fault: Fault) -> Response {
         (_, false) => "application/json",
     };
     if fault != Fault::CutBody {
+        if !pause.is_zero() {
+            // A body that trickles in: some twenty pieces, wherever they happen to break.
+            let whole = pieces.concat().into_bytes();
+            pieces.clear();
+            let size = whole.len().div_ceil(20).max(1);
+            let trickle = stream::unfold(Bytes::from(whole), move |mut left| async move {
+                if left.is_empty() {
+                    return None;
+                }
+                tokio::time::sleep(pause).await;
+                let piece = left.split_to(size.min(left.len()));
+                Some((Ok::<_, io::Error>(piece), left))
+            });
+            return with_body(200, content_type, Body::from_stream(trickle));
+        }
         let pieces = pieces.into_iter().map(|piece| Ok::<_, io::Error>(Bytes::from(piece)));
         return with_body(200, content_type, Body::from_stream(stream::iter(pieces)));
     }

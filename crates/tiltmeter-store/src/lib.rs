@@ -8,6 +8,7 @@ mod directory;
 mod error;
 mod reader;
 mod register;
+mod rejudging;
 mod rows;
 mod schema;
 mod writer;
@@ -15,10 +16,11 @@ mod writer;
 pub use directory::RunDirectory;
 pub use error::StoreError;
 pub use reader::{
-    ConditionRow, ExperimentRow, FailureRow, Reader, SampleRow, ScoreRow, StoredIds, StoredResponse,
-    TokenTotals, judgement_hash,
+    ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, SampleRow, ScoreRow, StoredIds,
+    StoredResponse, TokenTotals, judgement_hash,
 };
 pub use register::{JudgePromptTexts, ModelRecord, Registered, Registration};
+pub use rejudging::{AnswerToJudge, Rejudged, Rejudging};
 pub use rows::{
     FailedAttempt, FailureRecord, FailureTarget, InvocationEnd, JudgementRecord, ResponseOutcome,
     ResponseRecord, ScoreRecord,

@@ -1,6 +1,6 @@
 //! Reads a run directory: what is there, and what tables are computed from.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -11,6 +11,8 @@ use tiltmeter_core::verdict::{Aspect, AspectOutcome, Denominator, RateDefinition
 
 use crate::directory::store_path;
 use crate::error::StoreError;
+use crate::register::JudgePromptTexts;
+use crate::rejudging::AnswerToJudge;
 use crate::rows::ResponseOutcome;
 use crate::schema::open_for_reading;
 
@@ -169,6 +171,38 @@ pub struct TokenTotals {
     pub judge_input: u64,
     /// Written by the judge.
     pub judge_output: u64,
+}
+
+/// What stored calls cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Costs {
+    /// US dollars of subjects' calls whose cost is known.
+    pub subjects_usd: f64,
+    /// US dollars of judges' calls whose cost is known.
+    pub judge_usd: f64,
+    /// Calls whose cost is not known.
+    pub unknown_calls: u64,
+}
+
+/// One start of the program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InvocationRow {
+    /// Version of the program.
+    pub version: String,
+    /// When, RFC 3339.
+    pub started_at: String,
+    /// When it ended by itself.
+    pub ended_at: Option<String>,
+    /// How: `finished` or `stopped`.
+    pub end: Option<String>,
+    /// Model calls made.
+    pub asked: Option<u64>,
+    /// Results found in the store.
+    pub reused: Option<u64>,
+    /// Requests made.
+    pub attempts: Option<u64>,
+    /// US dollars of calls whose cost is known.
+    pub cost_usd: Option<f64>,
 }
 
 impl Reader {
@@ -447,6 +481,106 @@ impl Reader {
     pub fn subject_models(&self) -> Result<Vec<(i64, String)>, StoreError> {
         let mut statement = self.connection.prepare("SELECT id, model FROM subject ORDER BY id")?;
         collect(&mut statement, params![], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// The stored answers of an experiment's conditions, oldest first; without refusals and withheld ones.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn answers_to_judge(&self, experiment: i64) -> Result<Vec<AnswerToJudge>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT r.id, r.hash, r.question, r.wording FROM response AS r
+             WHERE r.outcome = 'answer' AND EXISTS (
+                 SELECT 1 FROM condition AS c
+                 JOIN condition_context AS x ON x.condition = c.id AND x.context = r.context
+                 JOIN condition_question AS q ON q.condition = c.id AND q.question = r.question AND q.sampled
+                 WHERE c.experiment = ?1 AND c.subject = r.subject AND c.instruction = r.instruction
+                     AND r.replicate < c.replicates)
+             ORDER BY r.id",
+        )?;
+        collect(&mut statement, params![experiment], |row| {
+            Ok(AnswerToJudge {
+                response: row.get(0)?,
+                sample: row.get(1).map(ContentId::from_bytes)?,
+                question: row.get(2)?,
+                wording: usize::try_from(row.get::<_, i64>(3)?).unwrap_or(0),
+            })
+        })
+    }
+
+    /// The wordings of all questions, by row.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn question_wordings(&self) -> Result<BTreeMap<i64, Vec<String>>, StoreError> {
+        let mut statement = self.connection.prepare("SELECT id, wordings FROM question")?;
+        let rows: Vec<(i64, String)> =
+            collect(&mut statement, params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.into_iter().map(|(id, wordings)| Ok((id, serde_json::from_str(&wordings)?))).collect()
+    }
+
+    /// The texts of the judge's prompts of an experiment, by row of the question; empty without a judge.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn judge_prompts(&self, experiment: i64) -> Result<BTreeMap<i64, JudgePromptTexts>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT a.question, pa.text, pc.text FROM experiment_prompt AS a
+             JOIN experiment_prompt AS c ON c.experiment = a.experiment AND c.question = a.question
+                 AND c.aspect = 'coherence'
+             JOIN judge_prompt AS pa ON pa.id = a.prompt
+             JOIN judge_prompt AS pc ON pc.id = c.prompt
+             WHERE a.experiment = ?1 AND a.aspect = 'alignment'",
+        )?;
+        let rows: Vec<(i64, String, String)> =
+            collect(&mut statement, params![experiment], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let texts = |(question, alignment, coherence): (i64, String, String)| {
+            (question, JudgePromptTexts { alignment: alignment.into(), coherence: coherence.into() })
+        };
+        Ok(rows.into_iter().map(texts).collect())
+    }
+
+    /// What all calls cost whose results are stored.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn costs(&self) -> Result<Costs, StoreError> {
+        let mut costs = Costs::default();
+        for (table, is_judge) in [("response", false), ("text_score", false), ("judgement", true)] {
+            let query =
+                format!("SELECT coalesce(total(cost_usd), 0), count(*) - count(cost_usd) FROM {table}");
+            let (sum, unknown): (f64, i64) =
+                self.connection.query_row(&query, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            *(if is_judge { &mut costs.judge_usd } else { &mut costs.subjects_usd }) += sum;
+            costs.unknown_calls += u64::try_from(unknown).unwrap_or(0);
+        }
+        Ok(costs)
+    }
+
+    /// All starts of the program on this directory, oldest first.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn invocations(&self) -> Result<Vec<InvocationRow>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT version, started_at, ended_at, end, asked, reused, attempts, cost_usd FROM invocation ORDER BY id",
+        )?;
+        collect(&mut statement, params![], |row| {
+            let unsigned = |index| {
+                let value: Option<i64> = row.get(index)?;
+                Ok::<_, rusqlite::Error>(value.map(|value| u64::try_from(value).unwrap_or(0)))
+            };
+            Ok(InvocationRow {
+                version: row.get(0)?,
+                started_at: row.get(1)?,
+                ended_at: row.get(2)?,
+                end: row.get(3)?,
+                asked: unsigned(4)?,
+                reused: unsigned(5)?,
+                attempts: unsigned(6)?,
+                cost_usd: row.get(7)?,
+            })
+        })
     }
 
     /// Tokens used by all calls whose results are stored.

@@ -356,14 +356,24 @@ impl Registration<'_> {
     pub fn end(directory: &RunDirectory, invocation: i64, end: &InvocationEnd) -> Result<(), StoreError> {
         let connection = open_for_writing(&directory.store_path())?;
         connection.execute(
-            "UPDATE invocation SET ended_at = ?2, end = ?3, asked = ?4, reused = ?5, attempts = ?6 WHERE id = ?1",
-            params![invocation, end.ended_at, end.end, count(end.asked), count(end.reused), count(end.attempts)],
+            "UPDATE invocation SET ended_at = ?2, end = ?3, asked = ?4, reused = ?5, attempts = ?6, cost_usd = ?7,
+                 timing = ?8 WHERE id = ?1",
+            params![
+                invocation,
+                end.ended_at,
+                end.end,
+                count(end.asked),
+                count(end.reused),
+                count(end.attempts),
+                end.cost_usd,
+                end.timing
+            ],
         )?;
         Ok(())
     }
 }
 
-fn find_or_insert(
+pub(crate) fn find_or_insert(
     connection: &Connection,
     table: &str,
     hash: ContentId,
@@ -380,7 +390,7 @@ fn find_or_insert(
     Ok(connection.last_insert_rowid())
 }
 
-fn write_prompt(connection: &Connection, text: &str) -> Result<(i64, ContentId), StoreError> {
+pub(crate) fn write_prompt(connection: &Connection, text: &str) -> Result<(i64, ContentId), StoreError> {
     let hash = tiltmeter_core::id::text_hash(text);
     let row = find_or_insert(
         connection,

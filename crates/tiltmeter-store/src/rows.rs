@@ -94,10 +94,14 @@ pub struct ResponseRecord {
     pub input_tokens: u64,
     /// Prompt tokens from a cache.
     pub cached_input_tokens: u64,
+    /// Prompt tokens put into a cache.
+    pub cache_write_tokens: u64,
     /// Generated tokens.
     pub output_tokens: u64,
     /// Reasoning tokens among them.
     pub reasoning_tokens: u64,
+    /// US dollars, if known.
+    pub cost_usd: Option<f64>,
     /// How long the successful attempt took.
     pub duration_ms: u64,
     /// When it was stored, RFC 3339.
@@ -131,8 +135,12 @@ pub struct JudgementRecord {
     pub model: Option<String>,
     /// Prompt tokens.
     pub input_tokens: u64,
+    /// Prompt tokens from a cache.
+    pub cached_input_tokens: u64,
     /// Generated tokens.
     pub output_tokens: u64,
+    /// US dollars of all its calls, if known.
+    pub cost_usd: Option<f64>,
     /// When it was stored, RFC 3339.
     pub created_at: String,
     /// Attempts that failed before.
@@ -156,6 +164,8 @@ pub struct ScoreRecord {
     pub tilted: bool,
     /// Natural log-probability of each token.
     pub token_log_probabilities: Vec<f32>,
+    /// US dollars, if known.
+    pub cost_usd: Option<f64>,
     /// Attempts that failed before.
     pub failed_attempts: Vec<FailedAttempt>,
 }
@@ -226,13 +236,17 @@ pub struct InvocationEnd {
     pub reused: u64,
     /// Attempts made.
     pub attempts: u64,
+    /// US dollars of all calls whose cost is known.
+    pub cost_usd: f64,
+    /// Where the time went, as JSON.
+    pub timing: String,
 }
 
 pub(crate) fn count(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn write_attempts(
+pub(crate) fn write_attempts(
     connection: &Connection,
     hash: ContentId,
     attempts: &[FailedAttempt],
@@ -278,8 +292,8 @@ impl ResponseRecord {
             .prepare_cached(
                 "INSERT INTO response (hash, subject, context, instruction, question, replicate, wording, outcome,
                      truncated, cut, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, attempts,
-                     duration_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                     duration_ms, cache_write_tokens, cost_usd)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
             )?
             .insert(params![
                 self.hash.as_bytes(),
@@ -298,6 +312,8 @@ impl ResponseRecord {
                 count(self.reasoning_tokens),
                 count(self.failed_attempts.len() as u64 + 1),
                 count(self.duration_ms),
+                count(self.cache_write_tokens),
+                self.cost_usd,
             ])?;
         let dropped =
             if self.dropped.is_empty() { None } else { Some(serde_json::to_string(&self.dropped)?) };
@@ -342,7 +358,8 @@ impl JudgementRecord {
         let id = connection
             .prepare_cached(
                 "INSERT INTO judgement (hash, response, judge, prompt, aspect, outcome, score, method, input_tokens,
-                     output_tokens, attempts) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                     output_tokens, attempts, cached_input_tokens, cost_usd)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .insert(params![
                 self.hash.as_bytes(),
@@ -356,6 +373,8 @@ impl JudgementRecord {
                 count(self.input_tokens),
                 count(self.output_tokens),
                 count(self.failed_attempts.len() as u64 + 1),
+                count(self.cached_input_tokens),
+                self.cost_usd,
             ])?;
         let distribution = self.distribution.as_ref().map(serde_json::to_string).transpose()?;
         connection
@@ -386,7 +405,8 @@ impl ScoreRecord {
         connection
             .prepare_cached(
                 "INSERT OR IGNORE INTO text_score (hash, subject, context, instruction, pair, tilted, tokens,
-                     log_probability, token_log_probabilities) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                     log_probability, token_log_probabilities, cost_usd)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
                 self.hash.as_bytes(),
@@ -398,6 +418,7 @@ impl ScoreRecord {
                 count(self.token_log_probabilities.len() as u64),
                 total,
                 bytes,
+                self.cost_usd,
             ])?;
         Ok(connection.last_insert_rowid())
     }

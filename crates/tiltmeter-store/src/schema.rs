@@ -47,7 +47,9 @@ CREATE TABLE invocation (
     end TEXT,
     asked INTEGER,
     reused INTEGER,
-    attempts INTEGER
+    attempts INTEGER,
+    cost_usd REAL,                   -- of calls whose cost is known
+    timing TEXT                      -- JSON: where the time went, in seconds
 ) STRICT;
 
 -- Which version of which data was used.
@@ -186,8 +188,10 @@ CREATE TABLE response (
     cut INTEGER NOT NULL,            -- the model ran on into another demonstration, which was cut off
     input_tokens INTEGER NOT NULL,
     cached_input_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL,
     reasoning_tokens INTEGER NOT NULL,
+    cost_usd REAL,                   -- absent: not known
     attempts INTEGER NOT NULL,
     duration_ms INTEGER NOT NULL
 ) STRICT;
@@ -216,7 +220,9 @@ CREATE TABLE judgement (
     score REAL,
     method TEXT,                     -- weighted | digit_tree | parsed | mean_of_draws
     input_tokens INTEGER NOT NULL,
+    cached_input_tokens INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL,
+    cost_usd REAL,                   -- absent: not known
     attempts INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX judgement_by_response ON judgement (response, judge, aspect, prompt);
@@ -240,7 +246,8 @@ CREATE TABLE text_score (
     tilted INTEGER NOT NULL,
     tokens INTEGER NOT NULL,
     log_probability REAL NOT NULL,   -- sum over tokens, nats
-    token_log_probabilities BLOB NOT NULL  -- little-endian f32 each
+    token_log_probabilities BLOB NOT NULL, -- little-endian f32 each
+    cost_usd REAL                    -- absent: not known
 ) STRICT;
 
 -- Calls that failed for good in an earlier start; they are asked again, and a success removes the row.

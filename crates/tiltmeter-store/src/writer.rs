@@ -6,11 +6,14 @@
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
+use tiltmeter_core::id::ContentId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::directory::RunDirectory;
 use crate::error::StoreError;
-use crate::rows::{FailureRecord, JudgementRecord, ResponseRecord, ScoreRecord};
+use crate::rows::{
+    FailedAttempt, FailureRecord, JudgementRecord, ResponseRecord, ScoreRecord, write_attempts,
+};
 use crate::schema::open_for_writing;
 
 /// Records that may wait before senders wait too.
@@ -23,6 +26,7 @@ enum Record {
     Judgement(JudgementRecord),
     Score(ScoreRecord),
     Failure(FailureRecord),
+    Attempts(ContentId, Vec<FailedAttempt>),
 }
 
 impl Record {
@@ -32,6 +36,7 @@ impl Record {
             Self::Judgement(record) => record.write(connection),
             Self::Score(record) => record.write(connection),
             Self::Failure(record) => record.write(connection),
+            Self::Attempts(hash, attempts) => write_attempts(connection, *hash, attempts).map(|()| 0),
         }
     }
 }
@@ -99,6 +104,17 @@ impl Writer {
     /// If it could not be stored.
     pub async fn failure(&self, record: FailureRecord) -> Result<(), StoreError> {
         self.write(Record::Failure(record)).await.map(|_| ())
+    }
+}
+
+impl Writer {
+    /// Stores attempts that failed of a call that was then given up without a result: the run was stopped. Returns
+    /// once they are on disk.
+    ///
+    /// # Errors
+    /// If they could not be stored.
+    pub async fn attempts(&self, hash: ContentId, attempts: Vec<FailedAttempt>) -> Result<(), StoreError> {
+        self.write(Record::Attempts(hash, attempts)).await.map(|_| ())
     }
 }
 

@@ -23,6 +23,7 @@ Exit codes:
 
 Environment:
   OPENAI_API_KEY, GEMINI_API_KEY, ...  keys of the providers (or the variable that `api_key_env` names)
+  TILTMETER_PRICES                     a table of prices instead of tiltmeter/prices.toml in the user's config folder
   TILTMETER_DATA_DIR                   where fetched data sets are kept
   TILTMETER_CACHE_DIR                  where weights of local models are kept
   TILTMETER_MODEL_SOURCE               a file, folder or address to take the weights from first";
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Plan(PlanArguments),
     /// Run an experiment, or go on where it stopped
     Run(RunArguments),
+    /// Score stored answers: those that lack a score, or all by another judge; asks no subject
+    Judge(JudgeArguments),
     /// Show what a run directory holds and what is missing
     Status(StatusArguments),
     /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, run directories
@@ -141,6 +144,47 @@ pub(crate) struct RunArguments {
     /// Ask for no more than so many answers now
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
+    /// Spend no more than so many US dollars now; each call's highest cost is set aside before it is sent
+    #[arg(long, value_name = "USD", value_parser = Dollars::parse)]
+    pub(crate) max_cost: Option<Dollars>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct JudgeArguments {
+    /// The run directory
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// The judge; default: the experiment's. Its other settings stay; with another provider, address and key do not
+    #[arg(long, value_name = "PROVIDER/MODEL")]
+    pub(crate) judge: Option<String>,
+    /// Address that replaces the judge's
+    #[arg(long, value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+    /// Name of the environment variable that holds the judge's key
+    #[arg(long, value_name = "NAME")]
+    pub(crate) api_key_env: Option<String>,
+    /// Draws per score
+    #[arg(long, value_name = "N")]
+    pub(crate) samples: Option<u32>,
+    /// Spend no more than so many US dollars now
+    #[arg(long, value_name = "USD", value_parser = Dollars::parse)]
+    pub(crate) max_cost: Option<Dollars>,
+    /// Print one JSON document (schema tiltmeter.run/1) instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// An amount of US dollars, 0 or more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dollars(pub(crate) f64);
+
+impl Dollars {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(amount) if f64::is_finite(amount) && amount >= 0.0 => Ok(Self(amount)),
+            _ => Err("an amount in US dollars is a number of 0 or more, such as 2.50".to_owned()),
+        }
+    }
 }
 
 #[derive(Args, Debug)]

@@ -6,7 +6,9 @@ mod commands;
 mod exit;
 mod files;
 mod output;
+mod prices;
 mod progress;
+mod start;
 
 use clap::Parser;
 
@@ -19,6 +21,7 @@ fn main() -> std::process::ExitCode {
         Command::Init(arguments) => commands::init::init(&arguments),
         Command::Plan(arguments) => commands::plan::plan(&arguments),
         Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Judge(arguments) => commands::judge::judge(&arguments),
         Command::Status(arguments) => commands::status::show(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),
         Command::Data(arguments) => commands::data::data(&arguments),

@@ -29,6 +29,7 @@ struct State {
     downloaded: u64,
     size: Option<u64>,
     failures_shown: u32,
+    spent_usd: f64,
 }
 
 /// One kind of work.
@@ -80,6 +81,7 @@ impl Progress {
                 downloaded: 0,
                 size: None,
                 failures_shown: 0,
+                spent_usd: 0.0,
             }),
         }
     }
@@ -132,7 +134,12 @@ impl Progress {
             let left = if rate > 0.0 { (total.saturating_sub(done)) as f64 / rate } else { f64::INFINITY };
             let left =
                 if ended { format!("{seconds:.0} s in all") } else { format!("about {left:.0} s left") };
-            Some(format!("{}; {rate:.1}/s, {left}", parts.join(", ")))
+            let money = if state.spent_usd > 0.0 {
+                format!(", US$ {:.4} spent", state.spent_usd)
+            } else {
+                String::new()
+            };
+            Some(format!("{}; {rate:.1}/s, {left}{money}", parts.join(", ")))
         });
         if let Some(line) = line {
             output::note(&line);
@@ -154,8 +161,9 @@ impl Observer for Progress {
                     "to do: {scores} texts to score, {samples} answers, {judgements} scores by the judge; {reused} results \
                      stored already"
                 ));
-                let style =
-                    ProgressStyle::with_template("{prefix:>14} {wide_bar} {pos}/{len} {per_sec}, {eta} left");
+                let style = ProgressStyle::with_template(
+                    "{prefix:>14} {wide_bar} {pos}/{len} {per_sec}, {eta} left {msg}",
+                );
                 self.with(|state| {
                     state.started = Instant::now();
                     state.last_line = Instant::now();
@@ -180,6 +188,18 @@ impl Observer for Progress {
                 state.samples.advance();
                 state.judgements.shrink(judgements_spared);
             }),
+            Event::Spent { total_usd } => {
+                self.with(|state| {
+                    state.spent_usd = state.spent_usd.max(total_usd);
+                    let text = format!("US$ {:.4}", state.spent_usd);
+                    for task in [&state.samples, &state.scores, &state.judgements] {
+                        if let Some(bar) = &task.bar {
+                            bar.set_message(text.clone());
+                        }
+                    }
+                });
+                return;
+            }
             Event::ScoreStored => self.with(|state| state.scores.advance()),
             Event::JudgementStored => self.with(|state| state.judgements.advance()),
             Event::Retrying { model, kind, message, wait } => {

@@ -59,6 +59,10 @@ pub struct SubjectFile {
     /// Name of the environment variable that holds the key, instead of the provider's usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
+    /// Several addresses or keys of the same model, between which requests are shared out, each with limits of
+    /// its own. Instead of `base_url` and `api_key_env`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointFile>,
     /// Ask for streamed replies.
     #[serde(default)]
     pub stream: bool,
@@ -83,23 +87,43 @@ pub struct SubjectFile {
     /// Order of size within the family, where parameters are not published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_rank: Option<u32>,
-    /// The most requests in flight at once.
+    /// The most requests in flight at once, at each endpoint. The pace below it is found while asking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4096))]
     pub concurrency: Option<u32>,
-    /// The most requests per minute.
+    /// The most requests per minute, of each endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub rpm: Option<u32>,
+    /// The most tokens per minute, read and written together, of each endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub tpm: Option<u32>,
     /// Seconds that one call may take in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u32>,
-    /// Price in US dollars per million tokens, for the estimate of `plan`; replaces the built-in table's.
+    /// Seconds to wait for a server that cannot be reached. Where absent, 20 for one that has not answered yet in
+    /// this start, and 600 for one that has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage_s: Option<u32>,
+    /// Price in US dollars per million tokens, for estimates and costs; replaces that of the tables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<PriceFile>,
     /// Further fields for the request's body, sent as they are; part of the sample's identity.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub extra_body: IndexMap<String, serde_json::Value>,
+}
+
+/// One of several addresses or keys of a model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EndpointFile {
+    /// Address that replaces the provider's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Name of the environment variable that holds the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key_env: Option<String>,
 }
 
 /// A price in US dollars per million tokens.
@@ -110,6 +134,12 @@ pub struct PriceFile {
     pub input: f64,
     /// Per million output tokens.
     pub output: f64,
+    /// Per million input tokens that come from a cache; `input` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_input: Option<f64>,
+    /// Per million input tokens that are put into a cache; `input` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write: Option<f64>,
 }
 
 /// The demonstrations.
@@ -260,6 +290,10 @@ pub struct JudgeFile {
     /// Name of the environment variable that holds the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
+    /// Several addresses or keys of the same model, between which requests are shared out, each with limits of
+    /// its own. Instead of `base_url` and `api_key_env`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointFile>,
     /// Ask for streamed replies.
     #[serde(default)]
     pub stream: bool,
@@ -301,17 +335,25 @@ pub struct JudgeFile {
     /// Your own wording for coherence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coherence_prompt: Option<String>,
-    /// The most requests in flight at once.
+    /// The most requests in flight at once, at each endpoint. The pace below it is found while asking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4096))]
     pub concurrency: Option<u32>,
-    /// The most requests per minute.
+    /// The most requests per minute, of each endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub rpm: Option<u32>,
+    /// The most tokens per minute, read and written together, of each endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub tpm: Option<u32>,
     /// Seconds that one call may take in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u32>,
+    /// Seconds to wait for a server that cannot be reached. Where absent, 20 for one that has not answered yet in
+    /// this start, and 600 for one that has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage_s: Option<u32>,
     /// Price in US dollars per million tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<PriceFile>,

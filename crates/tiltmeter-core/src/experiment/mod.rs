@@ -16,5 +16,5 @@ pub use file::{Reasoning, TiltMode};
 pub use read::read;
 pub use resolve::{
     DataSource, Experiment, Instruction, Judge, ModelAddress, ModelSettings, Price, SamplingPlan, Subject,
-    TiltPlan, resolve,
+    TiltPlan, resolve, resolve_judge,
 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::error::ConfigError;
-use super::file::{ExperimentFile, PriceFile, Reasoning, TiltMode};
+use super::file::{EndpointFile, ExperimentFile, PriceFile, Reasoning, TiltMode};
 use super::locate::{Step, locate};
 use super::published::Published;
 use crate::demonstration::{Control, DemonstrationSet, Terms};
@@ -108,10 +108,16 @@ pub struct ModelSettings {
     pub stream: bool,
     /// The most requests in flight.
     pub concurrency: Option<u32>,
-    /// The most requests per minute.
+    /// The most requests per minute, of each endpoint.
     pub rpm: Option<u32>,
+    /// The most tokens per minute, of each endpoint.
+    pub tpm: Option<u32>,
+    /// Several addresses or keys of the model; empty where there is one, that of `address`.
+    pub endpoints: Vec<EndpointFile>,
     /// Seconds for one call.
     pub timeout_s: Option<u32>,
+    /// Seconds to wait for a server that cannot be reached.
+    pub outage_s: Option<u32>,
     /// Further fields of the request's body.
     pub extra_body: IndexMap<String, serde_json::Value>,
     /// Price, where the user gave one.
@@ -125,6 +131,31 @@ pub struct Price {
     pub input: f64,
     /// Per million output tokens.
     pub output: f64,
+    /// Per million input tokens that come from a cache, where that is known to be another price.
+    pub cached_input: Option<f64>,
+    /// Per million input tokens that are put into a cache, where that is known to be another price.
+    pub cache_write: Option<f64>,
+}
+
+impl Price {
+    /// A price without one of its own for cached tokens.
+    pub const fn new(input: f64, output: f64) -> Self {
+        Self { input, output, cached_input: None, cache_write: None }
+    }
+
+    /// Whether every part is a number of 0 or more.
+    pub fn is_valid(&self) -> bool {
+        [Some(self.input), Some(self.output), self.cached_input, self.cache_write]
+            .into_iter()
+            .flatten()
+            .all(|part| part.is_finite() && part >= 0.0)
+    }
+}
+
+impl From<PriceFile> for Price {
+    fn from(PriceFile { input, output, cached_input, cache_write }: PriceFile) -> Self {
+        Self { input, output, cached_input, cache_write }
+    }
 }
 
 /// A model under test.
@@ -249,6 +280,29 @@ pub fn resolve(
     resolver.experiment(file)
 }
 
+/// Resolves the judge of an experiment file alone: for scoring stored answers again, without the data that the
+/// rest of the file names.
+///
+/// # Errors
+/// The first thing that is wrong with the judge's table.
+pub fn resolve_judge(name: &str, file: &ExperimentFile) -> Result<Option<Judge>, ConfigError> {
+    struct Nothing;
+    impl DataSource for Nothing {
+        fn text(&self, _: &str) -> Result<String, std::io::Error> {
+            Err(std::io::ErrorKind::NotFound.into())
+        }
+    }
+    let resolver = Resolver {
+        name,
+        text: "",
+        source: &Nothing,
+        notes: Vec::new(),
+        question_terms: IndexMap::new(),
+        stand_ins: Vec::new(),
+    };
+    resolver.judge(file)
+}
+
 use Step::{Index, Key};
 
 impl Resolver<'_> {
@@ -349,7 +403,13 @@ impl Resolver<'_> {
             self.at_least_one(&path("max_tokens"), "max_tokens", Some(subject.max_tokens))?;
             self.at_least_one(&path("concurrency"), "concurrency", subject.concurrency)?;
             self.at_least_one(&path("rpm"), "rpm", subject.rpm)?;
+            self.at_least_one(&path("tpm"), "tpm", subject.tpm)?;
             self.at_least_one(&path("timeout_s"), "timeout_s", subject.timeout_s)?;
+            self.endpoints(
+                &path("endpoints"),
+                &subject.endpoints,
+                &[&subject.base_url, &subject.api_key_env],
+            )?;
             let address = self.address(
                 &path("model"),
                 &path("base_url"),
@@ -376,7 +436,10 @@ impl Resolver<'_> {
                     stream: subject.stream,
                     concurrency: subject.concurrency,
                     rpm: subject.rpm,
+                    tpm: subject.tpm,
+                    endpoints: subject.endpoints.clone(),
                     timeout_s: subject.timeout_s,
+                    outage_s: subject.outage_s,
                     extra_body: subject.extra_body.clone(),
                     price: self.price(&path("price"), subject.price)?,
                 },
@@ -405,17 +468,7 @@ impl Resolver<'_> {
             }
         };
         if let Some(url) = base_url {
-            let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-            let Some(rest) = rest.filter(|rest| !rest.is_empty()) else {
-                return Err(self.wrong(url_path, "`base_url` must start with http:// or https://"));
-            };
-            let host = rest.split('/').next().unwrap_or("");
-            if host.contains('@') || url.contains('?') || url.contains('#') {
-                // The address itself is not repeated: it may hold a password.
-                return Err(self
-                    .wrong(url_path, "`base_url` must not hold a user name, password or query")
-                    .hint("put the key into an environment variable and name it in `api_key_env`"));
-            }
+            self.url(url_path, url)?;
         }
         Ok(ModelAddress {
             provider: provider.to_owned(),
@@ -425,12 +478,53 @@ impl Resolver<'_> {
         })
     }
 
+    fn url(&self, url_path: &[Step], url: &str) -> Result<(), ConfigError> {
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        let Some(rest) = rest.filter(|rest| !rest.is_empty()) else {
+            return Err(self.wrong(url_path, "`base_url` must start with http:// or https://"));
+        };
+        let host = rest.split('/').next().unwrap_or("");
+        if host.contains('@') || url.contains('?') || url.contains('#') {
+            // The address itself is not repeated: it may hold a password.
+            return Err(self
+                .wrong(url_path, "`base_url` must not hold a user name, password or query")
+                .hint("put the key into an environment variable and name it in `api_key_env`"));
+        }
+        Ok(())
+    }
+
+    /// Several endpoints stand instead of one, and each says what is its own.
+    fn endpoints(
+        &self,
+        path: &[Step],
+        endpoints: &[EndpointFile],
+        instead_of: &[&Option<String>; 2],
+    ) -> Result<(), ConfigError> {
+        if endpoints.is_empty() {
+            return Ok(());
+        }
+        if instead_of.iter().any(|one| one.is_some()) {
+            return Err(self
+                .wrong(path, "`endpoints` stands instead of `base_url` and `api_key_env`")
+                .hint("move them into the list: `endpoints = [{ base_url = …, api_key_env = … }, …]`"));
+        }
+        for endpoint in endpoints {
+            if endpoint.base_url.is_none() && endpoint.api_key_env.is_none() {
+                return Err(self.wrong(path, "an endpoint needs a `base_url`, an `api_key_env` or both"));
+            }
+            if let Some(url) = &endpoint.base_url {
+                self.url(path, url)?;
+            }
+        }
+        Ok(())
+    }
+
     fn price(&self, path: &[Step], price: Option<PriceFile>) -> Result<Option<Price>, ConfigError> {
-        let Some(PriceFile { input, output }) = price else { return Ok(None) };
-        if !(input.is_finite() && output.is_finite() && input >= 0.0 && output >= 0.0) {
+        let price = price.map(Price::from);
+        if price.is_some_and(|price| !price.is_valid()) {
             return Err(self.wrong(path, "a price must be 0 or more US dollars per million tokens"));
         }
-        Ok(Some(Price { input, output }))
+        Ok(price)
     }
 
     fn temperature(&self, path: &[Step], value: f64) -> Result<(), ConfigError> {
@@ -600,7 +694,9 @@ impl Resolver<'_> {
         self.at_least_one(&path("max_tokens"), "max_tokens", Some(judge.max_tokens))?;
         self.at_least_one(&path("concurrency"), "concurrency", judge.concurrency)?;
         self.at_least_one(&path("rpm"), "rpm", judge.rpm)?;
+        self.at_least_one(&path("tpm"), "tpm", judge.tpm)?;
         self.at_least_one(&path("timeout_s"), "timeout_s", judge.timeout_s)?;
+        self.endpoints(&path("endpoints"), &judge.endpoints, &[&judge.base_url, &judge.api_key_env])?;
         let temperature = judge.temperature.unwrap_or(if judge.samples > 1 { 1.0 } else { 0.0 });
         self.temperature(&path("temperature"), temperature)?;
         for (key, value) in
@@ -644,7 +740,10 @@ impl Resolver<'_> {
                 stream: judge.stream,
                 concurrency: judge.concurrency,
                 rpm: judge.rpm,
+                tpm: judge.tpm,
+                endpoints: judge.endpoints.clone(),
                 timeout_s: judge.timeout_s,
+                outage_s: judge.outage_s,
                 extra_body: judge.extra_body.clone(),
                 price: self.price(&path("price"), judge.price)?,
             },

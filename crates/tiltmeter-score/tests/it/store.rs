@@ -62,6 +62,8 @@ fn response(row: (i64, i64, i64, i64), replicate: u32, outcome: ResponseOutcome)
         cached_input_tokens: 0,
         output_tokens: 1,
         reasoning_tokens: 0,
+        cache_write_tokens: 0,
+        cost_usd: None,
         duration_ms: 1,
         created_at: "2026-01-01T00:00:00Z".to_owned(),
         failed_attempts: Vec::new(),
@@ -90,6 +92,8 @@ async fn judge(
             model: None,
             input_tokens: 1,
             output_tokens: 1,
+            cached_input_tokens: 0,
+            cost_usd: None,
             created_at: "2026-01-01T00:00:00Z".to_owned(),
             failed_attempts: Vec::new(),
         };
@@ -151,6 +155,8 @@ async fn fill(directory: &RunDirectory, experiment: &Experiment, plan: &Plan) {
         asked: 0,
         reused: 0,
         attempts: 0,
+        cost_usd: 0.0,
+        timing: "{}".to_owned(),
     };
     Registration::end(directory, rows.invocation, &end).unwrap();
 }

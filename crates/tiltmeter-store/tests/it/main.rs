@@ -101,6 +101,8 @@ fn response(rows: &Registered, name: &str, answer: &str) -> ResponseRecord {
         cached_input_tokens: 4,
         output_tokens: 3,
         reasoning_tokens: 0,
+        cache_write_tokens: 0,
+        cost_usd: None,
         duration_ms: 1,
         created_at: NOW.to_owned(),
         failed_attempts: vec![failed_attempt()],
@@ -125,6 +127,7 @@ async fn what_is_acknowledged_is_there_and_the_first_of_two_stays() {
         pair: rows.pairs[0][0],
         tilted: true,
         token_log_probabilities: vec![-1.0, -0.5],
+        cost_usd: None,
         failed_attempts: Vec::new(),
     };
     writer.score(score.clone()).await.unwrap();

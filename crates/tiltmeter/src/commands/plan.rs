@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use tiltmeter_core::experiment::{Experiment, Subject};
 use tiltmeter_core::plan::{CHARACTERS_PER_TOKEN, Estimate, Plan, estimate};
-use tiltmeter_run::{Resolution, context_limit, gives_log_probabilities, price_of, resolution};
+use tiltmeter_run::{Prices, Resolution, context_limit, gives_log_probabilities, resolution};
 
 use crate::cli::PlanArguments;
 use crate::exit::{Exit, Failure};
-use crate::{files, output};
+use crate::{files, output, prices};
 
 /// The document that `plan --json` prints.
 #[derive(Serialize)]
@@ -66,7 +66,7 @@ struct PlannedJudge {
 pub(crate) fn plan(arguments: &PlanArguments) -> Result<Exit, Failure> {
     let experiment = files::experiment_to_estimate(&arguments.experiment)?;
     let plan = experiment.plan(gives_log_probabilities);
-    let document = document(&experiment, &plan)?;
+    let document = document(&experiment, &plan, &prices::load()?)?;
     if arguments.json {
         let json = serde_json::to_string_pretty(&document).map_err(Failure::failed)?;
         output::result(&format!("{json}\n"));
@@ -85,7 +85,7 @@ fn whole(tokens: f64) -> u64 {
     tokens.round() as u64
 }
 
-fn document(experiment: &Experiment, plan: &Plan) -> Result<PlanDocument, Failure> {
+fn document(experiment: &Experiment, plan: &Plan, prices: &Prices) -> Result<PlanDocument, Failure> {
     let estimates = estimate(experiment, plan);
     let conditions = plan
         .conditions
@@ -113,12 +113,12 @@ fn document(experiment: &Experiment, plan: &Plan) -> Result<PlanDocument, Failur
         .subjects
         .iter()
         .zip(&estimates)
-        .map(|(subject, estimate)| planned(subject, estimate))
+        .map(|(subject, estimate)| planned(subject, estimate, prices))
         .collect();
     let judge = experiment.judge.as_ref().map(|judge| {
         let sum = |of: fn(&Estimate) -> f64| estimates.iter().map(of).sum::<f64>();
         let (input, output) = (sum(|one| one.judge_input_tokens), sum(|one| one.judge_output_tokens));
-        let price = price_of(&judge.settings);
+        let price = prices.of(&judge.settings);
         PlannedJudge {
             model: format!("{}/{}", judge.settings.address.provider, judge.settings.address.model),
             calls: estimates.iter().map(|one| one.judge_calls).sum(),
@@ -149,8 +149,8 @@ fn document(experiment: &Experiment, plan: &Plan) -> Result<PlanDocument, Failur
     })
 }
 
-fn planned(subject: &Subject, estimate: &Estimate) -> PlannedSubject {
-    let price = price_of(&subject.settings);
+fn planned(subject: &Subject, estimate: &Estimate, prices: &Prices) -> PlannedSubject {
+    let price = prices.of(&subject.settings);
     PlannedSubject {
         subject: subject.id.to_string(),
         model: format!("{}/{}", subject.settings.address.provider, subject.settings.address.model),

@@ -13,7 +13,7 @@ pub(crate) struct World {
     pub(crate) folder: TempDir,
     pub(crate) sim: Option<SimHandle>,
     // Dropped last: the server runs on it.
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 /// What a command gave.
@@ -52,7 +52,12 @@ impl World {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let sim = script.map(|script| runtime.block_on(Sim::start(script)).unwrap());
-        Self { folder: TempDir::new().unwrap(), sim, _runtime: runtime }
+        Self { folder: TempDir::new().unwrap(), sim, runtime }
+    }
+
+    /// A further server, which lives as long as its handle and this world.
+    pub(crate) fn start_late(&self, script: Script) -> SimHandle {
+        self.runtime.block_on(Sim::start(script)).unwrap()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

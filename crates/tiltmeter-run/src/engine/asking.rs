@@ -1,0 +1,225 @@
+//! One call to a subject: an answer, or the score of a text.
+
+use std::sync::Arc;
+
+use tiltmeter_core::experiment::Subject;
+use tiltmeter_core::plan::{Block, SampleSpec, ScoreSpec};
+use tiltmeter_core::prompt::{PROMPT_HEADER, Placement, Prompt};
+use tiltmeter_core::verdict::Aspect;
+use tiltmeter_models::{
+    ChatRequest, ChatResponse, ErrorKind, FinishReason, ModelError, Sampling, ScoreRequest,
+};
+use tiltmeter_store::{FailureTarget, ResponseOutcome, ResponseRecord, ScoreRecord};
+
+use super::Engine;
+use super::judging::Judged;
+use super::ledger::FailedCall;
+use crate::calling::milliseconds;
+use crate::event::Event;
+
+impl Engine {
+    /// Has a text scored, and stores what comes of it.
+    pub(super) async fn score(&self, block: &Block, score: ScoreSpec) {
+        let model = &self.connections.subjects[block.subject];
+        let rows = &self.rows;
+        let (subject, context, instruction) = (
+            rows.subjects[block.subject],
+            rows.contexts[block.context],
+            rows.instructions[block.instruction],
+        );
+        let target = FailureTarget::Score { subject, context, instruction };
+        let failed =
+            |error, attempts| FailedCall { hash: score.id, target, error, attempts, judgements_lost: 0 };
+        if let Some(error) = self.refused_before(block) {
+            self.ledger.failed(model, failed(error, Vec::new())).await;
+            return;
+        }
+        let request = ScoreRequest { prompt: score.prompt.clone(), continuation: score.text.clone() };
+        let tried = self.ledger.calling(model, score.id).score(&request).await;
+        self.ledger.count(1);
+        match tried.result {
+            Ok(scored) => {
+                let record = ScoreRecord {
+                    hash: score.id,
+                    subject,
+                    context,
+                    instruction,
+                    pair: rows.pairs[score.question][score.pair],
+                    tilted: score.tilted,
+                    token_log_probabilities: scored.token_log_probabilities,
+                    cost_usd: tried.cost_usd,
+                    failed_attempts: tried.failed,
+                };
+                if self.ledger.store(|writer| async move { writer.score(record).await }).await.is_some() {
+                    self.ledger.tell(Event::ScoreStored);
+                }
+            }
+            Err(error) => {
+                self.remember(block, &error);
+                self.ledger.failed(model, failed(error, tried.failed)).await;
+            }
+        }
+    }
+
+    /// Asks for an answer and stores it. Gives what the judge is to look at.
+    pub(super) async fn sample(
+        &self,
+        block: &Block,
+        sample: SampleSpec,
+        placement: Placement,
+    ) -> Option<Judged> {
+        let model = &self.connections.subjects[block.subject];
+        let rows = &self.rows;
+        let subject = &self.experiment.subjects[block.subject];
+        let target = FailureTarget::Response {
+            subject: rows.subjects[block.subject],
+            context: rows.contexts[block.context],
+            instruction: rows.instructions[block.instruction],
+            question: rows.questions[sample.question],
+            replicate: sample.replicate,
+        };
+        let judgements_lost = self.judgement_count();
+        let failed =
+            |error, attempts| FailedCall { hash: sample.id, target, error, attempts, judgements_lost };
+        if let Some(error) = self.refused_before(block) {
+            self.ledger.failed(model, failed(error, Vec::new())).await;
+            return None;
+        }
+        let seed = sample.id.request_seed();
+        let request = subject_request(subject, &sample.prompt, seed, placement);
+        let tried = self.ledger.calling(model, sample.id).chat(&request).await;
+        self.ledger.count(1);
+        let response = match tried.result {
+            Ok(response) => response,
+            Err(error) if error.kind == ErrorKind::Filtered => filtered(),
+            Err(error) => {
+                self.remember(block, &error);
+                self.ledger.failed(model, failed(error, tried.failed)).await;
+                return None;
+            }
+        };
+        let outcome = outcome(&response);
+        let said = match (&outcome, response.refusal) {
+            (ResponseOutcome::Refusal, Some(refusal)) if response.text.trim().is_empty() => refusal,
+            _ => response.text,
+        };
+        let (answer, raw) = cut_at_header(said, placement);
+        let record = ResponseRecord {
+            hash: sample.id,
+            subject: rows.subjects[block.subject],
+            context: rows.contexts[block.context],
+            instruction: rows.instructions[block.instruction],
+            question: rows.questions[sample.question],
+            replicate: sample.replicate,
+            wording: sample.wording,
+            outcome,
+            answer: answer.clone(),
+            // An answer that was cut at the header ended there, whatever the model went on to say.
+            truncated: response.finish == FinishReason::Length && raw.is_none(),
+            raw,
+            reasoning: response.reasoning,
+            finish: response.finish.name(),
+            model: response.model,
+            response_id: response.response_id,
+            seed: Some(seed),
+            dropped: response.dropped_parameters.iter().map(ToString::to_string).collect(),
+            input_tokens: response.usage.input_tokens,
+            cached_input_tokens: response.usage.cached_input_tokens,
+            cache_write_tokens: response.usage.cache_write_tokens,
+            output_tokens: response.usage.output_tokens,
+            reasoning_tokens: response.usage.reasoning_tokens,
+            cost_usd: tried.cost_usd,
+            duration_ms: milliseconds(tried.duration),
+            created_at: self.ledger.now(),
+            failed_attempts: tried.failed,
+        };
+        let row = self.ledger.store(|writer| async move { writer.response(record).await }).await?;
+        let judged = outcome == ResponseOutcome::Answer && self.experiment.judge.is_some();
+        let judgements_spared = if judged { 0 } else { self.judgement_count() };
+        self.ledger.tell(Event::SampleStored { judgements_spared });
+        judged.then(|| self.judged(&sample, row, answer, &Aspect::ALL))
+    }
+
+    /// Says so if the block's context was refused as too long before: asking again would cost time only.
+    fn refused_before(&self, block: &Block) -> Option<ModelError> {
+        let refused = self.too_long.lock().ok()?;
+        let said = refused.get(&(block.subject, block.context))?;
+        let message = format!("not sent: the model refused this context before: {said}");
+        Some(ModelError::new(ErrorKind::ContextTooLong, message))
+    }
+
+    fn remember(&self, block: &Block, error: &ModelError) {
+        if error.kind == ErrorKind::ContextTooLong
+            && let Ok(mut refused) = self.too_long.lock()
+        {
+            refused.entry((block.subject, block.context)).or_insert_with(|| error.message.clone());
+        }
+    }
+}
+
+fn subject_request(subject: &Subject, prompt: &Arc<Prompt>, seed: u32, placement: Placement) -> ChatRequest {
+    let stop = match placement {
+        Placement::FirstUser | Placement::System => vec![format!("\n{PROMPT_HEADER}")],
+        Placement::ChatTurns => Vec::new(),
+    };
+    ChatRequest {
+        prompt: prompt.clone(),
+        sampling: Sampling {
+            temperature: subject.temperature,
+            max_tokens: subject.max_tokens,
+            seed: Some(seed),
+            stop,
+            top_log_probabilities: None,
+            reasoning: subject.reasoning,
+        },
+    }
+}
+
+/// A request that was refused by a content filter counts as an answer that was withheld.
+fn filtered() -> ChatResponse {
+    ChatResponse { finish: FinishReason::ContentFilter, ..ChatResponse::default() }
+}
+
+fn outcome(response: &ChatResponse) -> ResponseOutcome {
+    if response.finish == FinishReason::ContentFilter {
+        ResponseOutcome::Filtered
+    } else if response.refusal.as_ref().is_some_and(|refusal| !refusal.trim().is_empty()) {
+        ResponseOutcome::Refusal
+    } else {
+        ResponseOutcome::Answer
+    }
+}
+
+/// Cuts an answer where the model goes on to write another demonstration: at the header alone, so that
+/// headings in an answer stay. Gives the answer, and the whole text where something was cut.
+fn cut_at_header(text: String, placement: Placement) -> (String, Option<String>) {
+    if placement == Placement::ChatTurns {
+        return (text, None);
+    }
+    let at = if text.starts_with(PROMPT_HEADER) { Some(0) } else { text.find(&format!("\n{PROMPT_HEADER}")) };
+    match at.and_then(|at| text.get(..at)) {
+        Some(answer) => (answer.trim_end().to_owned(), Some(text)),
+        None => (text, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_cut_at_the_header_alone() {
+        let cases = [
+            ("Be kind.\n\n### Prompt: next\n### Response: x", "Be kind.", true),
+            ("# Title\n\n### Steps\n\nBe kind.", "# Title\n\n### Steps\n\nBe kind.", false),
+            ("### Prompt: next", "", true),
+            ("Write ### Prompt: like this.", "Write ### Prompt: like this.", false),
+            ("", "", false),
+        ];
+        for (text, answer, cut) in cases {
+            let (got, raw) = cut_at_header(text.to_owned(), Placement::FirstUser);
+            assert_eq!((got.as_str(), raw.is_some()), (answer, cut), "{text:?}");
+            assert_eq!(cut_at_header(text.to_owned(), Placement::ChatTurns), (text.to_owned(), None));
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Asks what is missing, and stores what comes back.
+//!
+//! One task for each subject walks through its blocks in order ([`dispatch`]), so that no slow provider idles
+//! another; each call is a task of its own ([`asking`]), within the subject's limits. A stored answer goes to the
+//! judge at once ([`judging`]), through a bounded queue: when the judge is slow, subjects wait, and memory does not
+//! grow. What becomes of a call is entered in one place ([`ledger`]).
+
+mod asking;
+mod dispatch;
+mod judging;
+mod ledger;
+mod rejudge;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tiltmeter_core::experiment::Experiment;
+use tiltmeter_core::id::ContentId;
+use tiltmeter_core::plan::{Plan, SampleSpec};
+use tiltmeter_core::verdict::Aspect;
+use tiltmeter_judge::JudgePrompts;
+use tiltmeter_models::ModelError;
+use tiltmeter_store::{Reader, Registered, StoreError, StoredIds, Writer, judgement_hash};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use rejudge::{Rejudge, rejudge};
+
+use crate::budget::{Budget, Spent};
+use crate::calling::RetryPolicy;
+use crate::connect::Connections;
+use crate::event::{Event, Observer};
+use crate::meter::{CacheUse, Timing};
+
+use judging::{Bench, judge_queue};
+use ledger::Ledger;
+
+/// Answers that may wait for the judge before subjects wait.
+const JUDGE_QUEUE: usize = 256;
+
+/// What a run works with.
+pub struct Run {
+    /// What is asked for.
+    pub experiment: Arc<Experiment>,
+    /// Its plan.
+    pub plan: Arc<Plan>,
+    /// The models.
+    pub connections: Arc<Connections>,
+    /// The judge's prompts, by question; empty without a judge.
+    pub prompts: Arc<Vec<JudgePrompts>>,
+    /// The rows of the store.
+    pub rows: Arc<Registered>,
+    /// What is stored already.
+    pub stored: Arc<StoredIds>,
+    /// The most answers to ask for in this start.
+    pub limit: Option<u64>,
+    /// How it is gone about.
+    pub means: Means,
+}
+
+/// What every start works with, whatever it asks for.
+pub struct Means {
+    /// Where results go.
+    pub writer: Writer,
+    /// How failures are met.
+    pub policy: RetryPolicy,
+    /// What may be spent.
+    pub budget: Arc<Budget>,
+    /// Who is told.
+    pub observer: Arc<dyn Observer>,
+    /// The clock.
+    pub now: fn() -> jiff::Timestamp,
+    /// Cancelled to stop asking; what is in flight is still stored.
+    pub stop: CancellationToken,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Model calls made.
+    pub asked: u64,
+    /// Results that were stored before.
+    pub reused: u64,
+    /// Requests made, repetitions included.
+    pub attempts: u64,
+    /// What they cost.
+    pub spent: Spent,
+    /// What prompt caches gave.
+    pub cache: CacheUse,
+    /// Where the time went.
+    pub timing: Timing,
+    /// Why it stopped before its end.
+    pub stop: Option<Stop>,
+}
+
+/// Why a run stopped before its end. All that was stored is kept.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Stop {
+    /// A model fails in a way that every further call would repeat.
+    #[error("{model}: {error}")]
+    Model {
+        /// Name of the subject, or `judge`.
+        model: String,
+        /// What it said.
+        error: ModelError,
+    },
+    /// The store cannot be written.
+    #[error(transparent)]
+    Store(Arc<StoreError>),
+    /// The next call might cost more than is left.
+    #[error(
+        "the budget of US$ {most_usd} is used up: US$ {:.4} are spent{}, and the next call might cost more than the rest",
+        .spent.known_usd,
+        if .spent.unsure_usd > 0.0 {
+            format!(", up to US$ {:.4} may have been charged for calls that broke off", .spent.unsure_usd)
+        } else {
+            String::new()
+        }
+    )]
+    Budget {
+        /// The limit in US dollars.
+        most_usd: f64,
+        /// What was spent.
+        spent: Spent,
+    },
+    /// Somebody asked for it.
+    #[error("stopped on request")]
+    Requested,
+}
+
+/// A run cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Runs an experiment to its end, or until something stops it.
+///
+/// `reader` is asked for stored answers that still need a score.
+///
+/// # Errors
+/// If the store cannot be read. What stops a run once it has begun is part of its [`Outcome`].
+pub async fn execute(run: Run, reader: Reader) -> Result<Outcome, EngineError> {
+    let start = Instant::now();
+    let Run { experiment, plan, connections, prompts, rows, stored, limit, means } = run;
+    let bench = experiment.judge.as_ref().zip(rows.judge).map(|(judge, row)| Bench::new(judge, row));
+    let engine = Arc::new(Engine {
+        experiment,
+        plan,
+        connections,
+        prompts,
+        rows,
+        stored,
+        allowance: AtomicU64::new(limit.unwrap_or(u64::MAX)),
+        too_long: Mutex::new(HashMap::new()),
+        ledger: Arc::new(Ledger::new(means)),
+    });
+    let reused = engine.announce(limit);
+    let tasks = TaskTracker::new();
+    let (to_judge, from_subjects) = mpsc::channel(JUDGE_QUEUE);
+    let reader = Arc::new(Mutex::new(reader));
+    for subject in 0..engine.experiment.subjects.len() {
+        tasks.spawn(engine.clone().ask_subject(subject, to_judge.clone(), reader.clone(), tasks.clone()));
+    }
+    drop(to_judge);
+    if let (Some(bench), Some(judge)) = (bench, &engine.connections.judge) {
+        let ledger = engine.ledger.clone();
+        tasks.spawn(judge_queue(Arc::new(bench), ledger, judge.clone(), from_subjects, tasks.clone()));
+    }
+    tasks.close();
+    tasks.wait().await;
+    Ok(engine.ledger.outcome(reused, start.elapsed()))
+}
+
+/// What the tasks of a run share.
+struct Engine {
+    experiment: Arc<Experiment>,
+    plan: Arc<Plan>,
+    connections: Arc<Connections>,
+    prompts: Arc<Vec<JudgePrompts>>,
+    rows: Arc<Registered>,
+    stored: Arc<StoredIds>,
+    /// Answers that may still be asked for under the user's limit.
+    allowance: AtomicU64,
+    /// Contexts (subject, context) that a model has refused as too long, and what it said.
+    too_long: Mutex<HashMap<(usize, usize), String>>,
+    ledger: Arc<Ledger>,
+}
+
+impl Engine {
+    /// Counts what is there and what is missing, and tells the observer.
+    fn announce(&self, limit: Option<u64>) -> u64 {
+        let Self { experiment, plan, stored, .. } = self;
+        let (mut samples, mut scores, mut judgements, mut reused) = (0, 0, 0, 0);
+        for block in &plan.blocks {
+            let context = Arc::new(experiment.render(plan.contexts[block.context]));
+            for sample in experiment.samples(plan, block, &context) {
+                match stored.responses.get(&sample.id) {
+                    Some(response) => {
+                        reused += 1;
+                        if !response.is_answer {
+                            continue;
+                        }
+                    }
+                    None => samples += 1,
+                }
+                for hash in self.judgement_hashes(&sample) {
+                    if stored.judgements.contains(&hash) {
+                        reused += 1;
+                    } else {
+                        judgements += 1;
+                    }
+                }
+            }
+            for score in experiment.scores(block, &context) {
+                if stored.scores.contains(&score.id) {
+                    reused += 1;
+                } else {
+                    scores += 1;
+                }
+            }
+        }
+        if let Some(limit) = limit {
+            let left_out = samples - samples.min(limit);
+            samples -= left_out;
+            judgements -= judgements.min(left_out * self.judgement_count());
+        }
+        self.ledger.tell(Event::Started { samples, scores, judgements, reused });
+        reused
+    }
+
+    fn judgement_count(&self) -> u64 {
+        if self.experiment.judge.is_some() { Aspect::ALL.len() as u64 } else { 0 }
+    }
+
+    fn judgement_hash(&self, sample: ContentId, question: usize, aspect: Aspect) -> Option<ContentId> {
+        let judge = self.experiment.judge.as_ref()?;
+        let prompts = self.rows.prompts.get(question)?;
+        let (_, prompt) = prompts[aspect as usize];
+        Some(judgement_hash(sample, judge.hash, prompt, aspect))
+    }
+
+    fn judgement_hashes(&self, sample: &SampleSpec) -> impl Iterator<Item = ContentId> {
+        Aspect::ALL.into_iter().filter_map(|aspect| self.judgement_hash(sample.id, sample.question, aspect))
+    }
+}

@@ -1,0 +1,115 @@
+//! `tiltmeter judge`: scores what is stored, by the same judge where scores are missing, or by another one, without
+//! the experiment file and without asking a subject.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tiltmeter_core::experiment::file::{ExperimentFile, JudgeFile};
+use tiltmeter_core::experiment::{Judge, resolve_judge};
+use tiltmeter_judge::JudgePrompts;
+use tiltmeter_run::{Rejudge, connect_judge, rejudge};
+use tiltmeter_store::{ExperimentRow, JudgePromptTexts, Reader, Rejudging};
+
+use crate::cli::JudgeArguments;
+use crate::exit::{Exit, Failure};
+use crate::prices;
+use crate::start::Start;
+
+pub(crate) fn judge(arguments: &JudgeArguments) -> Result<Exit, Failure> {
+    let path = &arguments.run;
+    // A directory that holds no run is not made into one.
+    Reader::open(path).map_err(Failure::failed)?;
+    let start = Start::new(path, arguments.max_cost.map(|most| most.0))?;
+    let reader = Reader::open(path).map_err(Failure::failed)?;
+    let experiment = reader.experiment().map_err(Failure::failed)?;
+    let (file, judge) = judge_of(&experiment, arguments)?;
+    let prompts = prompts(&reader, &experiment, &judge)?;
+    let environment = |name: &str| std::env::var(name).ok();
+    let prices = prices::load()?;
+    let model = start.connect(connect_judge(&judge, &prices, &environment, start.progress()))?;
+    start.check_prices(std::iter::once(&model))?;
+    let rejudging = Rejudging {
+        experiment: experiment.id,
+        resolved: &serde_json::to_string(&file).map_err(Failure::failed)?,
+        judge: &judge,
+        record: model.record.clone(),
+        prompts: prompts.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        now: jiff::Timestamp::now().to_string(),
+    };
+    let rows = rejudging.write(start.directory()).map_err(Failure::failed)?;
+    let invocation = rows.invocation;
+    let outcome = start
+        .work(|means| rejudge(Rejudge { judge, model: Arc::new(model), rows, prompts, means }, reader))?;
+    start.end(invocation, outcome, arguments.json)
+}
+
+/// The stored experiment with the judge that is to score, and that judge.
+fn judge_of(
+    experiment: &ExperimentRow,
+    arguments: &JudgeArguments,
+) -> Result<(ExperimentFile, Judge), Failure> {
+    let damaged = |error| Failure::failed(format!("the stored experiment cannot be read: {error}"));
+    let mut file: ExperimentFile = serde_json::from_str(&experiment.resolved).map_err(damaged)?;
+    let mut table = match (file.judge.take(), &arguments.judge) {
+        (Some(table), _) => table,
+        (None, Some(model)) => {
+            serde_json::from_value(serde_json::json!({ "model": model })).map_err(damaged)?
+        }
+        (None, None) => {
+            return Err(Failure::configuration(
+                "the stored experiment has no judge\n  name one: `--judge provider/model`",
+            ));
+        }
+    };
+    replace(&mut table, arguments);
+    file.judge = Some(table);
+    let judge = resolve_judge("the judge", &file).map_err(Failure::configuration)?;
+    let judge = judge.ok_or_else(|| Failure::failed("the judge was lost"))?;
+    Ok((file, judge))
+}
+
+/// Puts another model into the judge's table. What belongs to the old model goes with it: its price, and with
+/// another provider also its address, key and further fields.
+fn replace(table: &mut JudgeFile, arguments: &JudgeArguments) {
+    if let Some(model) = &arguments.judge
+        && *model != table.model
+    {
+        let provider = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
+        if provider(model) != provider(&table.model) {
+            (table.base_url, table.api_key_env) = (None, None);
+            table.endpoints.clear();
+            table.extra_body.clear();
+        }
+        table.price = None;
+        table.model.clone_from(model);
+    }
+    if arguments.base_url.is_some() || arguments.api_key_env.is_some() {
+        table.endpoints.clear();
+    }
+    if let Some(url) = &arguments.base_url {
+        table.base_url = Some(url.clone());
+    }
+    if let Some(variable) = &arguments.api_key_env {
+        table.api_key_env = Some(variable.clone());
+    }
+    table.samples = arguments.samples.unwrap_or(table.samples);
+}
+
+/// The prompts by which the answers were judged; for an experiment without a judge the project's own.
+fn prompts(
+    reader: &Reader,
+    experiment: &ExperimentRow,
+    judge: &Judge,
+) -> Result<BTreeMap<i64, JudgePromptTexts>, Failure> {
+    let stored = reader.judge_prompts(experiment.id).map_err(Failure::failed)?;
+    if !stored.is_empty() {
+        return Ok(stored);
+    }
+    let prompts = JudgePrompts::default()
+        .replaced(judge.alignment_prompt.clone(), judge.coherence_prompt.clone())
+        .map_err(Failure::configuration)?;
+    let texts = JudgePromptTexts { alignment: prompts.alignment, coherence: prompts.coherence };
+    let questions = reader.question_names().map_err(Failure::failed)?;
+    Ok(questions.into_iter().map(|(row, _)| (row, texts.clone())).collect())
+}

@@ -1,0 +1,265 @@
+//! One start of the engine on a run directory, whatever it asks for: its lock, its writer, interrupts, and what is
+//! shown at the end.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tiltmeter_run::{
+    Budget, ConnectError, EngineError, Means, Model, Outcome, RetryPolicy, RunResults, Stop, analyse,
+};
+use tiltmeter_store::{InvocationEnd, Registration, RunDirectory, Writer};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::{Exit, Failure};
+use crate::progress::Progress;
+use crate::{output, prices};
+
+/// How long calls in flight may take to end after a first interrupt.
+const GRACE: Duration = Duration::from_mins(1);
+
+/// A start.
+pub(crate) struct Start {
+    path: PathBuf,
+    directory: RunDirectory,
+    runtime: Runtime,
+    progress: Arc<Progress>,
+    budget: Arc<Budget>,
+}
+
+impl Start {
+    /// Takes a run directory, with a budget in US dollars where there is one.
+    pub(crate) fn new(path: &Path, most_usd: Option<f64>) -> Result<Self, Failure> {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
+        Ok(Self {
+            path: path.to_owned(),
+            directory: RunDirectory::open(path).map_err(Failure::failed)?,
+            runtime,
+            progress: Arc::new(Progress::new()),
+            budget: Arc::new(Budget::new(most_usd)),
+        })
+    }
+
+    pub(crate) fn directory(&self) -> &RunDirectory {
+        &self.directory
+    }
+
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Opens models.
+    pub(crate) fn connect<T>(
+        &self,
+        opening: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<T, Failure> {
+        self.runtime.block_on(opening).map_err(|error| {
+            if error.is_configuration() { Failure::configuration(error) } else { Failure::failed(error) }
+        })
+    }
+
+    /// A budget can be kept only where all prices are known.
+    pub(crate) fn check_prices<'a>(&self, models: impl Iterator<Item = &'a Model>) -> Result<(), Failure> {
+        if self.budget.most_usd().is_none() {
+            return Ok(());
+        }
+        let mut unknown = models.filter(|model| model.price.is_none());
+        let Some(model) = unknown.next() else { return Ok(()) };
+        let file = prices::file().map_or_else(
+            || format!("a price file that {} names", prices::VARIABLE),
+            |path| path.display().to_string(),
+        );
+        Err(Failure::configuration(format!(
+            "{}: `--max-cost` needs the price of `{1}`, which is not known\n  give `price = {{ input = …, output = … }}` \
+             in its table (US dollars per million tokens), or put this into {file}:\n  [\"{1}\"]\n  input = …\n  output = …",
+            model.name, model.record.model
+        )))
+    }
+
+    /// Runs the engine, with its writer, until it ends or is interrupted for good.
+    pub(crate) fn work<F>(&self, engine: impl FnOnce(Means) -> F) -> Result<Outcome, Failure>
+    where
+        F: Future<Output = Result<Outcome, EngineError>> + Send + 'static,
+    {
+        let (writer, writing) = Writer::start(&self.directory).map_err(Failure::failed)?;
+        let stop = CancellationToken::new();
+        let means = Means {
+            writer,
+            policy: RetryPolicy::default(),
+            budget: self.budget.clone(),
+            observer: self.progress.clone(),
+            now: jiff::Timestamp::now,
+            stop: stop.clone(),
+        };
+        let work = engine(means);
+        let outcome = self.runtime.block_on(async {
+            let work = tokio::spawn(work);
+            let interrupts = tokio::spawn(on_interrupt(stop, work.abort_handle()));
+            let outcome = work.await;
+            interrupts.abort();
+            outcome
+        });
+        let mut outcome = match outcome {
+            Ok(outcome) => outcome.map_err(Failure::failed)?,
+            Err(error) if error.is_cancelled() => {
+                return Err(Failure::failed("stopped at once on request; what was stored is kept"));
+            }
+            Err(error) => return Err(Failure::failed(format!("the engine failed: {error}"))),
+        };
+        // All writing ends are gone by now: the thread commits what is left and ends.
+        match writing.join() {
+            // Whoever wrote next may have heard first that the writer is gone; it knows itself why.
+            Ok(Err(error)) => outcome.stop = Some(Stop::Store(Arc::new(error))),
+            Ok(Ok(())) => {}
+            Err(_) => return Err(Failure::failed("the store's writer failed")),
+        }
+        self.progress.finish();
+        Ok(outcome)
+    }
+
+    /// Writes down how it ended, and shows the results.
+    pub(crate) fn end(&self, invocation: i64, outcome: Outcome, json: bool) -> Result<Exit, Failure> {
+        let end = InvocationEnd {
+            ended_at: jiff::Timestamp::now().to_string(),
+            end: if outcome.stop.is_none() { "finished".to_owned() } else { "stopped".to_owned() },
+            asked: outcome.asked,
+            reused: outcome.reused,
+            attempts: outcome.attempts,
+            cost_usd: outcome.spent.known_usd,
+            timing: serde_json::to_string(&outcome.timing).map_err(Failure::failed)?,
+        };
+        let ended = Registration::end(&self.directory, invocation, &end);
+        if let Some(stop) = &outcome.stop {
+            return Err(stopped(stop, &self.path));
+        }
+        ended.map_err(Failure::failed)?;
+        let results = RunResults {
+            asked: outcome.asked,
+            reused: outcome.reused,
+            attempts: outcome.attempts,
+            cost_usd: outcome.spent.known_usd,
+            timing: outcome.timing,
+            ..analyse(&self.path).map_err(Failure::failed)?
+        };
+        show(&results, &outcome, &self.path, json)?;
+        Ok(if is_incomplete(&results) { Exit::Incomplete } else { Exit::Done })
+    }
+}
+
+/// The first interrupt stops asking and lets what is in flight end; a second one, or the end of the grace time,
+/// stops at once.
+async fn on_interrupt(stop: CancellationToken, work: tokio::task::AbortHandle) {
+    if tokio::signal::ctrl_c().await.is_err() {
+        return;
+    }
+    output::note("stopping: calls in flight are finished and stored; press ^C again to stop at once");
+    stop.cancel();
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = tokio::time::sleep(GRACE) => {}
+    }
+    work.abort();
+}
+
+fn stopped(stop: &Stop, path: &Path) -> Failure {
+    let hint = match stop {
+        Stop::Model { .. } => "what was stored is kept; put this right and run again to go on",
+        Stop::Budget { .. } => "what was stored is kept; run again, with a new budget, to go on",
+        Stop::Store(_) | Stop::Requested => "what was stored is kept; run again to go on",
+    };
+    Failure::failed(format!("{stop}\n  {hint} ({})", path.display()))
+}
+
+fn show(results: &RunResults, outcome: &Outcome, path: &Path, json: bool) -> Result<(), Failure> {
+    let document = serde_json::to_string_pretty(results).map_err(Failure::failed)?;
+    fs_err::write(path.join("results.json"), format!("{document}\n")).map_err(Failure::failed)?;
+    let plot = tiltmeter_report::plot(results);
+    let plot_path = path.join("plot.svg");
+    if let Some(svg) = &plot {
+        fs_err::write(&plot_path, svg).map_err(Failure::failed)?;
+    }
+    if json {
+        output::result(&format!("{document}\n"));
+    } else {
+        output::result(&tiltmeter_report::table(results));
+    }
+    output::note(&format!(
+        "{} calls made, {} results reused; stored in {}",
+        results.asked,
+        results.reused,
+        path.display()
+    ));
+    for line in [money(outcome), cache(outcome), time(outcome)].into_iter().flatten() {
+        output::note(&line);
+    }
+    if plot.is_some() {
+        output::note(&format!("plot: {}", plot_path.display()));
+    }
+    Ok(())
+}
+
+/// What it cost.
+fn money(outcome: &Outcome) -> Option<String> {
+    let spent = outcome.spent;
+    let mut line = match (spent.known_usd > 0.0, spent.unpriced_calls) {
+        (false, 0) => return None,
+        (false, _) => "cost: not known".to_owned(),
+        (true, 0) => format!("cost: US$ {:.4}", spent.known_usd),
+        (true, calls) => {
+            format!("cost: US$ {:.4}, and {calls} calls whose price is not known", spent.known_usd)
+        }
+    };
+    if spent.unsure_usd > 0.0 {
+        let _ = write!(line, "; up to US$ {:.4} more for calls that broke off", spent.unsure_usd);
+    }
+    Some(line)
+}
+
+/// What prompt caches gave.
+fn cache(outcome: &Outcome) -> Option<String> {
+    let cache = outcome.cache;
+    if cache.cached_tokens == 0 {
+        return None;
+    }
+    let share = 100.0 * cache.cached_tokens as f64 / cache.input_tokens.max(1) as f64;
+    let mut line = format!(
+        "prompt cache: {} of {} input tokens ({share:.0} %)",
+        cache.cached_tokens, cache.input_tokens
+    );
+    if cache.saved_usd > 0.0 {
+        let _ = write!(line, ", which saved US$ {:.4}", cache.saved_usd);
+    }
+    Some(line)
+}
+
+/// Where the time went, for starts that asked something.
+fn time(outcome: &Outcome) -> Option<String> {
+    let timing = outcome.timing;
+    (outcome.asked > 0).then(|| {
+        format!(
+            "time: {:.1} s; summed over calls, {:.1} s for subjects, {:.1} s for the judge and {:.1} s for its queue, \
+             {:.1} s for limits, {:.1} s before retries, {:.1} s for the disk, {:.1} s of its own",
+            timing.wall_s,
+            timing.subjects_s,
+            timing.judge_s,
+            timing.judge_queue_s,
+            timing.limits_s,
+            timing.retries_s,
+            timing.storing_s,
+            timing.own_s
+        )
+    })
+}
+
+/// Whether measurements are missing that were asked for.
+fn is_incomplete(results: &RunResults) -> bool {
+    let missing = results
+        .conditions
+        .iter()
+        .map(|condition| condition.verdicts)
+        .any(|counts| counts.error + counts.unparsable + counts.judge_refusal > 0);
+    missing || !results.failures.is_empty()
+}
