@@ -54,6 +54,20 @@ pub fn status_table(status: &RunStatus) -> String {
         tokens.judge_input,
         tokens.judge_output
     );
+    let cost = status.cost;
+    if cost.subjects_usd + cost.judge_usd > 0.0 || cost.unknown_calls > 0 {
+        let unknown = match cost.unknown_calls {
+            0 => String::new(),
+            calls => format!("; {calls} calls of unknown cost"),
+        };
+        let _ = writeln!(
+            text,
+            "cost of subjects: US$ {:.4}; of judges: US$ {:.4}{unknown}",
+            cost.subjects_usd, cost.judge_usd
+        );
+    }
+    let ended = status.invocations.iter().filter(|one| one.end.as_deref() == Some("finished")).count();
+    let _ = writeln!(text, "starts: {}, of which {ended} finished", status.invocations.len());
     for failure in &status.failures {
         let (count, target) = (failure.count, &failure.target);
         let _ = writeln!(

@@ -33,4 +33,4 @@ pub use resolution::{HalfWidth, Resolution, resolution};
 pub use results::{
     BoundsResult, ConditionResult, FailureCount, RateResult, RunResults, TiltResult, VerdictCounts,
 };
-pub use status::{ConditionStatus, RunStatus, Tokens, status};
+pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};

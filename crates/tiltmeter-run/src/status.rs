@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use tiltmeter_store::Reader;
+use tiltmeter_store::{InvocationRow, Reader};
 
 use crate::analysis::{AnalysisError, analyse};
 use crate::results::{FailureCount, VerdictCounts};
@@ -23,6 +23,10 @@ pub struct RunStatus {
     pub texts_scored: u64,
     /// Tokens of all stored calls of subjects and judges, as the providers counted them.
     pub tokens: Tokens,
+    /// What all stored calls cost.
+    pub cost: Cost,
+    /// All starts of the program on this directory, oldest first.
+    pub invocations: Vec<Invocation>,
     /// Calls that failed for good and have not succeeded since; the next start asks for them.
     pub failures: Vec<FailureCount>,
     /// Attempts that failed, by kind of error, whether or not a later one succeeded.
@@ -65,6 +69,45 @@ pub struct Tokens {
     pub judge_output: u64,
 }
 
+/// What stored calls cost, in US dollars.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// Subjects' calls whose cost is known.
+    pub subjects_usd: f64,
+    /// Judges' calls whose cost is known.
+    pub judge_usd: f64,
+    /// Calls whose cost is not known, because the model's price was not.
+    pub unknown_calls: u64,
+}
+
+/// One start of the program. What is absent was not written down: it did not end by itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Invocation {
+    /// Version of the program.
+    pub version: String,
+    /// When it started, RFC 3339.
+    pub started_at: String,
+    /// When it ended.
+    pub ended_at: Option<String>,
+    /// How it ended: `finished` or `stopped`.
+    pub end: Option<String>,
+    /// Model calls made.
+    pub asked: Option<u64>,
+    /// Results found in the store.
+    pub reused: Option<u64>,
+    /// Requests made, repetitions included.
+    pub attempts: Option<u64>,
+    /// US dollars of its calls whose cost is known.
+    pub cost_usd: Option<f64>,
+}
+
+impl From<InvocationRow> for Invocation {
+    fn from(row: InvocationRow) -> Self {
+        let InvocationRow { version, started_at, ended_at, end, asked, reused, attempts, cost_usd } = row;
+        Self { version, started_at, ended_at, end, asked, reused, attempts, cost_usd }
+    }
+}
+
 impl RunStatus {
     /// Answers that are neither stored nor known to fail.
     pub fn missing(&self) -> u64 {
@@ -90,6 +133,8 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
     let conditions = reader.conditions(experiment.id)?;
     let failures = reader.failures()?;
     let totals = reader.token_totals()?;
+    let costs = reader.costs()?;
+    let invocations = reader.invocations()?;
     let conditions = conditions.iter().zip(&results.conditions).map(|(row, result)| {
         let questions = row.questions.iter().filter(|(_, is_sampled, _)| *is_sampled).count() as u64;
         let wanted = questions * row.contexts.len() as u64 * u64::from(row.replicates);
@@ -126,6 +171,12 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
             judge_input: totals.judge_input,
             judge_output: totals.judge_output,
         },
+        cost: Cost {
+            subjects_usd: costs.subjects_usd,
+            judge_usd: costs.judge_usd,
+            unknown_calls: costs.unknown_calls,
+        },
+        invocations: invocations.into_iter().map(Invocation::from).collect(),
         failures: results.failures,
         failed_attempts: reader.failed_attempts()?,
     })

@@ -21,7 +21,7 @@ struct Way {
 
 /// All endpoints of a model.
 pub(crate) struct Ways {
-    ways: Vec<Way>,
+    endpoints: Vec<Way>,
     places: Arc<Semaphore>,
     /// Who is next waits for a turn; the others wait for that one, in order.
     queue: Mutex<()>,
@@ -35,7 +35,7 @@ impl Ways {
     pub(crate) fn new(models: Vec<Arc<dyn ChatModel>>, settings: PaceSettings) -> Self {
         let places = (settings.ceiling.max(1) as usize).saturating_mul(models.len().max(1));
         Self {
-            ways: models.into_iter().map(|chat| Way { chat, pacer: Pacer::new(settings) }).collect(),
+            endpoints: models.into_iter().map(|chat| Way { chat, pacer: Pacer::new(settings) }).collect(),
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             queue: Mutex::new(()),
             changed: Notify::new(),
@@ -65,7 +65,7 @@ impl Ways {
         let _next = self.queue.lock().await;
         loop {
             let now = Instant::now();
-            let mut order: Vec<&Way> = self.ways.iter().collect();
+            let mut order: Vec<&Way> = self.endpoints.iter().collect();
             order.sort_by_key(|way| way.pacer.in_flight());
             let mut earliest: Option<Instant> = None;
             for way in order {

@@ -121,7 +121,7 @@ impl Start {
     }
 
     /// Writes down how it ended, and shows the results.
-    pub(crate) fn end(&self, invocation: i64, outcome: Outcome, json: bool) -> Result<Exit, Failure> {
+    pub(crate) fn end(&self, invocation: i64, outcome: &Outcome, json: bool) -> Result<Exit, Failure> {
         let end = InvocationEnd {
             ended_at: jiff::Timestamp::now().to_string(),
             end: if outcome.stop.is_none() { "finished".to_owned() } else { "stopped".to_owned() },
@@ -144,7 +144,7 @@ impl Start {
             timing: outcome.timing,
             ..analyse(&self.path).map_err(Failure::failed)?
         };
-        show(&results, &outcome, &self.path, json)?;
+        show(&results, outcome, &self.path, json)?;
         Ok(if is_incomplete(&results) { Exit::Incomplete } else { Exit::Done })
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn judge(arguments: &JudgeArguments) -> Result<Exit, Failure> {
     let invocation = rows.invocation;
     let outcome = start
         .work(|means| rejudge(Rejudge { judge, model: Arc::new(model), rows, prompts, means }, reader))?;
-    start.end(invocation, outcome, arguments.json)
+    start.end(invocation, &outcome, arguments.json)
 }
 
 /// The stored experiment with the judge that is to score, and that judge.

@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         };
         execute(run, reader)
     })?;
-    start.end(invocation, outcome, arguments.json)
+    start.end(invocation, &outcome, arguments.json)
 }
 
 /// The prompts by which answers to each question are judged: the question file's own, else the user's, else
