@@ -61,7 +61,7 @@ fn play(cap: Cap, ceiling: u32, wanted: usize, latency: Duration) -> (usize, usi
                 Cap::Unlimited => None,
                 Cap::Moody(each) => (sent % each == 0).then(|| Duration::from_millis(10)),
                 Cap::Sliding(most) | Cap::SlidingRounded(most) if let_in.len() < most => None,
-                Cap::Sliding(_) => Some(SECOND - now.duration_since(*let_in.front().unwrap())),
+                Cap::Sliding(_) => Some(SECOND.saturating_sub(now.duration_since(*let_in.front().unwrap()))),
                 Cap::SlidingRounded(_) => Some(SECOND),
                 Cap::Even(rate) => let_in.back().and_then(|&last| {
                     let due = last + Duration::from_secs_f64(1.0 / rate);
