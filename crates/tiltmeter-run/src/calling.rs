@@ -6,17 +6,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use backon::BackoffBuilder;
+use tiltmeter_core::id::ContentId;
 use tiltmeter_models::{
     ChatModel, ChatRequest, ChatResponse, ErrorKind, ModelError, RateLimits, ScoreRequest, TextScore, Usage,
 };
 use tiltmeter_store::FailedAttempt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use crate::budget::{Budget, cost_of, worst_cost};
 use crate::connect::Model;
 use crate::event::{Event, Observer};
 use crate::meter::Meter;
+use crate::trace::{self, Operation};
 
 /// How often and how patiently a call is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +43,8 @@ impl Default for RetryPolicy {
         Self {
             attempts: 8,
             rate_limited_attempts: 40,
-            outage_at_start: Duration::from_secs(20),
+            // One that is down for a minute is waited for; who mistyped an address reads so meanwhile.
+            outage_at_start: Duration::from_secs(90),
             outage: Duration::from_mins(10),
             first_wait: Duration::from_millis(500),
             longest_wait: Duration::from_mins(1),
@@ -73,6 +77,8 @@ pub(crate) struct Calling<'a> {
     pub(crate) meter: &'a Meter,
     pub(crate) now: fn() -> jiff::Timestamp,
     pub(crate) stop: &'a CancellationToken,
+    /// What is asked for: of the sample, judgement or score.
+    pub(crate) id: ContentId,
     /// Jitters the waits.
     pub(crate) seed: u64,
 }
@@ -89,6 +95,8 @@ struct Size {
 trait Reply {
     fn usage(&self) -> Usage;
     fn rate_limits(&self) -> Option<&RateLimits>;
+    /// Tells what the reply says of itself.
+    fn trace(&self, span: &Span);
 }
 
 impl Reply for ChatResponse {
@@ -98,6 +106,10 @@ impl Reply for ChatResponse {
 
     fn rate_limits(&self) -> Option<&RateLimits> {
         self.rate_limits.as_deref()
+    }
+
+    fn trace(&self, span: &Span) {
+        trace::reply(span, self);
     }
 }
 
@@ -110,6 +122,8 @@ impl Reply for TextScore {
     fn rate_limits(&self) -> Option<&RateLimits> {
         None
     }
+
+    fn trace(&self, _: &Span) {}
 }
 
 impl Calling<'_> {
@@ -117,7 +131,8 @@ impl Calling<'_> {
     pub(crate) async fn chat(&self, request: &ChatRequest) -> Tried<ChatResponse> {
         let size =
             Size { prompt_bytes: prompt_bytes(request), most_answer: request.sampling.max_tokens.into() };
-        self.call(size, |chat| async move { chat.chat(request).await }).await
+        let operation = Operation::Chat(&request.sampling);
+        self.call(operation, size, |chat| async move { chat.chat(request).await }).await
     }
 
     /// Asks for a text's score likewise.
@@ -130,10 +145,15 @@ impl Calling<'_> {
         let messages = request.prompt.messages().count() as u64;
         let bytes = (prompt + request.continuation.len()) as u64;
         let size = Size { prompt_bytes: bytes + TEMPLATE_TOKENS * (messages + 2), most_answer: 1 };
-        self.call(size, |chat| async move { chat.score(request).await }).await
+        self.call(Operation::Score, size, |chat| async move { chat.score(request).await }).await
     }
 
-    async fn call<T, F>(&self, size: Size, attempt: impl Fn(std::sync::Arc<dyn ChatModel>) -> F) -> Tried<T>
+    async fn call<T, F>(
+        &self,
+        operation: Operation<'_>,
+        size: Size,
+        attempt: impl Fn(std::sync::Arc<dyn ChatModel>) -> F,
+    ) -> Tried<T>
     where
         T: Reply,
         F: Future<Output = Result<T, ModelError>>,
@@ -163,7 +183,9 @@ impl Calling<'_> {
             let Some(turn) = self.unless_stopped(ways.turn(tokens)).await else { return not_sent(failed) };
             let (at, start) = ((self.now)(), Instant::now());
             self.meter.limits.add(start - asked);
-            let result = attempt(turn.chat()).await;
+            let made = u32::try_from(failed.len()).unwrap_or(u32::MAX).saturating_add(1);
+            let span = trace::request(self.model, operation, self.id, made);
+            let result = attempt(turn.chat()).instrument(span.clone()).await;
             let duration = start.elapsed();
             self.meter.sent(self.model.is_judge, duration);
             let error = match result {
@@ -172,6 +194,8 @@ impl Calling<'_> {
                     turn.accepted(value.rate_limits(), usage.input_tokens, usage.output_tokens);
                     let cost_usd = cost_of(*price, &usage);
                     reservation.settle(cost_usd);
+                    trace::answered(&span, duration, &usage, cost_usd);
+                    value.trace(&span);
                     self.meter.used(self.model.is_judge, *price, &usage);
                     if cost_usd.is_some_and(|cost| cost > 0.0) {
                         let total_usd = self.budget.spent().known_usd;
@@ -181,12 +205,13 @@ impl Calling<'_> {
                 }
                 Err(error) => error,
             };
+            trace::failed(&span, duration, &error);
+            drop(span);
             if may_be_charged(error.kind) {
                 reservation.keep();
             } else {
                 drop(reservation);
             }
-            let made = u32::try_from(failed.len()).unwrap_or(u32::MAX).saturating_add(1);
             if error.kind == ErrorKind::Unreachable {
                 unreachable_since.get_or_insert(asked);
             } else {

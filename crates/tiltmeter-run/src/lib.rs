@@ -19,6 +19,7 @@ mod prices;
 mod resolution;
 mod results;
 mod status;
+mod trace;
 mod ways;
 
 pub use analysis::{AnalysisError, analyse};

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use tiltmeter_score::Threshold;
 
+use crate::log::LogArguments;
+
 /// Measures, explains and guards against emergent misalignment through in-context learning.
 #[derive(Parser, Debug)]
 #[command(name = "tiltmeter", version, about, after_help = EXIT_CODES, propagate_version = true)]
@@ -147,6 +149,8 @@ pub(crate) struct RunArguments {
     /// Spend no more than so many US dollars now; each call's highest cost is set aside before it is sent
     #[arg(long, value_name = "USD", value_parser = Dollars::parse)]
     pub(crate) max_cost: Option<Dollars>,
+    #[command(flatten)]
+    pub(crate) log: LogArguments,
 }
 
 #[derive(Args, Debug)]
@@ -169,6 +173,8 @@ pub(crate) struct JudgeArguments {
     /// Spend no more than so many US dollars now
     #[arg(long, value_name = "USD", value_parser = Dollars::parse)]
     pub(crate) max_cost: Option<Dollars>,
+    #[command(flatten)]
+    pub(crate) log: LogArguments,
     /// Print one JSON document (schema tiltmeter.run/1) instead of the table
     #[arg(long)]
     pub(crate) json: bool,

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod exit;
 mod files;
+mod log;
 mod output;
 mod prices;
 mod progress;

@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure};
+use crate::log::{Log, LogArguments};
 use crate::progress::Progress;
 use crate::{output, prices};
 
@@ -27,11 +28,14 @@ pub(crate) struct Start {
     runtime: Runtime,
     progress: Arc<Progress>,
     budget: Arc<Budget>,
+    /// Logs until the start is dropped.
+    _log: Log,
 }
 
 impl Start {
     /// Takes a run directory, with a budget in US dollars where there is one.
-    pub(crate) fn new(path: &Path, most_usd: Option<f64>) -> Result<Self, Failure> {
+    pub(crate) fn new(path: &Path, most_usd: Option<f64>, log: &LogArguments) -> Result<Self, Failure> {
+        let log = Log::start(log)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
         Ok(Self {
@@ -40,6 +44,7 @@ impl Start {
             runtime,
             progress: Arc::new(Progress::new()),
             budget: Arc::new(Budget::new(most_usd)),
+            _log: log,
         })
     }
 

@@ -102,7 +102,7 @@ pub struct SubjectFile {
     /// Seconds that one call may take in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u32>,
-    /// Seconds to wait for a server that cannot be reached. Where absent, 20 for one that has not answered yet in
+    /// Seconds to wait for a server that cannot be reached. Where absent, 90 for one that has not answered yet in
     /// this start, and 600 for one that has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage_s: Option<u32>,
@@ -350,7 +350,7 @@ pub struct JudgeFile {
     /// Seconds that one call may take in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u32>,
-    /// Seconds to wait for a server that cannot be reached. Where absent, 20 for one that has not answered yet in
+    /// Seconds to wait for a server that cannot be reached. Where absent, 90 for one that has not answered yet in
     /// this start, and 600 for one that has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage_s: Option<u32>,

@@ -54,6 +54,7 @@ impl Ledger {
             meter: &self.meter,
             now: self.means.now,
             stop: &self.means.stop,
+            id,
             seed: id.generator_seed(),
         }
     }

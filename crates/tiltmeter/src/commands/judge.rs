@@ -19,7 +19,7 @@ pub(crate) fn judge(arguments: &JudgeArguments) -> Result<Exit, Failure> {
     let path = &arguments.run;
     // A directory that holds no run is not made into one.
     Reader::open(path).map_err(Failure::failed)?;
-    let start = Start::new(path, arguments.max_cost.map(|most| most.0))?;
+    let start = Start::new(path, arguments.max_cost.map(|most| most.0), &arguments.log)?;
     let reader = Reader::open(path).map_err(Failure::failed)?;
     let experiment = reader.experiment().map_err(Failure::failed)?;
     let (file, judge) = judge_of(&experiment, arguments)?;

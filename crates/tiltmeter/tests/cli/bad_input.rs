@@ -100,20 +100,21 @@ fn a_wrong_key_stops_the_run_and_is_never_shown() {
     for text in [&ran.stderr, &ran.stdout, &done.stderr, &done.stdout] {
         assert!(!text.contains(wrong) && !text.contains(key));
     }
-    for entry in std::fs::read_dir(world.path("run")).unwrap() {
-        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        for secret in [key, wrong] {
-            assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
-        }
+    for secret in [key, wrong] {
+        world.holds_nowhere(secret);
     }
 }
 
 #[test]
-fn a_server_that_is_not_there_stops_the_run_within_seconds() {
+fn a_server_that_is_not_there_stops_the_run_once_it_was_waited_for() {
     let world = world(Script::default());
     // A port that was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    world.write("x.toml", &EXPERIMENT.replace("{url}", &format!("http://127.0.0.1:{port}/v1")));
+    world.write(
+        "x.toml",
+        &EXPERIMENT
+            .replace("base_url = '{url}'", &format!("base_url = 'http://127.0.0.1:{port}/v1'\noutage_s = 2")),
+    );
     let start = std::time::Instant::now();
     let ran = world.run(&["run", "x.toml", "--out", "run"]).expect(1);
     assert!(ran.stderr.contains("error: s: ") && ran.stderr.contains(&port.to_string()), "{}", ran.stderr);

@@ -13,6 +13,7 @@ mod data;
 mod documents;
 mod engine;
 mod local;
+mod log;
 mod planted;
 mod resume;
 mod score;

@@ -85,6 +85,24 @@ impl World {
         self.command().args(arguments).output().unwrap().into()
     }
 
+    /// Checks that no file in the folder holds a secret.
+    #[track_caller]
+    pub(crate) fn holds_nowhere(&self, secret: &str) {
+        let mut folders = vec![self.folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let bytes = std::fs::read(&path).unwrap();
+                let holds = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!holds, "{} holds {secret}", path.display());
+            }
+        }
+    }
+
     /// Requests that the server has had.
     pub(crate) fn requests(&self) -> u64 {
         let counters = self.sim.as_ref().unwrap().counters();
