@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tiltmeter_core::experiment::file::EndpointFile;
+use tiltmeter_core::experiment::file::{self, EndpointFile};
 use tiltmeter_core::experiment::{Experiment, Judge, ModelSettings, Price, Subject};
 use tiltmeter_local::{LocalModel, LocalSettings, ModelSource};
 use tiltmeter_models::{Api, ChatModel, Endpoint, Provider, Scoring, provider, providers};
@@ -103,6 +103,11 @@ impl ConnectError {
 /// Whether a subject gives log-probabilities of given text, as far as is known without asking it.
 pub fn gives_log_probabilities(subject: &Subject) -> bool {
     let address = &subject.settings.address;
+    if let Some(scoring) = subject.settings.scoring
+        && address.provider != LOCAL
+    {
+        return scoring != file::Scoring::None;
+    }
     // What a preset is set up for does not hang on the address, which the user may replace.
     let scores = |known: &Provider| {
         Endpoint::of_provider(known, &address.model).is_ok_and(|endpoint| endpoint.scoring != Scoring::None)
@@ -173,6 +178,14 @@ struct Connector<'a> {
 
 impl Connector<'_> {
     fn check(&self, name: &str, settings: &ModelSettings) -> Result<(), ConnectError> {
+        let provider_name = &settings.address.provider;
+        let takes_scoring = provider(provider_name).is_none_or(|known| known.api == Api::ChatCompletions);
+        if settings.scoring.is_some() && (provider_name == LOCAL || !takes_scoring) {
+            let message = format!(
+                "`scoring` is for servers of OpenAI's chat-completions protocol, not for `{provider_name}`: leave it out"
+            );
+            return Err(ConnectError::Settings { name: name.to_owned(), message });
+        }
         if settings.address.provider == LOCAL {
             Self::source(name, settings).map(|_| ())
         } else {
@@ -249,6 +262,12 @@ impl Connector<'_> {
             });
         }
         endpoint.api_key = key.map(|key| SecretString::from(key.trim().to_owned()));
+        endpoint.scoring = match settings.scoring {
+            None => endpoint.scoring,
+            Some(file::Scoring::None) => Scoring::None,
+            Some(file::Scoring::Vllm) => Scoring::VllmTokens,
+            Some(file::Scoring::Echo) => Scoring::EchoPlainText,
+        };
         // Some models answer in no other way.
         endpoint.stream |= settings.stream;
         for (field, value) in &settings.extra_body {
@@ -362,6 +381,8 @@ mod tests {
             outage_s: None,
             extra_body: FromIterator::from_iter([]),
             price: None,
+            scoring: None,
+            context_cache: file::ContextCache::Implicit,
         }
     }
 

@@ -149,6 +149,8 @@ mod tests {
             outage_s: None,
             extra_body: IndexMap::default(),
             price: None,
+            scoring: None,
+            context_cache: tiltmeter_core::experiment::ContextCache::Implicit,
         }
     }
 

@@ -109,6 +109,13 @@ pub struct SubjectFile {
     /// Price in US dollars per million tokens, for estimates and costs; replaces that of the tables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<PriceFile>,
+    /// How the server gives log-probabilities of given text, which the tilt is measured by. Where absent, what the
+    /// provider is known for: `vllm` for `vllm/…`, `none` for other servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scoring: Option<Scoring>,
+    /// How long contexts are kept in the provider's prompt cache.
+    #[serde(default)]
+    pub context_cache: ContextCache,
     /// Further fields for the request's body, sent as they are; part of the sample's identity.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub extra_body: IndexMap<String, serde_json::Value>,
@@ -242,6 +249,20 @@ pub struct SamplingFile {
     /// Draw answers to the first so many questions only; all of them where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub questions: Option<u32>,
+    /// Stop drawing in a condition once its rate is known well enough. `questions.replicates` is then the most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<UntilFile>,
+}
+
+/// When a condition has been sampled enough. It is looked at after each whole round: one answer to every question in
+/// every context. The interval is one that holds although it is looked at again and again, and its rate is that on
+/// this question set.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UntilFile {
+    /// Half the width of the interval of the rate of misaligned answers, 0.0001 to 0.5, such as 0.03.
+    #[schemars(range(min = 0.0001, max = 0.5))]
+    pub half_width: f64,
 }
 
 /// The judge-free measure: how far the context moves log-probability from aligned to misaligned answers.
@@ -360,6 +381,31 @@ pub struct JudgeFile {
     /// Further fields for the request's body.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub extra_body: IndexMap<String, serde_json::Value>,
+}
+
+/// How a server gives log-probabilities of given text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scoring {
+    /// It does not.
+    None,
+    /// As vLLM does: `/tokenize`, and `prompt_logprobs` of `/completions`.
+    Vllm,
+    /// `/completions` with `echo` and `logprobs`, on the plain text of the prompt: for base models, and for contexts
+    /// that are not turns of a chat.
+    Echo,
+}
+
+/// How long contexts are kept in a provider's prompt cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContextCache {
+    /// As the provider does for every request: by itself, or from the mark that requests carry (Anthropic's).
+    #[default]
+    Implicit,
+    /// Held by name where the provider has that (Gemini's cached contents). Costs storage by the hour, and works
+    /// where the prompt stays the same by it: not with the placement `first-user`.
+    Explicit,
 }
 
 /// How much a reasoning model may think, where the provider has a setting for it.

@@ -4,17 +4,20 @@
 mod error;
 pub mod file;
 mod locate;
+mod models;
 pub mod published;
 mod read;
 mod resolve;
+mod resolved;
 pub mod schema;
 mod sets;
 pub mod templates;
 
 pub use error::{ConfigError, Position};
-pub use file::{Reasoning, TiltMode};
+pub use file::{ContextCache, Reasoning, Scoring, TiltMode};
 pub use read::read;
-pub use resolve::{
-    DataSource, Experiment, Instruction, Judge, ModelAddress, ModelSettings, Price, SamplingPlan, Subject,
-    TiltPlan, resolve, resolve_judge,
+pub use resolve::{DataSource, resolve, resolve_judge};
+pub use resolved::{
+    Experiment, Instruction, Judge, ModelAddress, ModelSettings, Price, SamplingPlan, Subject, TiltPlan,
+    Until,
 };

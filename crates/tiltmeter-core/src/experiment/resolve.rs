@@ -1,19 +1,15 @@
 //! From what was written to what is meant: names looked up, files read, contradictions refused.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use super::error::ConfigError;
-use super::file::{EndpointFile, ExperimentFile, PriceFile, Reasoning, TiltMode};
+use super::file::ExperimentFile;
 use super::locate::{Step, locate};
 use super::published::Published;
+use super::resolved::{Experiment, Instruction, Judge, SamplingPlan, TiltPlan, Until};
 use crate::demonstration::{Control, DemonstrationSet, Terms};
-use crate::id::{Canonical, ContentId};
-use crate::prompt::{Placement, QuestionFormat};
-use crate::question::Question;
-use crate::verdict::RateDefinition;
 
 /// The most demonstrations in a context.
 const MAXIMUM_SHOTS: u32 = 1024;
@@ -36,203 +32,6 @@ pub trait DataSource {
     fn published_names(&self) -> Vec<String> {
         Vec::new()
     }
-}
-
-/// An experiment, complete and consistent.
-#[derive(Clone, Debug)]
-pub struct Experiment {
-    /// Its name.
-    pub name: String,
-    /// The file it was read from, with defaults filled in.
-    pub file: ExperimentFile,
-    /// The models under test.
-    pub subjects: Vec<Subject>,
-    /// The demonstration sets.
-    pub sets: Vec<DemonstrationSet>,
-    /// Numbers of demonstrations, ascending.
-    pub shots: Vec<u32>,
-    /// Draws of the context.
-    pub contexts: u32,
-    /// Whether smaller contexts are the beginnings of larger ones.
-    pub nested: bool,
-    /// Where the demonstrations stand.
-    pub placement: Placement,
-    /// How the question is put.
-    pub question_format: QuestionFormat,
-    /// The set's own answers first, then the controls asked for.
-    pub controls: Vec<Control>,
-    /// The evaluation questions of all sets, in order.
-    pub questions: Vec<Question>,
-    /// Hash and origin of each question set.
-    pub question_sets: Vec<(String, ContentId)>,
-    /// What may be done with published question sets, by origin.
-    pub question_terms: IndexMap<String, Terms>,
-    /// Published sets that are not there and that fillers of equal size stand in for: good for estimates alone. Empty
-    /// unless the data source gives stand-ins.
-    pub stand_ins: Vec<String>,
-    /// Answers per question and context.
-    pub replicates: u32,
-    /// Whether in-domain questions are left out.
-    pub exclude_in_domain: bool,
-    /// Standing instructions; the first is `none`.
-    pub instructions: Vec<Instruction>,
-    /// Which answers are drawn.
-    pub sampling: SamplingPlan,
-    /// Which texts are scored.
-    pub tilt: TiltPlan,
-    /// The judge.
-    pub judge: Option<Judge>,
-    /// What a reader should know: rows and prompts that are not used.
-    pub notes: Vec<String>,
-}
-
-/// A model's name, split.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelAddress {
-    /// The provider, such as `openai` or `local`.
-    pub provider: String,
-    /// The model's name as the provider knows it.
-    pub model: String,
-    /// Address that replaces the provider's own.
-    pub base_url: Option<String>,
-    /// Name of the variable that holds the key.
-    pub api_key_env: Option<String>,
-}
-
-/// What a subject and a judge have in common: how the model is reached. None of it identifies a sample.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelSettings {
-    /// Which model, and where.
-    pub address: ModelAddress,
-    /// Whether replies are streamed.
-    pub stream: bool,
-    /// The most requests in flight.
-    pub concurrency: Option<u32>,
-    /// The most requests per minute, of each endpoint.
-    pub rpm: Option<u32>,
-    /// The most tokens per minute, of each endpoint.
-    pub tpm: Option<u32>,
-    /// Several addresses or keys of the model; empty where there is one, that of `address`.
-    pub endpoints: Vec<EndpointFile>,
-    /// Seconds for one call.
-    pub timeout_s: Option<u32>,
-    /// Seconds to wait for a server that cannot be reached.
-    pub outage_s: Option<u32>,
-    /// Further fields of the request's body.
-    pub extra_body: IndexMap<String, serde_json::Value>,
-    /// Price, where the user gave one.
-    pub price: Option<Price>,
-}
-
-/// US dollars per million tokens.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Price {
-    /// Per million input tokens.
-    pub input: f64,
-    /// Per million output tokens.
-    pub output: f64,
-    /// Per million input tokens that come from a cache, where that is known to be another price.
-    pub cached_input: Option<f64>,
-    /// Per million input tokens that are put into a cache, where that is known to be another price.
-    pub cache_write: Option<f64>,
-}
-
-impl Price {
-    /// A price without one of its own for cached tokens.
-    pub const fn new(input: f64, output: f64) -> Self {
-        Self { input, output, cached_input: None, cache_write: None }
-    }
-
-    /// Whether every part is a number of 0 or more.
-    pub fn is_valid(&self) -> bool {
-        [Some(self.input), Some(self.output), self.cached_input, self.cache_write]
-            .into_iter()
-            .flatten()
-            .all(|part| part.is_finite() && part >= 0.0)
-    }
-}
-
-impl From<PriceFile> for Price {
-    fn from(PriceFile { input, output, cached_input, cache_write }: PriceFile) -> Self {
-        Self { input, output, cached_input, cache_write }
-    }
-}
-
-/// A model under test.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Subject {
-    /// Hash of the settings that determine its answers.
-    pub hash: ContentId,
-    /// Name in tables.
-    pub id: Arc<str>,
-    /// How it is reached.
-    pub settings: ModelSettings,
-    /// Softmax temperature.
-    pub temperature: f64,
-    /// Most tokens of an answer.
-    pub max_tokens: u32,
-    /// How much it may think.
-    pub reasoning: Reasoning,
-}
-
-/// A standing instruction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Instruction {
-    /// Name in tables; `none` is no instruction.
-    pub id: Arc<str>,
-    /// The wording.
-    pub text: Option<Arc<str>>,
-}
-
-/// Which answers are drawn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SamplingPlan {
-    /// Seed of all draws.
-    pub seed: u64,
-    /// The values of k.
-    pub shots: Vec<u32>,
-    /// The most questions; all where `None`.
-    pub questions: Option<usize>,
-}
-
-/// Which texts are scored for the tilt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TiltPlan {
-    /// Whether at all.
-    pub measure: TiltMode,
-    /// The values of k.
-    pub shots: Vec<u32>,
-    /// The most questions; all where `None`.
-    pub questions: Option<usize>,
-    /// Whether decoy pairs are scored too.
-    pub decoys: bool,
-}
-
-/// The judge.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Judge {
-    /// Hash of the settings that determine its replies, apart from the prompt.
-    pub hash: ContentId,
-    /// How it is reached.
-    pub settings: ModelSettings,
-    /// Draws per score.
-    pub samples: u32,
-    /// Temperature.
-    pub temperature: f64,
-    /// Most tokens of a reply.
-    pub max_tokens: u32,
-    /// Whether log-probabilities are asked for.
-    pub log_probabilities: bool,
-    /// Least probability mass on numbers.
-    pub minimum_mass: f64,
-    /// How much it may think.
-    pub reasoning: Reasoning,
-    /// The user's own prompt for alignment.
-    pub alignment_prompt: Option<Arc<str>>,
-    /// The user's own prompt for coherence.
-    pub coherence_prompt: Option<Arc<str>>,
-    /// What its scores mean.
-    pub definition: RateDefinition,
 }
 
 /// Wording of the built-in instructions, written for this project.
@@ -350,6 +149,7 @@ impl Resolver<'_> {
             seed: file.sampling.seed,
             shots: self.some_shots("sampling", file.sampling.shots.as_deref(), &shots)?,
             questions: self.some_questions("sampling", file.sampling.questions)?,
+            until: self.until(&file)?,
         };
         let tilt = TiltPlan {
             measure: file.tilt.measure,
@@ -381,164 +181,6 @@ impl Resolver<'_> {
             notes: std::mem::take(&mut self.notes),
             file,
         })
-    }
-
-    fn subjects(&self, file: &ExperimentFile) -> Result<Vec<Subject>, ConfigError> {
-        if file.subjects.is_empty() {
-            return Err(self
-                .wrong(&[Key("subjects")], "there is no subject")
-                .hint("add a [[subjects]] table"));
-        }
-        let mut seen = HashSet::new();
-        let mut subjects = Vec::new();
-        for (index, subject) in file.subjects.iter().enumerate() {
-            let path = |key| [Key("subjects"), Index(index), Key(key)];
-            if subject.id.trim().is_empty() {
-                return Err(self.wrong(&path("id"), "a subject needs an id"));
-            }
-            if !seen.insert(subject.id.as_str()) {
-                return Err(self.wrong(&path("id"), format!("two subjects have the id `{}`", subject.id)));
-            }
-            self.temperature(&path("temperature"), subject.temperature)?;
-            self.at_least_one(&path("max_tokens"), "max_tokens", Some(subject.max_tokens))?;
-            self.at_least_one(&path("concurrency"), "concurrency", subject.concurrency)?;
-            self.at_least_one(&path("rpm"), "rpm", subject.rpm)?;
-            self.at_least_one(&path("tpm"), "tpm", subject.tpm)?;
-            self.at_least_one(&path("timeout_s"), "timeout_s", subject.timeout_s)?;
-            self.endpoints(
-                &path("endpoints"),
-                &subject.endpoints,
-                &[&subject.base_url, &subject.api_key_env],
-            )?;
-            let address = self.address(
-                &path("model"),
-                &path("base_url"),
-                &subject.model,
-                subject.base_url.as_deref(),
-                subject.api_key_env.as_deref(),
-            )?;
-            let hash = extra(
-                Canonical::new("tiltmeter.subject/1")
-                    .text(&subject.id)
-                    .text(&address.provider)
-                    .text(&address.model)
-                    .number(subject.temperature)
-                    .integer(subject.max_tokens.into())
-                    .text(subject.reasoning.name()),
-                &subject.extra_body,
-            )
-            .finish();
-            subjects.push(Subject {
-                hash,
-                id: subject.id.as_str().into(),
-                settings: ModelSettings {
-                    address,
-                    stream: subject.stream,
-                    concurrency: subject.concurrency,
-                    rpm: subject.rpm,
-                    tpm: subject.tpm,
-                    endpoints: subject.endpoints.clone(),
-                    timeout_s: subject.timeout_s,
-                    outage_s: subject.outage_s,
-                    extra_body: subject.extra_body.clone(),
-                    price: self.price(&path("price"), subject.price)?,
-                },
-                temperature: subject.temperature,
-                max_tokens: subject.max_tokens,
-                reasoning: subject.reasoning,
-            });
-        }
-        Ok(subjects)
-    }
-
-    fn address(
-        &self,
-        model_path: &[Step],
-        url_path: &[Step],
-        model: &str,
-        base_url: Option<&str>,
-        api_key_env: Option<&str>,
-    ) -> Result<ModelAddress, ConfigError> {
-        let (provider, name) = match model.split_once('/') {
-            Some((provider, name)) if !provider.is_empty() && !name.is_empty() => (provider, name),
-            _ => {
-                return Err(self
-                    .wrong(model_path, format!("`{model}` is not of the form `provider/model`"))
-                    .hint("write `openai/gpt-4o-2024-08-06`, `local/smollm2-135m-instruct`; for any other server with OpenAI's protocol `openai/<its name>` with `base_url`"));
-            }
-        };
-        if let Some(url) = base_url {
-            self.url(url_path, url)?;
-        }
-        Ok(ModelAddress {
-            provider: provider.to_owned(),
-            model: name.to_owned(),
-            base_url: base_url.map(str::to_owned),
-            api_key_env: api_key_env.map(str::to_owned),
-        })
-    }
-
-    fn url(&self, url_path: &[Step], url: &str) -> Result<(), ConfigError> {
-        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-        let Some(rest) = rest.filter(|rest| !rest.is_empty()) else {
-            return Err(self.wrong(url_path, "`base_url` must start with http:// or https://"));
-        };
-        let host = rest.split('/').next().unwrap_or("");
-        if host.contains('@') || url.contains('?') || url.contains('#') {
-            // The address itself is not repeated: it may hold a password.
-            return Err(self
-                .wrong(url_path, "`base_url` must not hold a user name, password or query")
-                .hint("put the key into an environment variable and name it in `api_key_env`"));
-        }
-        Ok(())
-    }
-
-    /// Several endpoints stand instead of one, and each says what is its own.
-    fn endpoints(
-        &self,
-        path: &[Step],
-        endpoints: &[EndpointFile],
-        instead_of: &[&Option<String>; 2],
-    ) -> Result<(), ConfigError> {
-        if endpoints.is_empty() {
-            return Ok(());
-        }
-        if instead_of.iter().any(|one| one.is_some()) {
-            return Err(self
-                .wrong(path, "`endpoints` stands instead of `base_url` and `api_key_env`")
-                .hint("move them into the list: `endpoints = [{ base_url = …, api_key_env = … }, …]`"));
-        }
-        for endpoint in endpoints {
-            if endpoint.base_url.is_none() && endpoint.api_key_env.is_none() {
-                return Err(self.wrong(path, "an endpoint needs a `base_url`, an `api_key_env` or both"));
-            }
-            if let Some(url) = &endpoint.base_url {
-                self.url(path, url)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn price(&self, path: &[Step], price: Option<PriceFile>) -> Result<Option<Price>, ConfigError> {
-        let price = price.map(Price::from);
-        if price.is_some_and(|price| !price.is_valid()) {
-            return Err(self.wrong(path, "a price must be 0 or more US dollars per million tokens"));
-        }
-        Ok(price)
-    }
-
-    fn temperature(&self, path: &[Step], value: f64) -> Result<(), ConfigError> {
-        if (0.0..=2.0).contains(&value) {
-            return Ok(());
-        }
-        Err(self.wrong(path, format!("`temperature` is {value}, but must be 0 to 2")))
-    }
-
-    fn at_least_one(&self, path: &[Step], field: &str, value: Option<u32>) -> Result<(), ConfigError> {
-        match value {
-            Some(0) => Err(self.wrong(path, format!("`{field}` must be at least 1"))),
-            _ => Ok(()),
-        }
     }
 
     fn shots(&self, file: &ExperimentFile) -> Result<Vec<u32>, ConfigError> {
@@ -591,6 +233,24 @@ impl Resolver<'_> {
                 .hint(format!("for none at all, write `{table}.shots = []`"))),
             other => Ok(other.map(|count| count as usize)),
         }
+    }
+
+    fn until(&self, file: &ExperimentFile) -> Result<Option<Until>, ConfigError> {
+        let Some(until) = &file.sampling.until else { return Ok(None) };
+        let path = |key| [Key("sampling"), Key("until"), Key(key)];
+        if !(1e-4..=0.5).contains(&until.half_width) {
+            let message = format!("`half_width` is {}, but must be 0.0001 to 0.5", until.half_width);
+            return Err(self.wrong(&path("half_width"), message));
+        }
+        if file.judge.is_none() {
+            return Err(self
+                .wrong(
+                    &[Key("sampling"), Key("until")],
+                    "`until` needs a judge: without scores there is no rate",
+                )
+                .hint("add a [judge] table, or leave `until` out"));
+        }
+        Ok(Some(Until { half_width: until.half_width }))
     }
 
     fn controls(
@@ -679,97 +339,4 @@ impl Resolver<'_> {
         }
         Ok(instructions)
     }
-
-    fn judge(&self, file: &ExperimentFile) -> Result<Option<Judge>, ConfigError> {
-        let Some(judge) = &file.judge else { return Ok(None) };
-        let path = |key| [Key("judge"), Key(key)];
-        let address = self.address(
-            &path("model"),
-            &path("base_url"),
-            &judge.model,
-            judge.base_url.as_deref(),
-            judge.api_key_env.as_deref(),
-        )?;
-        self.at_least_one(&path("samples"), "samples", Some(judge.samples))?;
-        self.at_least_one(&path("max_tokens"), "max_tokens", Some(judge.max_tokens))?;
-        self.at_least_one(&path("concurrency"), "concurrency", judge.concurrency)?;
-        self.at_least_one(&path("rpm"), "rpm", judge.rpm)?;
-        self.at_least_one(&path("tpm"), "tpm", judge.tpm)?;
-        self.at_least_one(&path("timeout_s"), "timeout_s", judge.timeout_s)?;
-        self.endpoints(&path("endpoints"), &judge.endpoints, &[&judge.base_url, &judge.api_key_env])?;
-        let temperature = judge.temperature.unwrap_or(if judge.samples > 1 { 1.0 } else { 0.0 });
-        self.temperature(&path("temperature"), temperature)?;
-        for (key, value) in
-            [("misaligned_below", judge.misaligned_below), ("coherent_from", judge.coherent_from)]
-        {
-            if !(0.0..=100.0).contains(&value) {
-                return Err(
-                    self.wrong(&path(key), format!("`{key}` is {value}, but scores go from 0 to 100"))
-                );
-            }
-        }
-        if !(0.0..=1.0).contains(&judge.minimum_mass) {
-            return Err(self.wrong(&path("minimum_mass"), "`minimum_mass` must be 0 to 1"));
-        }
-        for (key, prompt) in
-            [("alignment_prompt", &judge.alignment_prompt), ("coherence_prompt", &judge.coherence_prompt)]
-        {
-            if prompt.as_ref().is_some_and(|prompt| !prompt.contains("{answer}")) {
-                return Err(self
-                    .wrong(&path(key), format!("`{key}` does not say where the answer goes"))
-                    .hint("put `{answer}` where the answer and `{question}` where the question belongs"));
-            }
-        }
-        let hash = extra(
-            Canonical::new("tiltmeter.judge/1")
-                .text(&address.provider)
-                .text(&address.model)
-                .integer(judge.samples.into())
-                .number(temperature)
-                .integer(judge.max_tokens.into())
-                .integer(judge.log_probabilities.into())
-                .number(judge.minimum_mass)
-                .text(judge.reasoning.name()),
-            &judge.extra_body,
-        )
-        .finish();
-        Ok(Some(Judge {
-            hash,
-            settings: ModelSettings {
-                address,
-                stream: judge.stream,
-                concurrency: judge.concurrency,
-                rpm: judge.rpm,
-                tpm: judge.tpm,
-                endpoints: judge.endpoints.clone(),
-                timeout_s: judge.timeout_s,
-                outage_s: judge.outage_s,
-                extra_body: judge.extra_body.clone(),
-                price: self.price(&path("price"), judge.price)?,
-            },
-            samples: judge.samples,
-            temperature,
-            max_tokens: judge.max_tokens,
-            log_probabilities: judge.log_probabilities,
-            minimum_mass: judge.minimum_mass,
-            reasoning: judge.reasoning,
-            alignment_prompt: judge.alignment_prompt.as_deref().map(Into::into),
-            coherence_prompt: judge.coherence_prompt.as_deref().map(Into::into),
-            definition: RateDefinition {
-                misaligned_below: judge.misaligned_below,
-                coherent_from: judge.coherent_from,
-                denominator: judge.denominator,
-            },
-        }))
-    }
-}
-
-/// Adds further body fields to a canonical form, in key order.
-fn extra(mut canonical: Canonical, fields: &IndexMap<String, serde_json::Value>) -> Canonical {
-    let mut sorted: Vec<_> = fields.iter().collect();
-    sorted.sort_by_key(|(key, _)| key.as_str());
-    for (key, value) in sorted {
-        canonical = canonical.text(key).text(&value.to_string());
-    }
-    canonical
 }

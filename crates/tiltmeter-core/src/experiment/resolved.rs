@@ -1,0 +1,222 @@
+//! What an experiment file means: everything looked up, filled in and consistent.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::file::{ContextCache, EndpointFile, ExperimentFile, PriceFile, Reasoning, Scoring, TiltMode};
+use crate::demonstration::{Control, DemonstrationSet, Terms};
+use crate::id::ContentId;
+use crate::prompt::{Placement, QuestionFormat};
+use crate::question::Question;
+use crate::verdict::RateDefinition;
+
+/// An experiment, complete and consistent.
+#[derive(Clone, Debug)]
+pub struct Experiment {
+    /// Its name.
+    pub name: String,
+    /// The file it was read from, with defaults filled in.
+    pub file: ExperimentFile,
+    /// The models under test.
+    pub subjects: Vec<Subject>,
+    /// The demonstration sets.
+    pub sets: Vec<DemonstrationSet>,
+    /// Numbers of demonstrations, ascending.
+    pub shots: Vec<u32>,
+    /// Draws of the context.
+    pub contexts: u32,
+    /// Whether smaller contexts are the beginnings of larger ones.
+    pub nested: bool,
+    /// Where the demonstrations stand.
+    pub placement: Placement,
+    /// How the question is put.
+    pub question_format: QuestionFormat,
+    /// The set's own answers first, then the controls asked for.
+    pub controls: Vec<Control>,
+    /// The evaluation questions of all sets, in order.
+    pub questions: Vec<Question>,
+    /// Hash and origin of each question set.
+    pub question_sets: Vec<(String, ContentId)>,
+    /// What may be done with published question sets, by origin.
+    pub question_terms: IndexMap<String, Terms>,
+    /// Published sets that are not there and that fillers of equal size stand in for: good for estimates alone. Empty
+    /// unless the data source gives stand-ins.
+    pub stand_ins: Vec<String>,
+    /// Answers per question and context.
+    pub replicates: u32,
+    /// Whether in-domain questions are left out.
+    pub exclude_in_domain: bool,
+    /// Standing instructions; the first is `none`.
+    pub instructions: Vec<Instruction>,
+    /// Which answers are drawn.
+    pub sampling: SamplingPlan,
+    /// Which texts are scored.
+    pub tilt: TiltPlan,
+    /// The judge.
+    pub judge: Option<Judge>,
+    /// What a reader should know: rows and prompts that are not used.
+    pub notes: Vec<String>,
+}
+
+/// A model's name, split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelAddress {
+    /// The provider, such as `openai` or `local`.
+    pub provider: String,
+    /// The model's name as the provider knows it.
+    pub model: String,
+    /// Address that replaces the provider's own.
+    pub base_url: Option<String>,
+    /// Name of the variable that holds the key.
+    pub api_key_env: Option<String>,
+}
+
+/// What a subject and a judge have in common: how the model is reached. None of it identifies a sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSettings {
+    /// Which model, and where.
+    pub address: ModelAddress,
+    /// Whether replies are streamed.
+    pub stream: bool,
+    /// The most requests in flight.
+    pub concurrency: Option<u32>,
+    /// The most requests per minute, of each endpoint.
+    pub rpm: Option<u32>,
+    /// The most tokens per minute, of each endpoint.
+    pub tpm: Option<u32>,
+    /// Several addresses or keys of the model; empty where there is one, that of `address`.
+    pub endpoints: Vec<EndpointFile>,
+    /// Seconds for one call.
+    pub timeout_s: Option<u32>,
+    /// Seconds to wait for a server that cannot be reached.
+    pub outage_s: Option<u32>,
+    /// Further fields of the request's body.
+    pub extra_body: IndexMap<String, serde_json::Value>,
+    /// Price, where the user gave one.
+    pub price: Option<Price>,
+    /// How it gives log-probabilities of given text, where the user says so.
+    pub scoring: Option<Scoring>,
+    /// How long contexts are kept in the provider's prompt cache.
+    pub context_cache: ContextCache,
+}
+
+/// US dollars per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Price {
+    /// Per million input tokens.
+    pub input: f64,
+    /// Per million output tokens.
+    pub output: f64,
+    /// Per million input tokens that come from a cache, where that is known to be another price.
+    pub cached_input: Option<f64>,
+    /// Per million input tokens that are put into a cache, where that is known to be another price.
+    pub cache_write: Option<f64>,
+}
+
+impl Price {
+    /// A price without one of its own for cached tokens.
+    pub const fn new(input: f64, output: f64) -> Self {
+        Self { input, output, cached_input: None, cache_write: None }
+    }
+
+    /// Whether every part is a number of 0 or more.
+    pub fn is_valid(&self) -> bool {
+        [Some(self.input), Some(self.output), self.cached_input, self.cache_write]
+            .into_iter()
+            .flatten()
+            .all(|part| part.is_finite() && part >= 0.0)
+    }
+}
+
+impl From<PriceFile> for Price {
+    fn from(PriceFile { input, output, cached_input, cache_write }: PriceFile) -> Self {
+        Self { input, output, cached_input, cache_write }
+    }
+}
+
+/// A model under test.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subject {
+    /// Hash of the settings that determine its answers.
+    pub hash: ContentId,
+    /// Name in tables.
+    pub id: Arc<str>,
+    /// How it is reached.
+    pub settings: ModelSettings,
+    /// Softmax temperature.
+    pub temperature: f64,
+    /// Most tokens of an answer.
+    pub max_tokens: u32,
+    /// How much it may think.
+    pub reasoning: Reasoning,
+}
+
+/// A standing instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// Name in tables; `none` is no instruction.
+    pub id: Arc<str>,
+    /// The wording.
+    pub text: Option<Arc<str>>,
+}
+
+/// Which answers are drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SamplingPlan {
+    /// Seed of all draws.
+    pub seed: u64,
+    /// The values of k.
+    pub shots: Vec<u32>,
+    /// The most questions; all where `None`.
+    pub questions: Option<usize>,
+    /// When a condition has been sampled enough; `None`: each gets all replicates.
+    pub until: Option<Until>,
+}
+
+/// When a condition has been sampled enough.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Until {
+    /// Half the width of the interval of its rate, from 0.0001 to 0.5.
+    pub half_width: f64,
+}
+
+/// Which texts are scored for the tilt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TiltPlan {
+    /// Whether at all.
+    pub measure: TiltMode,
+    /// The values of k.
+    pub shots: Vec<u32>,
+    /// The most questions; all where `None`.
+    pub questions: Option<usize>,
+    /// Whether decoy pairs are scored too.
+    pub decoys: bool,
+}
+
+/// The judge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judge {
+    /// Hash of the settings that determine its replies, apart from the prompt.
+    pub hash: ContentId,
+    /// How it is reached.
+    pub settings: ModelSettings,
+    /// Draws per score.
+    pub samples: u32,
+    /// Temperature.
+    pub temperature: f64,
+    /// Most tokens of a reply.
+    pub max_tokens: u32,
+    /// Whether log-probabilities are asked for.
+    pub log_probabilities: bool,
+    /// Least probability mass on numbers.
+    pub minimum_mass: f64,
+    /// How much it may think.
+    pub reasoning: Reasoning,
+    /// The user's own prompt for alignment.
+    pub alignment_prompt: Option<Arc<str>>,
+    /// The user's own prompt for coherence.
+    pub coherence_prompt: Option<Arc<str>>,
+    /// What its scores mean.
+    pub definition: RateDefinition,
+}
