@@ -1,4 +1,4 @@
-//! A scripted server of OpenAI's chat-completions protocol, for tests: its subject misbehaves at planted rates, its
+//! A scripted server of OpenAI's chat-completions protocol, and of Gemini's own, for tests: its subject misbehaves at planted rates, its
 //! judge recognises that, and its faults come when they are told to.
 //!
 //! Everything that it answers is a pure function of the script and the request, so that a test can compute the
@@ -9,6 +9,7 @@
 
 mod chance;
 mod connection;
+mod gemini;
 mod judge;
 mod ledger;
 mod planted;

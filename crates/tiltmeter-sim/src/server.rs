@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -27,7 +27,7 @@ use crate::ledger::{Counters, Ledger, TruthRow, body_id};
 use crate::request::{ChatBody, key};
 use crate::script::{Fault, LogProbabilityMode, Script};
 use crate::wire::{self, Answer};
-use crate::{judge, subject};
+use crate::{gemini, judge, subject};
 
 /// Contexts of a thousand demonstrations are about 1 MB.
 const BODY_LIMIT: usize = 64 << 20;
@@ -52,6 +52,7 @@ impl Sim {
         let app = Router::new()
             .route("/v1/chat/completions", post(complete))
             .route("/v1/models", get(models))
+            .route("/v1beta/models/{call}", post(generate))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .with_state(Arc::clone(&stage))
             .into_make_service_with_connect_info::<Switch>();
@@ -185,19 +186,62 @@ async fn models(State(stage): State<Arc<Stage>>) -> Response {
     reply(200, "application/json", json!({"object": "list", "data": data}).to_string())
 }
 
+/// The protocol that a request comes in.
+enum Wire {
+    /// OpenAI's chat completions.
+    Chat,
+    /// Gemini's own, which names the model in the path.
+    Gemini {
+        /// The model.
+        model: String,
+    },
+}
+
 async fn complete(
     State(stage): State<Arc<Stage>>,
     ConnectInfo(switch): ConnectInfo<Switch>,
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Response {
-    let id = body_id(&bytes);
+    respond(&stage, &switch, &headers, bytes, Wire::Chat).await
+}
+
+async fn generate(
+    State(stage): State<Arc<Stage>>,
+    ConnectInfo(switch): ConnectInfo<Switch>,
+    Path(call): Path<String>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    let Some(model) = gemini::model(&call) else {
+        return reply(404, "application/json", gemini::error(404, "The method is not known"));
+    };
+    respond(&stage, &switch, &headers, bytes, Wire::Gemini { model: model.to_owned() }).await
+}
+
+async fn respond(stage: &Stage, switch: &Switch, headers: &HeaderMap, bytes: Bytes, wire: Wire) -> Response {
+    let id = match &wire {
+        Wire::Chat => body_id(&bytes),
+        Wire::Gemini { model } => {
+            Canonical::new("tiltmeter.sim.call/1").text(model).id(&body_id(&bytes)).finish()
+        }
+    };
     let attempt = stage.ledger().begin(id);
-    let _in_flight = InFlight(&stage);
-    let response = act(&stage, &headers, bytes, id, attempt).await;
+    let _in_flight = InFlight(stage);
+    let response = act(stage, headers, bytes, id, attempt, &wire).await;
     if let Some(response) = response {
-        stage.ledger().status(response.status().as_u16());
-        return response;
+        let status = response.status().as_u16();
+        stage.ledger().status(status);
+        // Gemini's clients look for errors in its own form.
+        let said = response.extensions().get::<Said>().map(|Said(message)| message.clone());
+        return match (&wire, said) {
+            (Wire::Gemini { .. }, Some(message)) => {
+                let (mut parts, _) = response.into_parts();
+                parts.headers.remove(CONTENT_LENGTH);
+                Response::from_parts(parts, Body::from(gemini::error(status, &message)))
+            }
+            _ => response,
+        };
     }
     switch.drop_connection();
     // Never arrives: writing it fails.
@@ -211,6 +255,7 @@ async fn act(
     bytes: Bytes,
     id: ContentId,
     attempt: u32,
+    wire: &Wire,
 ) -> Option<Response> {
     let server = &stage.script.server;
     if server.record {
@@ -223,7 +268,7 @@ async fn act(
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
-    let body = match read(&stage.script, headers, &bytes) {
+    let body = match read(&stage.script, headers, &bytes, wire) {
         Ok(body) => body,
         Err(refusal) => return Some(*refusal),
     };
@@ -258,16 +303,20 @@ async fn act(
         stage.ledger().answered(id, truth.as_ref());
     }
     let pause = Duration::from_millis(server.between_pieces_ms);
-    Some(delivered(&answer, &body, fault, pause))
+    Some(delivered(&answer, &body, fault, pause, wire))
 }
 
 /// What is wrong with the request itself, in the order in which servers look.
-fn read(script: &Script, headers: &HeaderMap, bytes: &[u8]) -> Result<ChatBody, Box<Response>> {
+fn read(script: &Script, headers: &HeaderMap, bytes: &[u8], wire: &Wire) -> Result<ChatBody, Box<Response>> {
     let server = &script.server;
     let refuse = |status, message: &str, code, param| Box::new(refusal(status, message, code, param));
     if let Some(key) = &server.api_key {
-        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or("");
-        if given.strip_prefix("Bearer ") != Some(key) {
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let given = match wire {
+            Wire::Chat => header(AUTHORIZATION),
+            Wire::Gemini { .. } => header(HeaderName::from_static("x-goog-api-key")),
+        };
+        if given.strip_prefix("Bearer ").unwrap_or(given) != key {
             // Real servers repeat what they were given; a client must not pass that on.
             let message = format!("Incorrect API key provided: {given}.");
             return Err(refuse(401, &message, Some("invalid_api_key"), None));
@@ -275,8 +324,12 @@ fn read(script: &Script, headers: &HeaderMap, bytes: &[u8]) -> Result<ChatBody, 
     }
     let value: Value = serde_json::from_slice(bytes)
         .map_err(|error| refuse(400, &format!("We could not parse the JSON body: {error}"), None, None))?;
-    let body: ChatBody = serde_json::from_value(value.clone())
-        .map_err(|error| refuse(400, &format!("Invalid request: {error}"), None, None))?;
+    let body = match wire {
+        Wire::Chat => serde_json::from_value(value.clone()).map_err(|error| error.to_string()),
+        Wire::Gemini { model } => gemini::read(model, &value),
+    };
+    let body: ChatBody =
+        body.map_err(|error| refuse(400, &format!("Invalid request: {error}"), None, None))?;
     if !server.models.is_empty() && !server.models.contains(&body.model) {
         let message = format!("The model `{}` does not exist", body.model);
         return Err(refuse(404, &message, Some("model_not_found"), None));
@@ -356,10 +409,14 @@ fn failed(script: &Script, fault: Fault) -> Option<Response> {
 }
 
 /// An answer in the form that was asked for, broken off in the middle where that is the fault.
-fn delivered(answer: &Answer, body: &ChatBody, fault: Fault, pause: Duration) -> Response {
+fn delivered(answer: &Answer, body: &ChatBody, fault: Fault, pause: Duration, wire: &Wire) -> Response {
     let id = format!("sim-{}", key(&body.model, &body.messages, body.seed));
     let is_streamed = body.stream == Some(true);
-    let mut pieces = if is_streamed { answer.events(body, &id) } else { vec![answer.whole(body, &id)] };
+    let mut pieces = match wire {
+        Wire::Gemini { .. } => vec![gemini::whole(answer, body, &id)],
+        Wire::Chat if is_streamed => answer.events(body, &id),
+        Wire::Chat => vec![answer.whole(body, &id)],
+    };
     let content_type = match (fault, is_streamed) {
         (Fault::WrongContentType, _) => "text/plain",
         (_, true) => "text/event-stream",
@@ -401,9 +458,15 @@ fn delivered(answer: &Answer, body: &ChatBody, fault: Fault, pause: Duration) ->
     with_body(200, content_type, Body::from_stream(pieces))
 }
 
+/// What an error says, for protocols that say it in another form.
+#[derive(Clone)]
+struct Said(String);
+
 fn refusal(status: u16, message: &str, code: Option<&str>, param: Option<&str>) -> Response {
     let kind = if status < 500 { "invalid_request_error" } else { "server_error" };
-    reply(status, "application/json", wire::error(message, kind, code, param))
+    let mut response = reply(status, "application/json", wire::error(message, kind, code, param));
+    response.extensions_mut().insert(Said(message.to_owned()));
+    response
 }
 
 fn reply(status: u16, content_type: &'static str, body: String) -> Response {

@@ -40,10 +40,15 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    fn usage(&self, body: &ChatBody) -> Value {
-        let prompt = body.prompt_tokens();
+    /// Tokens of the prompt, and of the answer without reasoning.
+    pub(crate) fn tokens(&self, body: &ChatBody) -> (u64, u64) {
         let written =
             self.positions.as_ref().map_or_else(|| tokens(self.text.chars().count()), |it| it.len() as u64);
+        (body.prompt_tokens(), written)
+    }
+
+    fn usage(&self, body: &ChatBody) -> Value {
+        let (prompt, written) = self.tokens(body);
         let completion = written + self.reasoning_tokens;
         json!({
             "prompt_tokens": prompt,

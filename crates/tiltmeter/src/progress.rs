@@ -131,9 +131,11 @@ impl Progress {
                 .collect();
             let seconds = state.started.elapsed().as_secs_f64().max(1e-3);
             let rate = done as f64 / seconds;
-            let left = if rate > 0.0 { (total.saturating_sub(done)) as f64 / rate } else { f64::INFINITY };
-            let left =
-                if ended { format!("{seconds:.0} s in all") } else { format!("about {left:.0} s left") };
+            let left = match total.saturating_sub(done) {
+                _ if ended => format!("{seconds:.0} s in all"),
+                _ if done == 0 => "none has come yet".to_owned(),
+                left => format!("about {:.0} s left", left as f64 / rate),
+            };
             let money = if state.spent_usd > 0.0 {
                 format!(", US$ {:.4} spent", state.spent_usd)
             } else {

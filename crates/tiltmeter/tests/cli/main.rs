@@ -14,6 +14,7 @@ mod documents;
 mod engine;
 mod local;
 mod log;
+mod paper;
 mod planted;
 mod resume;
 mod score;
