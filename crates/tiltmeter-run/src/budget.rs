@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tiltmeter_core::experiment::Price;
+use tiltmeter_core::experiment::{Price, Rates};
 use tiltmeter_models::Usage;
 use tokio::sync::Notify;
 
@@ -143,29 +143,34 @@ impl Drop for Reservation<'_> {
 /// What a call cost: what its provider says, or else by the price; `None` where neither is known.
 pub(crate) fn cost_of(price: Option<Price>, usage: &Usage) -> Option<f64> {
     usage.cost_usd.or_else(|| {
-        let Price { input, output, cached_input, cache_write } = price?;
+        let rates = price?.at(usage.input_tokens);
         let cached = usage.cached_input_tokens.min(usage.input_tokens);
         let written = usage.cache_write_tokens.min(usage.input_tokens - cached);
         let fresh = usage.input_tokens - cached - written;
-        let sum = fresh as f64 * input
-            + cached as f64 * cached_input.unwrap_or(input)
-            + written as f64 * cache_write.unwrap_or(input)
-            + usage.output_tokens as f64 * output;
+        let sum = fresh as f64 * rates.input
+            + cached as f64 * rates.cached()
+            + written as f64 * rates.written()
+            + usage.output_tokens as f64 * rates.output;
         Some(sum / 1e6)
     })
 }
 
 /// What prompt tokens from a cache saved against fresh ones, in US dollars; `None` where the price is not known.
-pub(crate) fn cache_saving(price: Option<Price>, cached_tokens: u64) -> Option<f64> {
-    let price = price?;
-    Some(cached_tokens as f64 * (price.input - price.cached_input.unwrap_or(price.input)) / 1e6)
+pub(crate) fn cache_saving(price: Option<Price>, usage: &Usage) -> Option<f64> {
+    let rates = price?.at(usage.input_tokens);
+    Some(usage.cached_input_tokens as f64 * (rates.input - rates.cached()) / 1e6)
 }
 
 /// The most that a call can cost: each byte a token, the answer at its limit, and no discount.
 pub(crate) fn worst_cost(price: Option<Price>, prompt_bytes: u64, most_answer: u64) -> f64 {
     price.map_or(0.0, |price| {
-        let input = price.input.max(price.cache_write.unwrap_or(0.0));
-        (prompt_bytes as f64 * input + most_answer as f64 * price.output) / 1e6
+        // A shorter prompt may be dearer only by a price that falls with length; none does, but a user may say so.
+        let steps = price.above.iter().flatten().filter(|(above, _)| prompt_bytes > *above);
+        let rates = std::iter::once(price.base).chain(steps.map(|(_, rates)| *rates));
+        let worst = |rates: Rates| {
+            (prompt_bytes as f64 * rates.input.max(rates.written()) + most_answer as f64 * rates.output) / 1e6
+        };
+        rates.map(worst).fold(0.0, f64::max)
     })
 }
 
@@ -196,7 +201,8 @@ mod tests {
 
     #[test]
     fn costs_by_price_and_by_the_providers_word() {
-        let price = Price { cached_input: Some(0.1), cache_write: Some(1.25), ..Price::new(1.0, 10.0) };
+        let base = Rates { cached_input: Some(0.1), cache_write: Some(1.25), ..Rates::new(1.0, 10.0) };
+        let price = Price { base, ..Price::new(0.0, 0.0) };
         let usage = Usage {
             input_tokens: 1000,
             cached_input_tokens: 500,
@@ -210,8 +216,15 @@ mod tests {
         let said = Usage { cost_usd: Some(0.5), ..usage };
         assert_eq!(cost_of(None, &said), Some(0.5));
         assert_eq!(cost_of(Some(price), &said), Some(0.5));
-        let saved = cache_saving(Some(price), 1_000_000).unwrap();
-        assert!((saved - 0.9).abs() < 1e-12);
+        let saved = cache_saving(Some(price), &usage).unwrap();
+        assert!((saved - 500.0 * 0.9 / 1e6).abs() < 1e-15);
+        // Of a long prompt all tokens are dearer, and the bound before sending holds whatever its length turns out.
+        let mut stepped = price;
+        stepped.above[0] = Some((999, Rates::new(2.0, 20.0)));
+        let long = (1000.0 * 2.0 + 100.0 * 20.0) / 1e6;
+        assert!((cost_of(Some(stepped), &usage).unwrap() - long).abs() < 1e-15);
+        assert!((worst_cost(Some(stepped), 1000, 100) - long).abs() < 1e-15);
+        assert!((worst_cost(Some(stepped), 999, 100) - (999.0 * 1.25 + 1000.0) / 1e6).abs() < 1e-15);
     }
 
     proptest! {

@@ -16,12 +16,12 @@ use crate::ways::Ways;
 
 /// The ceiling of requests in flight to one endpoint, where the user says nothing: how many really are is found
 /// while asking.
-const CONCURRENCY: u32 = 64;
+pub(crate) const CONCURRENCY: u32 = 64;
 /// Requests that may wait for a local model, so that it can form batches.
 const LOCAL_CONCURRENCY: u32 = 256;
 
 /// The provider name of models on this machine.
-const LOCAL: &str = "local";
+pub(crate) const LOCAL: &str = "local";
 
 /// A model that is ready to be asked.
 pub struct Model {

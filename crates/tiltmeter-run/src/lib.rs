@@ -13,6 +13,7 @@ mod calling;
 mod connect;
 mod engine;
 mod event;
+mod forecast;
 mod meter;
 mod pace;
 mod prices;
@@ -28,6 +29,10 @@ pub use calling::RetryPolicy;
 pub use connect::{ConnectError, Connections, Model, connect, connect_judge, gives_log_probabilities};
 pub use engine::{EngineError, Means, Outcome, Rejudge, Run, Stop, execute, rejudge};
 pub use event::{CallTarget, Event, Observer};
+pub use forecast::{
+    Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, PlannedCondition, PlannedJudge, PlannedSubject,
+    forecast,
+};
 pub use meter::{CacheUse, Timing};
 pub use prices::{Prices, PricesError, context_limit};
 pub use resolution::{HalfWidth, Resolution, resolution};

@@ -56,7 +56,7 @@ impl Meter {
         let mut cache = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         cache.input_tokens += usage.input_tokens;
         cache.cached_tokens += usage.cached_input_tokens;
-        cache.saved_usd += cache_saving(price, usage.cached_input_tokens).unwrap_or(0.0);
+        cache.saved_usd += cache_saving(price, usage).unwrap_or(0.0);
     }
 
     pub(crate) fn requests(&self) -> u64 {

@@ -3,7 +3,7 @@
 
 use indexmap::IndexMap;
 use tiltmeter_core::experiment::file::PriceFile;
-use tiltmeter_core::experiment::{ModelSettings, Price};
+use tiltmeter_core::experiment::{ModelSettings, Price, Rates};
 
 /// What is known of a model: its name, its price, and how many tokens it takes.
 struct Known {
@@ -13,35 +13,50 @@ struct Known {
     context: u64,
 }
 
-const fn known(model: &'static str, input: f64, cached: f64, output: f64, context: u64) -> Known {
-    Known { model, price: Price { cached_input: Some(cached), ..Price::new(input, output) }, context }
+const fn known(model: &'static str, rates: Rates, context: u64) -> Known {
+    let price = Price { base: rates, ..Price::new(0.0, 0.0) };
+    Known { model, price, context }
+}
+
+impl Known {
+    /// The same with other rates for prompts above so many tokens.
+    const fn above(mut self, tokens: u64, rates: Rates) -> Self {
+        self.price.above[0] = Some((tokens, rates));
+        self
+    }
+}
+
+const fn rates(input: f64, cached: f64, output: f64) -> Rates {
+    Rates::new(input, output).with_cached(cached)
 }
 
 const fn anthropic(model: &'static str, input: f64, output: f64) -> Known {
     // Reading a cache costs a tenth, writing one a quarter more.
-    let price = Price {
-        cached_input: Some(input / 10.0),
-        cache_write: Some(input * 1.25),
-        ..Price::new(input, output)
-    };
-    Known { model, price, context: 200_000 }
+    let base = Rates { cache_write: Some(input * 1.25), ..rates(input, input / 10.0, output) };
+    known(model, base, 200_000)
 }
 
-/// List prices without discounts for batches, as their providers published them in 2025. The more particular name
-/// stands first.
-static MODELS: [Known; 12] = [
-    known("openai/gpt-4o-mini", 0.15, 0.075, 0.60, 128_000),
-    known("openai/gpt-4o", 2.50, 1.25, 10.00, 128_000),
-    known("openai/gpt-4.1-mini", 0.40, 0.10, 1.60, 1_047_576),
-    known("openai/gpt-4.1-nano", 0.10, 0.025, 0.40, 1_047_576),
-    known("openai/gpt-4.1", 2.00, 0.50, 8.00, 1_047_576),
-    known("gemini/gemini-2.5-flash-lite", 0.10, 0.025, 0.40, 1_048_576),
-    known("gemini/gemini-2.5-flash", 0.30, 0.075, 2.50, 1_048_576),
-    known("gemini/gemini-2.5-pro", 1.25, 0.31, 10.00, 1_048_576),
+/// List prices without discounts for batches, as their providers published them up to early 2026. The more
+/// particular name stands first.
+static MODELS: [Known; 16] = [
+    known("openai/gpt-4o-mini", rates(0.15, 0.075, 0.60), 128_000),
+    known("openai/gpt-4o", rates(2.50, 1.25, 10.00), 128_000),
+    known("openai/gpt-4.1-mini", rates(0.40, 0.10, 1.60), 1_047_576),
+    known("openai/gpt-4.1-nano", rates(0.10, 0.025, 0.40), 1_047_576),
+    known("openai/gpt-4.1", rates(2.00, 0.50, 8.00), 1_047_576),
+    known("gemini/gemini-2.5-flash-lite", rates(0.10, 0.01, 0.40), 1_048_576),
+    known("gemini/gemini-2.5-flash", rates(0.30, 0.03, 2.50), 1_048_576),
+    known("gemini/gemini-2.5-pro", rates(1.25, 0.125, 10.00), 1_048_576)
+        .above(200_000, rates(2.50, 0.25, 15.00)),
+    known("gemini/gemini-3-flash", rates(0.50, 0.05, 3.00), 1_048_576),
+    known("gemini/gemini-3-pro", rates(2.00, 0.20, 12.00), 1_048_576)
+        .above(200_000, rates(4.00, 0.40, 18.00)),
     anthropic("anthropic/claude-sonnet-4", 3.00, 15.00),
     anthropic("anthropic/claude-3-haiku", 0.25, 1.25),
-    known("xai/grok-4", 3.00, 0.75, 15.00, 256_000),
-    known("local/smollm2-135m-instruct", 0.0, 0.0, 0.0, 8192),
+    known("xai/grok-4-1-fast", rates(0.20, 0.05, 0.50), 2_000_000).above(128_000, rates(0.40, 0.05, 1.00)),
+    known("xai/grok-4", rates(3.00, 0.75, 15.00), 256_000).above(128_000, rates(6.00, 0.75, 30.00)),
+    known("moonshot/kimi-k2", rates(0.60, 0.15, 2.50), 262_144),
+    known("local/smollm2-135m-instruct", rates(0.0, 0.0, 0.0), 8192),
 ];
 
 /// The price table: the user's entries before the built-in ones.
@@ -59,11 +74,13 @@ pub enum PricesError {
         "the price file is not of the form `[\"provider/model\"]` with `input = …` and `output = …`: {0}"
     )]
     Syntax(#[from] toml::de::Error),
-    /// A price is below zero or no number.
-    #[error("the price of `{model}` must be 0 or more US dollars per million tokens")]
+    /// A price is below zero or no number, or its steps are out of order.
+    #[error("the price of `{model}` {wrong}")]
     Price {
         /// Whose.
         model: String,
+        /// What is wrong.
+        wrong: &'static str,
     },
 }
 
@@ -77,9 +94,9 @@ impl Prices {
         let entries: IndexMap<String, PriceFile> = toml::from_str(text)?;
         let own = entries
             .into_iter()
-            .map(|(model, price)| {
-                let price = Price::from(price);
-                if price.is_valid() { Ok((model, price)) } else { Err(PricesError::Price { model }) }
+            .map(|(model, price)| match Price::from_file(&price) {
+                Ok(price) => Ok((model, price)),
+                Err(wrong) => Err(PricesError::Price { model, wrong }),
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { own })
@@ -92,7 +109,7 @@ impl Prices {
             return settings.price;
         }
         let address = &settings.address;
-        let name = format!("{}/{}", address.provider, address.model);
+        let name = full_name(settings);
         // The longest name is the most particular.
         let own =
             self.own.iter().filter(|(model, _)| is_model(&name, model)).max_by_key(|(model, _)| model.len());
@@ -117,14 +134,31 @@ fn find(settings: &ModelSettings) -> Option<&'static Known> {
         // Some other server: what is known of the provider's own says nothing about it.
         return None;
     }
-    let name = format!("{}/{}", address.provider, address.model);
+    let name = full_name(settings);
     MODELS.iter().find(|known| is_model(&name, known.model))
 }
 
-/// Whether a name is a model's own or a snapshot's: "-2024-08-06", "-20250514", "-preview". "-mini" is another model.
+/// The model's name in tables: it costs the same in whatever protocol it is asked.
+fn full_name(settings: &ModelSettings) -> String {
+    let address = &settings.address;
+    let provider = match address.provider.as_str() {
+        "openai-responses" => "openai",
+        "gemini-openai" => "gemini",
+        "anthropic-openai" => "anthropic",
+        other => other,
+    };
+    format!("{provider}/{}", address.model)
+}
+
+/// Whether a name is a model's own or a snapshot's or mode's: "-2024-08-06", "-0905-preview", "-thinking". "-mini" is another
+/// model.
 fn is_model(name: &str, model: &str) -> bool {
-    name.strip_prefix(model)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with("-2") || rest.starts_with("-preview"))
+    name.strip_prefix(model).is_some_and(|rest| {
+        rest.is_empty()
+            || ["-0", "-2", "-preview", "-thinking", "-reasoning", "-non-reasoning"]
+                .iter()
+                .any(|snapshot| rest.starts_with(snapshot))
+    })
 }
 
 #[cfg(test)]
@@ -157,10 +191,14 @@ mod tests {
     #[test]
     fn snapshots_have_their_models_price_and_other_models_none() {
         let of = |provider: &str, model: &str, base_url: Option<&str>| {
-            Prices::default().of(&settings(provider, model, base_url)).map(|price| price.input)
+            Prices::default().of(&settings(provider, model, base_url)).map(|price| price.base.input)
         };
         assert_eq!(of("openai", "gpt-4o-2024-08-06", None), Some(2.50));
         assert_eq!(of("openai", "gpt-4o-mini-2024-07-18", None), Some(0.15));
+        assert_eq!(of("openai-responses", "gpt-4o", None), Some(2.50));
+        assert_eq!(of("gemini-openai", "gemini-3-pro-preview", None), Some(2.00));
+        assert_eq!(of("moonshot", "kimi-k2-thinking", None), Some(0.60));
+        assert_eq!(of("xai", "grok-4-1-fast-reasoning", None), Some(0.20));
         assert_eq!(of("openai", "gpt-4o-audio", None), None);
         assert_eq!(of("openai", "gpt-4o", Some("http://127.0.0.1:1/v1")), None);
         assert_eq!(of("local", "smollm2-135m-instruct", None), Some(0.0));
@@ -173,7 +211,7 @@ mod tests {
         )
         .unwrap();
         let of = |model: &str, base_url: Option<&str>| prices.of(&settings("openai", model, base_url));
-        assert_eq!(of("gpt-4o-2024-08-06", None).unwrap().cached_input, Some(0.5));
+        assert_eq!(of("gpt-4o-2024-08-06", None).unwrap().base.cached_input, Some(0.5));
         assert_eq!(
             of("gpt-4o-mini", None).unwrap(),
             Prices::default().of(&settings("openai", "gpt-4o-mini", None)).unwrap()

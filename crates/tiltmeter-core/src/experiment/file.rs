@@ -134,9 +134,31 @@ pub struct EndpointFile {
 }
 
 /// A price in US dollars per million tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PriceFile {
+    /// Per million input tokens.
+    pub input: f64,
+    /// Per million output tokens.
+    pub output: f64,
+    /// Per million input tokens that come from a cache; `input` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_input: Option<f64>,
+    /// Per million input tokens that are put into a cache; `input` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write: Option<f64>,
+    /// Other prices for all tokens of calls with long prompts, by rising number of tokens; at most three.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub above: Vec<PriceStepFile>,
+}
+
+/// A price for long prompts, in US dollars per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PriceStepFile {
+    /// Prompt tokens, cached ones included, above which it holds.
+    pub tokens: u64,
     /// Per million input tokens.
     pub input: f64,
     /// Per million output tokens.

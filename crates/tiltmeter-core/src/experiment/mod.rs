@@ -5,6 +5,7 @@ mod error;
 pub mod file;
 mod locate;
 mod models;
+mod price;
 pub mod published;
 mod read;
 mod resolve;
@@ -15,9 +16,9 @@ pub mod templates;
 
 pub use error::{ConfigError, Position};
 pub use file::{ContextCache, Reasoning, Scoring, TiltMode};
+pub use price::{Price, Rates};
 pub use read::read;
 pub use resolve::{DataSource, resolve, resolve_judge};
 pub use resolved::{
-    Experiment, Instruction, Judge, ModelAddress, ModelSettings, Price, SamplingPlan, Subject, TiltPlan,
-    Until,
+    Experiment, Instruction, Judge, ModelAddress, ModelSettings, SamplingPlan, Subject, TiltPlan, Until,
 };

@@ -8,8 +8,9 @@ use super::error::ConfigError;
 use super::file::{ContextCache, EndpointFile, ExperimentFile, PriceFile};
 use super::locate::Step;
 use super::locate::Step::{Index, Key};
+use super::price::Price;
 use super::resolve::Resolver;
-use super::resolved::{Judge, ModelAddress, ModelSettings, Price, Subject};
+use super::resolved::{Judge, ModelAddress, ModelSettings, Subject};
 use crate::id::Canonical;
 use crate::verdict::RateDefinition;
 
@@ -72,7 +73,7 @@ impl Resolver<'_> {
                     timeout_s: subject.timeout_s,
                     outage_s: subject.outage_s,
                     extra_body: subject.extra_body.clone(),
-                    price: self.price(&path("price"), subject.price)?,
+                    price: self.price(&path("price"), subject.price.as_ref())?,
                     scoring: subject.scoring,
                     context_cache: subject.context_cache,
                 },
@@ -149,7 +150,7 @@ impl Resolver<'_> {
                 timeout_s: judge.timeout_s,
                 outage_s: judge.outage_s,
                 extra_body: judge.extra_body.clone(),
-                price: self.price(&path("price"), judge.price)?,
+                price: self.price(&path("price"), judge.price.as_ref())?,
                 scoring: None,
                 context_cache: ContextCache::default(),
             },
@@ -237,12 +238,10 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    fn price(&self, path: &[Step], price: Option<PriceFile>) -> Result<Option<Price>, ConfigError> {
-        let price = price.map(Price::from);
-        if price.is_some_and(|price| !price.is_valid()) {
-            return Err(self.wrong(path, "a price must be 0 or more US dollars per million tokens"));
-        }
-        Ok(price)
+    fn price(&self, path: &[Step], price: Option<&PriceFile>) -> Result<Option<Price>, ConfigError> {
+        let read =
+            |price| Price::from_file(price).map_err(|wrong| self.wrong(path, format!("the price {wrong}")));
+        price.map(read).transpose()
     }
 
     fn temperature(&self, path: &[Step], value: f64) -> Result<(), ConfigError> {

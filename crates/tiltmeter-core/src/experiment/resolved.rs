@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::file::{ContextCache, EndpointFile, ExperimentFile, PriceFile, Reasoning, Scoring, TiltMode};
+use super::file::{ContextCache, EndpointFile, ExperimentFile, Reasoning, Scoring, TiltMode};
+use super::price::Price;
 use crate::demonstration::{Control, DemonstrationSet, Terms};
 use crate::id::ContentId;
 use crate::prompt::{Placement, QuestionFormat};
@@ -99,40 +100,6 @@ pub struct ModelSettings {
     pub scoring: Option<Scoring>,
     /// How long contexts are kept in the provider's prompt cache.
     pub context_cache: ContextCache,
-}
-
-/// US dollars per million tokens.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Price {
-    /// Per million input tokens.
-    pub input: f64,
-    /// Per million output tokens.
-    pub output: f64,
-    /// Per million input tokens that come from a cache, where that is known to be another price.
-    pub cached_input: Option<f64>,
-    /// Per million input tokens that are put into a cache, where that is known to be another price.
-    pub cache_write: Option<f64>,
-}
-
-impl Price {
-    /// A price without one of its own for cached tokens.
-    pub const fn new(input: f64, output: f64) -> Self {
-        Self { input, output, cached_input: None, cache_write: None }
-    }
-
-    /// Whether every part is a number of 0 or more.
-    pub fn is_valid(&self) -> bool {
-        [Some(self.input), Some(self.output), self.cached_input, self.cache_write]
-            .into_iter()
-            .flatten()
-            .all(|part| part.is_finite() && part >= 0.0)
-    }
-}
-
-impl From<PriceFile> for Price {
-    fn from(PriceFile { input, output, cached_input, cache_write }: PriceFile) -> Self {
-        Self { input, output, cached_input, cache_write }
-    }
 }
 
 /// A model under test.

@@ -11,7 +11,7 @@ pub const CHARACTERS_PER_TOKEN: f64 = 4.0;
 const JUDGE_PROMPT_CHARACTERS: f64 = 1200.0;
 
 /// What one subject of a plan asks for. Tokens are estimates from characters.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Estimate {
     /// Answers to be drawn.
     pub samples: u64,
@@ -31,6 +31,26 @@ pub struct Estimate {
     pub judge_input_tokens: f64,
     /// Tokens that the judge writes at most.
     pub judge_output_tokens: f64,
+    /// The same by context, for prices that depend on a prompt's length.
+    pub blocks: Vec<BlockEstimate>,
+}
+
+/// What is asked for with one context.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BlockEstimate {
+    /// Answers to be drawn.
+    pub samples: u64,
+    /// Tokens of all their prompts, about.
+    pub input_tokens: f64,
+    /// Tokens among them that a prompt cache could serve, about.
+    pub cacheable_tokens: f64,
+}
+
+impl BlockEstimate {
+    /// Tokens of one prompt, about: those of a block differ by their questions alone.
+    pub fn prompt_tokens(&self) -> f64 {
+        self.input_tokens / self.samples.max(1) as f64
+    }
 }
 
 /// Estimates each subject's share of a plan, in the order of the experiment's subjects.
@@ -50,6 +70,7 @@ fn add(estimate: &mut Estimate, experiment: &Experiment, block: &Block, context_
     let instruction = experiment.instructions[block.instruction].text.as_ref().map_or(0, |text| text.len());
     let replicates = u64::from(experiment.replicates);
     let empty = crate::prompt::RenderedContext::empty();
+    let mut of_block = BlockEstimate::default();
     for &question in &block.sampled {
         let asked = &experiment.questions[question];
         let own = Prompt {
@@ -62,8 +83,8 @@ fn add(estimate: &mut Estimate, experiment: &Experiment, block: &Block, context_
         let prompt = context + question_tokens + instruction as f64 / CHARACTERS_PER_TOKEN;
         let answers = replicates as f64;
         let answer_tokens = f64::from(subject.max_tokens);
-        estimate.samples += replicates;
-        estimate.input_tokens += prompt * answers;
+        of_block.samples += replicates;
+        of_block.input_tokens += prompt * answers;
         estimate.most_output_tokens += answer_tokens * answers;
         estimate.largest_prompt_tokens = estimate.largest_prompt_tokens.max(prompt);
         if let Some(judge) = &experiment.judge {
@@ -74,8 +95,11 @@ fn add(estimate: &mut Estimate, experiment: &Experiment, block: &Block, context_
             estimate.judge_output_tokens += f64::from(judge.max_tokens) * calls as f64;
         }
     }
-    let calls = (block.sampled.len() as u64 * replicates) as f64;
-    estimate.cacheable_tokens += context * (calls - 1.0).max(0.0);
+    of_block.cacheable_tokens = context * (of_block.samples as f64 - 1.0).max(0.0);
+    estimate.samples += of_block.samples;
+    estimate.input_tokens += of_block.input_tokens;
+    estimate.cacheable_tokens += of_block.cacheable_tokens;
+    estimate.blocks.push(of_block);
     for &question in &block.scored {
         let pairs = experiment.scored_pairs(&experiment.questions[question]).count() as u64;
         estimate.scores += 2 * pairs;

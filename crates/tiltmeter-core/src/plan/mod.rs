@@ -15,7 +15,7 @@ use crate::prompt::{Placement, Prompt, RenderedContext};
 use crate::question::{AnswerPair, PairKind, Question};
 
 pub use draw::draw_rows;
-pub use estimate::{CHARACTERS_PER_TOKEN, Estimate, estimate};
+pub use estimate::{BlockEstimate, CHARACTERS_PER_TOKEN, Estimate, estimate};
 
 /// Which demonstrations a context shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -122,7 +122,7 @@ fn sampling_and_tilt_take_their_own_share() {
     let baseline =
         plan.blocks.iter().find(|block| plan.contexts[block.context] == ContextSpec::EMPTY).unwrap();
     assert_eq!((baseline.sampled.len(), baseline.scored.len()), (0, 5));
-    let total = estimate(&experiment, &plan)[0];
+    let total = &estimate(&experiment, &plan)[0];
     assert_eq!((total.samples, total.scores), (2 * 3, (1 + 2) * 5 * 2 * 2));
 }
 

@@ -58,7 +58,12 @@ fn a_plan_counts_what_a_run_asks() {
          model = 'openai/judge'\nbase_url = '{url}'\n",
     );
     let plan = world.run(&["plan", "x.toml", "--json"]).expect(0).json();
-    assert!(plan["most_cost_usd"].is_null(), "the judge's price is not known");
+    // The judge's price is not known: neither sum holds it, and the document says so.
+    assert_eq!(plan["unpriced"], serde_json::json!(["judge"]));
+    assert!(plan["judge"]["most_cost_usd"].is_null());
+    let (most, likely) = (plan["most_cost_usd"].as_f64().unwrap(), plan["likely_cost_usd"].as_f64().unwrap());
+    assert!(0.0 < likely && likely < most, "{likely} {most}");
+    assert_eq!(plan["subjects"][0]["most_cost_usd"], plan["most_cost_usd"]);
     // 32 questions, 2 answers each, at k = 2 of two sets: what that can resolve.
     let resolution = &plan["resolution"][0];
     let shape = ["questions", "answers_per_question", "conditions"].map(|field| resolution[field].as_u64());

@@ -52,28 +52,23 @@ fn script() -> Script {
 fn experiment(name: &str, world: &World, shots: &str) -> String {
     let text = std::fs::read_to_string(repository().join("experiments").join(name)).unwrap();
     let gemini = world.url().replace("/v1", "/v1beta");
-    let mut written = String::new();
-    for line in text.lines() {
+    let line = |line: &str| {
         let key = line.split('=').next().unwrap_or("").trim();
         match key {
             "model" if line.contains("gpt-4o") => {
-                written += &format!("model = 'openai/judge-gpt-4o'\nbase_url = '{}'\n", world.url());
+                format!("model = 'openai/judge-gpt-4o'\nbase_url = '{}'\n", world.url())
             }
-            "model" => {
-                let url = if line.contains("\"gemini/") { &gemini } else { world.url() };
-                written += &format!("{line}\nbase_url = '{url}'\n");
-            }
-            "shots" => written += &format!("shots = {shots}\n"),
-            "replicates" => written += "replicates = 1\n",
+            "model" if line.contains("\"gemini/") => format!("{line}\nbase_url = '{gemini}'\n"),
+            "model" => format!("{line}\nbase_url = '{}'\n", world.url()),
+            "shots" => format!("shots = {shots}\n"),
+            "replicates" => "replicates = 1\n".to_owned(),
             "sets" if line.contains("questions") || line.contains("preregistered") => {
-                written += "sets = ['builtin']\n";
+                "sets = ['builtin']\n".to_owned()
             }
-            _ => {
-                written += line;
-                written.push('\n');
-            }
+            _ => format!("{line}\n"),
         }
-    }
+    };
+    let mut written: String = text.lines().map(line).collect();
     for (published, built_in) in [
         ("turner/risky-financial-advice", "risky-financial"),
         ("turner/bad-medical-advice", "bad-medical"),

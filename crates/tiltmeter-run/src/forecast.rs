@@ -1,0 +1,313 @@
+//! What an experiment would ask, cost and take, before anything is asked.
+
+use serde::Serialize;
+use tiltmeter_core::experiment::{Experiment, Judge, ModelSettings, Rates, Subject};
+use tiltmeter_core::plan::{BlockEstimate, Estimate, Plan, estimate};
+use tiltmeter_stats::StatsError;
+
+use crate::connect::{CONCURRENCY, LOCAL};
+use crate::prices::{Prices, context_limit};
+use crate::resolution::{Resolution, resolution};
+
+/// Tokens of an answer in the likely cost: free-form answers of some paragraphs. Reasoning may take many more.
+pub const LIKELY_ANSWER_TOKENS: f64 = 400.0;
+/// Tokens of a judge's reply in the likely cost: a number.
+const LIKELY_VERDICT_TOKENS: f64 = 2.0;
+/// Seconds that a call is taken to last where a time is estimated.
+pub const LIKELY_CALL_SECONDS: f64 = 10.0;
+const SECONDS_PER_MINUTE: f64 = 60.0;
+
+/// The document that `tiltmeter plan --json` prints. Tokens are estimates from characters; costs are in US dollars.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Forecast {
+    /// `tiltmeter.plan/1`.
+    pub schema: &'static str,
+    /// Name of the experiment.
+    pub experiment: String,
+    /// The rows of the result table.
+    pub conditions: Vec<PlannedCondition>,
+    /// What is asked of each subject.
+    pub subjects: Vec<PlannedSubject>,
+    /// What is asked of the judge.
+    pub judge: Option<PlannedJudge>,
+    /// Cost at most, without discounts, of all whose price is known.
+    pub most_cost_usd: f64,
+    /// Likely cost of all whose price is known.
+    pub likely_cost_usd: f64,
+    /// Models whose price is not known, so that neither sum holds them.
+    pub unpriced: Vec<String>,
+    /// Minutes that the slowest served model takes, by its limits and at ten seconds a call; absent where all models
+    /// are local.
+    pub about_minutes: Option<f64>,
+    /// Published sets that are not fetched: what concerns them is computed from the catalogue's row count and mean length.
+    pub not_fetched: Vec<String>,
+    /// What the EM rates can resolve, by size of condition; empty without a judge.
+    pub resolution: Vec<Resolution>,
+    /// What may go wrong.
+    pub warnings: Vec<String>,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+    /// What k = 0 means under this placement.
+    pub baseline_note: &'static str,
+}
+
+/// A row of the result table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedCondition {
+    /// Id of the subject.
+    pub subject: String,
+    /// Name of the demonstration set.
+    pub demonstrations: String,
+    /// Whose answers the demonstrations have.
+    pub control: &'static str,
+    /// Number of demonstrations.
+    pub shots: u32,
+    /// Id of the standing instruction.
+    pub instruction: String,
+    /// Draws of the context.
+    pub contexts: u64,
+    /// Answers.
+    pub samples: u64,
+    /// Texts scored for the tilt.
+    pub scored_texts: u64,
+}
+
+/// What is asked of a subject.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedSubject {
+    /// Its id.
+    pub subject: String,
+    /// `provider/model`.
+    pub model: String,
+    /// Answers.
+    pub samples: u64,
+    /// Texts scored for the tilt.
+    pub scored_texts: u64,
+    /// Tokens of all prompts for answers.
+    pub input_tokens: u64,
+    /// Tokens among them that a prompt cache could serve.
+    pub cacheable_tokens: u64,
+    /// Tokens of all answers if each used its whole limit.
+    pub most_output_tokens: u64,
+    /// Tokens of one largest prompt.
+    pub largest_prompt_tokens: u64,
+    /// Cost at most, without discounts; absent where the price is not known.
+    pub most_cost_usd: Option<f64>,
+    /// Cost with a prompt cache and answers of [`LIKELY_ANSWER_TOKENS`].
+    pub likely_cost_usd: Option<f64>,
+}
+
+/// What is asked of the judge.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedJudge {
+    /// `provider/model`.
+    pub model: String,
+    /// Calls.
+    pub calls: u64,
+    /// Tokens of all prompts if each answer used its whole limit.
+    pub most_input_tokens: u64,
+    /// Tokens of all replies if each used its whole limit.
+    pub most_output_tokens: u64,
+    /// Cost at most; absent where the price is not known.
+    pub most_cost_usd: Option<f64>,
+    /// Cost with answers of [`LIKELY_ANSWER_TOKENS`].
+    pub likely_cost_usd: Option<f64>,
+}
+
+/// Works out what a plan asks, and what it costs at these prices.
+///
+/// # Errors
+/// If what the rates can resolve cannot be computed.
+pub fn forecast(experiment: &Experiment, plan: &Plan, prices: &Prices) -> Result<Forecast, StatsError> {
+    let estimates = estimate(experiment, plan);
+    let subjects: Vec<PlannedSubject> = experiment
+        .subjects
+        .iter()
+        .zip(&estimates)
+        .map(|(subject, estimate)| planned_subject(subject, estimate, prices))
+        .collect();
+    let judge = experiment.judge.as_ref().map(|judge| planned_judge(judge, experiment, &estimates, prices));
+    let costs = || {
+        let of_subjects =
+            subjects.iter().map(|one| (&one.subject, one.most_cost_usd.zip(one.likely_cost_usd)));
+        of_subjects
+            .map(|(name, cost)| (name.as_str(), cost))
+            .chain(judge.iter().map(|one| ("judge", one.most_cost_usd.zip(one.likely_cost_usd))))
+    };
+    let known = || costs().filter_map(|(_, cost)| cost);
+    let served = experiment
+        .subjects
+        .iter()
+        .zip(&estimates)
+        .map(|(subject, estimate)| (&subject.settings, estimate.samples + estimate.scores))
+        .chain(
+            experiment
+                .judge
+                .iter()
+                .map(|judge| (&judge.settings, estimates.iter().map(|estimate| estimate.judge_calls).sum())),
+        )
+        .filter(|(settings, _)| settings.address.provider != LOCAL);
+    Ok(Forecast {
+        schema: "tiltmeter.plan/1",
+        experiment: experiment.name.clone(),
+        conditions: planned_conditions(experiment, plan),
+        most_cost_usd: known().map(|(most, _)| most).sum(),
+        likely_cost_usd: known().map(|(_, likely)| likely).sum(),
+        unpriced: costs().filter(|(_, cost)| cost.is_none()).map(|(name, _)| name.to_owned()).collect(),
+        about_minutes: served.map(|(settings, calls)| minutes(settings, calls)).reduce(f64::max),
+        not_fetched: experiment.stand_ins.clone(),
+        resolution: match &experiment.judge {
+            Some(_) => resolution(experiment, plan)?,
+            None => Vec::new(),
+        },
+        warnings: warnings(experiment, &estimates),
+        notes: experiment.notes.clone(),
+        baseline_note: experiment.baseline_note(),
+        subjects,
+        judge,
+    })
+}
+
+/// How long so many calls take within a model's limits.
+fn minutes(settings: &ModelSettings, calls: u64) -> f64 {
+    let at_once = f64::from(settings.concurrency.unwrap_or(CONCURRENCY));
+    let by_latency = at_once / LIKELY_CALL_SECONDS * SECONDS_PER_MINUTE;
+    let a_minute = settings.rpm.map_or(by_latency, |rpm| by_latency.min(rpm.into()));
+    calls as f64 / (a_minute * settings.endpoints.len().max(1) as f64)
+}
+
+fn planned_conditions(experiment: &Experiment, plan: &Plan) -> Vec<PlannedCondition> {
+    let planned = plan.conditions.iter().map(|condition| {
+        let contexts = condition.contexts.len() as u64;
+        let pairs: usize = condition
+            .scored
+            .iter()
+            .map(|&question| experiment.scored_pairs(&experiment.questions[question]).count())
+            .sum();
+        PlannedCondition {
+            subject: experiment.subjects[condition.subject].id.to_string(),
+            demonstrations: experiment.sets[condition.set].name.to_string(),
+            control: condition.control.name(),
+            shots: condition.shots,
+            instruction: experiment.instructions[condition.instruction].id.to_string(),
+            contexts,
+            samples: contexts * condition.sampled.len() as u64 * u64::from(experiment.replicates),
+            scored_texts: contexts * 2 * pairs as u64,
+        }
+    });
+    planned.collect()
+}
+
+fn planned_subject(subject: &Subject, estimate: &Estimate, prices: &Prices) -> PlannedSubject {
+    let price = prices.of(&subject.settings);
+    let answer = LIKELY_ANSWER_TOKENS.min(subject.max_tokens.into());
+    PlannedSubject {
+        subject: subject.id.to_string(),
+        model: name(&subject.settings),
+        samples: estimate.samples,
+        scored_texts: estimate.scores,
+        input_tokens: whole(estimate.input_tokens),
+        cacheable_tokens: whole(estimate.cacheable_tokens),
+        most_output_tokens: whole(estimate.most_output_tokens),
+        largest_prompt_tokens: whole(estimate.largest_prompt_tokens),
+        most_cost_usd: price.map(|price| {
+            let most = f64::from(subject.max_tokens);
+            let of_block = |block: &BlockEstimate| {
+                cost(
+                    price.at(whole(block.prompt_tokens())),
+                    block.input_tokens,
+                    0.0,
+                    block.samples as f64 * most,
+                )
+            };
+            estimate.blocks.iter().map(of_block).sum()
+        }),
+        likely_cost_usd: price.map(|price| {
+            let of_block = |block: &BlockEstimate| {
+                let cached = block.cacheable_tokens.min(block.input_tokens);
+                let rates = price.at(whole(block.prompt_tokens()));
+                cost(rates, block.input_tokens - cached, cached, block.samples as f64 * answer)
+            };
+            estimate.blocks.iter().map(of_block).sum()
+        }),
+    }
+}
+
+fn planned_judge(
+    judge: &Judge,
+    experiment: &Experiment,
+    estimates: &[Estimate],
+    prices: &Prices,
+) -> PlannedJudge {
+    let sum = |of: fn(&Estimate) -> f64| estimates.iter().map(of).sum::<f64>();
+    let (input, output) = (sum(|one| one.judge_input_tokens), sum(|one| one.judge_output_tokens));
+    let calls: u64 = estimates.iter().map(|one| one.judge_calls).sum();
+    // The rest of a prompt stays when the answer in it is shorter.
+    let shorter: f64 = experiment
+        .subjects
+        .iter()
+        .zip(estimates)
+        .map(|(subject, estimate)| {
+            let most = f64::from(subject.max_tokens);
+            (most - LIKELY_ANSWER_TOKENS.min(most)) * estimate.judge_calls as f64
+        })
+        .sum();
+    let written = calls as f64 * LIKELY_VERDICT_TOKENS.min(judge.max_tokens.into());
+    let price = prices.of(&judge.settings);
+    PlannedJudge {
+        model: name(&judge.settings),
+        calls,
+        most_input_tokens: whole(input),
+        most_output_tokens: whole(output),
+        most_cost_usd: price.map(|price| cost(price.base, input, 0.0, output)),
+        likely_cost_usd: price.map(|price| cost(price.base, input - shorter, 0.0, written)),
+    }
+}
+
+fn cost(rates: Rates, fresh: f64, cached: f64, output: f64) -> f64 {
+    (fresh * rates.input + cached * rates.cached() + output * rates.output) / 1e6
+}
+
+fn name(settings: &ModelSettings) -> String {
+    format!("{}/{}", settings.address.provider, settings.address.model)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an estimate of tokens, 0 or more"
+)]
+fn whole(tokens: f64) -> u64 {
+    tokens.round() as u64
+}
+
+fn warnings(experiment: &Experiment, estimates: &[Estimate]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (subject, estimate) in experiment.subjects.iter().zip(estimates) {
+        if let Some(limit) = context_limit(&subject.settings) {
+            let tokens = whole(estimate.largest_prompt_tokens);
+            if tokens > limit {
+                warnings.push(format!(
+                    "{}: the largest prompt has about {tokens} tokens, and the model is known to take {limit}; what it \
+                     refuses will be counted as failed",
+                    subject.id
+                ));
+            }
+        }
+    }
+    if experiment.judge.is_none() && estimates.iter().any(|one| one.samples > 0) {
+        warnings.push(
+            "there is no [judge]: answers are kept and marked \"no judge\", and no EM rate is computed"
+                .to_owned(),
+        );
+    }
+    for set in &experiment.sets {
+        if set.domain.is_none() && experiment.exclude_in_domain {
+            warnings.push(format!(
+                "{}: its domain is not known, so no in-domain question is left out; say `domain = …` in the set's table",
+                set.name
+            ));
+        }
+    }
+    warnings
+}
