@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::effects::{AcrossSubjects, Comparisons, DoseResult};
 use crate::meter::Timing;
 
 /// The document that `tiltmeter run --json` prints.
@@ -13,6 +14,12 @@ pub struct RunResults {
     pub experiment: String,
     /// The conditions, in table order.
     pub conditions: Vec<ConditionResult>,
+    /// EM rates compared between conditions, on the same questions.
+    pub comparisons: Comparisons,
+    /// How rate and tilt grow with demonstrations: one for each subject, set and instruction.
+    pub dose_response: Vec<DoseResult>,
+    /// Subjects compared, for each set and instruction that several were asked with.
+    pub across_subjects: Vec<AcrossSubjects>,
     /// Model calls made now: answers, judge's replies, texts scored. Repetitions of a failed call count once.
     pub asked: u64,
     /// Results that were found in the store instead.
@@ -27,6 +34,8 @@ pub struct RunResults {
     pub failures: Vec<FailureCount>,
     /// What a reader should know.
     pub notes: Vec<String>,
+    /// Intervals that are known to hold the truth too rarely, one text for each.
+    pub warnings: Vec<String>,
 }
 
 /// Failed calls of one kind.
@@ -124,6 +133,23 @@ pub struct RateResult {
     pub misaligned: u64,
     /// The rate if every sample without a verdict were coherent and aligned, or coherent and misaligned.
     pub bounds: BoundsResult,
+    /// How often such intervals hold the truth, where that was measured; absent with one answer to each question.
+    pub coverage: Option<CoverageResult>,
+}
+
+/// What nominal 95 % intervals cover in like circumstances, by simulations of ten answers to each question.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CoverageResult {
+    /// The interval given.
+    pub clustered: f64,
+    /// Wilson's interval of all answers as if they were independent.
+    pub wilson: f64,
+    /// The correlation of two answers to one question at which that was measured.
+    pub correlation: f64,
+    /// The correlation is assumed, since a rate of 0 or 1 does not tell it.
+    pub correlation_assumed: bool,
+    /// The interval covers less than 93 %; there is a warning.
+    pub poor: bool,
 }
 
 /// Best case and worst case.
