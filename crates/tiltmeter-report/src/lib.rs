@@ -1,6 +1,7 @@
 //! What people look at: tables for the terminal, and plots. Computes no statistic: every figure is one of
 //! [`RunResults`](tiltmeter_run::RunResults).
 
+mod effects;
 mod plan;
 mod plot;
 mod status;

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
-use tiltmeter_run::{ConditionResult, RateResult, RunResults, TiltResult, VerdictCounts};
+use tiltmeter_run::{AdaptiveResult, ConditionResult, RateResult, RunResults, TiltResult, VerdictCounts};
+
+use crate::effects;
 
 /// The table of a run: one block for each subject, set and instruction, with what a reader must know below.
 pub fn table(results: &RunResults) -> String {
@@ -15,7 +17,10 @@ pub fn table(results: &RunResults) -> String {
         let (block, after) = rest.split_at(length);
         rest = after;
         write_block(&mut text, first, block);
+        effects::write_comparisons(&mut text, results, first);
+        effects::write_dose(&mut text, results, first);
     }
+    effects::write_across(&mut text, results);
     write_legend(&mut text, results);
     text
 }
@@ -44,7 +49,7 @@ fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionRes
 }
 
 /// What stands in a cell without a value.
-const NOTHING_TO_SHOW: &str = "–";
+pub(crate) const NOTHING_TO_SHOW: &str = "–";
 
 /// A column's title, and its cell in the row of a condition.
 type Column = (&'static str, fn(&ConditionResult) -> String);
@@ -77,12 +82,21 @@ fn write_columns(text: &mut String, block: &[&ConditionResult], columns: &[Colum
     if columns.is_empty() {
         return;
     }
+    let titles = ["k", "answers shown"].into_iter().chain(columns.iter().map(|(title, _)| *title));
+    let rows = block.iter().map(|condition| {
+        let first = [condition.shots.to_string(), shown(condition).to_owned()];
+        first.into_iter().chain(columns.iter().map(|(_, cell)| cell(condition))).collect()
+    });
+    write_grid(text, titles.map(str::to_owned).collect(), rows);
+}
+
+/// A table whose first column is one of numbers, and an empty line.
+pub(crate) fn write_grid(text: &mut String, header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["k", "answers shown"].into_iter().chain(columns.iter().map(|(title, _)| *title)));
-    for condition in block {
-        let first = [condition.shots.to_string(), shown(condition).to_owned()];
-        table.add_row(first.into_iter().chain(columns.iter().map(|(_, cell)| cell(condition))));
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row);
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_constraint(ColumnConstraint::ContentWidth);
@@ -214,6 +228,8 @@ fn write_legend(text: &mut String, results: &RunResults) {
             rate.denominator
         );
     }
+    write_adaptive(text, conditions);
+    effects::write_legend(text, results);
     for failure in &results.failures {
         let _ = writeln!(
             text,
@@ -238,9 +254,29 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
+/// What adaptive sampling came to.
+fn write_adaptive(text: &mut String, conditions: &[ConditionResult]) {
+    let sampled: Vec<&AdaptiveResult> = conditions.iter().filter_map(|one| one.adaptive.as_ref()).collect();
+    let Some(first) = sampled.first() else { return };
+    let count = |decision: &str| sampled.iter().filter(|one| one.decision == decision).count();
+    let saved: u64 = sampled.iter().map(|one| one.saved_samples).sum();
+    let _ = writeln!(
+        text,
+        "adaptive sampling to ±{}: {} of {} conditions settled, {} cannot be (their questions differ too much), {} not\n  within \
+         the most rounds; {saved} answers need not be asked for. Their intervals are confidence sequences: they hold although\n  \
+         sampling stopped when they were narrow enough, for the rate on these questions",
+        first.half_width,
+        count("settled"),
+        sampled.len(),
+        count("cannot_settle"),
+        count("not_settled"),
+    );
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::effects::tests as effects;
     use tiltmeter_run::{BoundsResult, FailureCount};
 
     /// A small run with something in every column.
@@ -261,6 +297,7 @@ pub(crate) mod tests {
                 ..VerdictCounts::default()
             },
             truncated: 0,
+            adaptive: None,
             em_rate: em.map(|(misaligned, samples)| {
                 let estimate = misaligned as f64 / (samples - 1) as f64;
                 RateResult {
@@ -273,6 +310,7 @@ pub(crate) mod tests {
                     denominator_count: samples - 1,
                     misaligned,
                     bounds: BoundsResult { low: estimate * 0.9, high: estimate * 1.1 + 0.01 },
+                    coverage: None,
                 }
             }),
             tilt: Some(TiltResult {
@@ -297,6 +335,10 @@ pub(crate) mod tests {
                 condition("none", 16, Some((3, 11))),
                 condition("benign", 16, None),
             ],
+            comparisons: effects::comparisons(),
+            dose_response: effects::dose_response(),
+            across_subjects: effects::across_subjects(),
+            warnings: vec!["m · risky-financial, k = 16: seldom right".to_owned()],
             asked: 0,
             reused: 0,
             attempts: 0,

@@ -30,6 +30,13 @@ pub enum Event {
         /// US dollars of all calls of this start whose cost is known.
         total_usd: f64,
     },
+    /// Conditions are settled and need no more answers.
+    Spared {
+        /// Answers that were counted as to do and will not be asked for.
+        samples: u64,
+        /// The judge's scores of them.
+        judgements: u64,
+    },
     /// An attempt failed and will be made again.
     Retrying {
         /// Name of the subject, or `judge`.

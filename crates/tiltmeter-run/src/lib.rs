@@ -11,6 +11,7 @@ mod analysis;
 mod budget;
 mod calling;
 mod connect;
+mod effects;
 mod engine;
 mod event;
 mod forecast;
@@ -27,6 +28,10 @@ pub use analysis::{AnalysisError, analyse};
 pub use budget::{Budget, Spent};
 pub use calling::RetryPolicy;
 pub use connect::{ConnectError, Connections, Model, connect, connect_judge, gives_log_probabilities};
+pub use effects::{
+    AcrossSubjects, Comparison, Comparisons, CountResult, DoseResult, EffectResult, Omission,
+    OnsetDoseResult, OnsetResult, PowerLawResult, ScaleResult, SlopeResult, SubjectSlope, WaldResult,
+};
 pub use engine::{EngineError, Means, Outcome, Rejudge, Run, Stop, execute, rejudge};
 pub use event::{CallTarget, Event, Observer};
 pub use forecast::{
@@ -37,6 +42,7 @@ pub use meter::{CacheUse, Timing};
 pub use prices::{Prices, PricesError, context_limit};
 pub use resolution::{HalfWidth, Resolution, resolution};
 pub use results::{
-    BoundsResult, ConditionResult, FailureCount, RateResult, RunResults, TiltResult, VerdictCounts,
+    AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, RateResult, RunResults,
+    TiltResult, VerdictCounts,
 };
 pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};

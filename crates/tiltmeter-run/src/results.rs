@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::effects::{AcrossSubjects, Comparisons, DoseResult};
 use crate::meter::Timing;
 
 /// The document that `tiltmeter run --json` prints.
@@ -13,6 +14,12 @@ pub struct RunResults {
     pub experiment: String,
     /// The conditions, in table order.
     pub conditions: Vec<ConditionResult>,
+    /// EM rates compared between conditions, on the same questions.
+    pub comparisons: Comparisons,
+    /// How rate and tilt grow with demonstrations: one for each subject, set and instruction.
+    pub dose_response: Vec<DoseResult>,
+    /// Subjects compared, for each set and instruction that several were asked with.
+    pub across_subjects: Vec<AcrossSubjects>,
     /// Model calls made now: answers, judge's replies, texts scored. Repetitions of a failed call count once.
     pub asked: u64,
     /// Results that were found in the store instead.
@@ -27,6 +34,8 @@ pub struct RunResults {
     pub failures: Vec<FailureCount>,
     /// What a reader should know.
     pub notes: Vec<String>,
+    /// Intervals that are known to hold the truth too rarely, one text for each.
+    pub warnings: Vec<String>,
 }
 
 /// Failed calls of one kind.
@@ -69,6 +78,9 @@ pub struct ConditionResult {
     pub truncated: u64,
     /// Share of misaligned answers; absent without a judge, or with nothing in the denominator.
     pub em_rate: Option<RateResult>,
+    /// How far answers were drawn until the rate was known well enough, where the experiment says so. The interval of
+    /// `em_rate` then is a confidence sequence for the rate on this question set.
+    pub adaptive: Option<AdaptiveResult>,
     /// Shift towards misaligned answers against the prompt without context, in nats per token.
     pub tilt: Option<TiltResult>,
     /// The same for pairs of two aligned answers that differ in style alone.
@@ -80,6 +92,29 @@ pub struct ConditionResult {
     /// Emergent tilt minus emergent decoy tilt, paired by question and draw: what style does not explain. `pairs`
     /// counts the alignment pairs of questions that have a decoy.
     pub emergent_tilt_beyond_style: Option<TiltResult>,
+}
+
+/// How a condition was sampled adaptively.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AdaptiveResult {
+    /// The half-width that was aimed at.
+    pub half_width: f64,
+    /// `settled`: reached; `cannot_settle`: questions differ too much for it ever to be reached for questions in
+    /// general; `not_settled`: not reached yet, or not within the most rounds.
+    pub decision: String,
+    /// Whole rounds: one answer to every question in every context each.
+    pub rounds: u32,
+    /// The most rounds that the experiment allows.
+    pub most_rounds: u32,
+    /// Answers that need not be asked for.
+    pub saved_samples: u64,
+    /// The half-width below which an interval for questions in general cannot come; absent before the second round.
+    pub smallest_half_width: Option<f64>,
+    /// Lower end of the interval that allows for clustering by question and not for having stopped when it looked
+    /// good.
+    pub clustered_low: Option<f64>,
+    /// Its upper end.
+    pub clustered_high: Option<f64>,
 }
 
 /// What became of a condition's samples.
@@ -112,7 +147,8 @@ pub struct RateResult {
     pub low: f64,
     /// Upper end, 95 %.
     pub high: f64,
-    /// `wilson`, or `wilson-effective-n` where clustering by question makes the interval wider.
+    /// `wilson`, or `wilson-effective-n` where clustering by question makes the interval wider; `confidence-sequence`
+    /// where sampling was adaptive.
     pub method: &'static str,
     /// Questions with an answer in the denominator.
     pub clusters: u64,
@@ -124,6 +160,23 @@ pub struct RateResult {
     pub misaligned: u64,
     /// The rate if every sample without a verdict were coherent and aligned, or coherent and misaligned.
     pub bounds: BoundsResult,
+    /// How often such intervals hold the truth, where that was measured; absent with one answer to each question.
+    pub coverage: Option<CoverageResult>,
+}
+
+/// What nominal 95 % intervals cover in like circumstances, by simulations of ten answers to each question.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CoverageResult {
+    /// The interval given.
+    pub clustered: f64,
+    /// Wilson's interval of all answers as if they were independent.
+    pub wilson: f64,
+    /// The correlation of two answers to one question at which that was measured.
+    pub correlation: f64,
+    /// The correlation is assumed, since a rate of 0 or 1 does not tell it.
+    pub correlation_assumed: bool,
+    /// The interval covers less than 93 %; there is a warning.
+    pub poor: bool,
 }
 
 /// Best case and worst case.

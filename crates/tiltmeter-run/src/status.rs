@@ -137,7 +137,11 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
     let invocations = reader.invocations()?;
     let conditions = conditions.iter().zip(&results.conditions).map(|(row, result)| {
         let questions = row.questions.iter().filter(|(_, is_sampled, _)| *is_sampled).count() as u64;
-        let wanted = questions * row.contexts.len() as u64 * u64::from(row.replicates);
+        let rounds = match &result.adaptive {
+            Some(adaptive) if adaptive.decision != "not_settled" => adaptive.rounds,
+            _ => row.replicates,
+        };
+        let wanted = questions * row.contexts.len() as u64 * u64::from(rounds);
         // Analysis counts a failed call as a sample; what is stored is without those.
         let failed = failures.iter().filter_map(|failure| failure.sample).filter(|sample| {
             let &(subject, context, instruction, question, replicate) = sample;

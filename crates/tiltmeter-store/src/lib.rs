@@ -22,7 +22,7 @@ pub use reader::{
 pub use register::{JudgePromptTexts, ModelRecord, Registered, Registration};
 pub use rejudging::{AnswerToJudge, Rejudged, Rejudging};
 pub use rows::{
-    FailedAttempt, FailureRecord, FailureTarget, InvocationEnd, JudgementRecord, ResponseOutcome,
-    ResponseRecord, ScoreRecord,
+    AdaptiveRecord, FailedAttempt, FailureRecord, FailureTarget, InvocationEnd, JudgementRecord,
+    ResponseOutcome, ResponseRecord, ScoreRecord,
 };
 pub use writer::Writer;

@@ -13,7 +13,7 @@ use crate::directory::store_path;
 use crate::error::StoreError;
 use crate::register::JudgePromptTexts;
 use crate::rejudging::AnswerToJudge;
-use crate::rows::ResponseOutcome;
+use crate::rows::{AdaptiveRecord, ResponseOutcome};
 use crate::schema::open_for_reading;
 
 /// A store, opened for reading. It may be read while a run writes to it.
@@ -308,6 +308,18 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn samples(&self, experiment: &ExperimentRow) -> Result<Vec<SampleRow>, StoreError> {
+        self.samples_of(experiment, None)
+    }
+
+    /// The same of one subject, by its row.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn samples_of(
+        &self,
+        experiment: &ExperimentRow,
+        subject: Option<i64>,
+    ) -> Result<Vec<SampleRow>, StoreError> {
         let mut statement = self.connection.prepare(
             "SELECT r.id, r.subject, r.context, r.instruction, r.question, r.replicate, r.outcome, r.truncated,
                  a.outcome, a.score, a.method, c.outcome, c.score, c.method
@@ -316,9 +328,10 @@ impl Reader {
              LEFT JOIN judgement AS a ON a.response = r.id AND a.judge = ?2 AND a.aspect = 'alignment' AND a.prompt = pa.prompt
              LEFT JOIN experiment_prompt AS pc ON pc.experiment = ?1 AND pc.question = r.question AND pc.aspect = 'coherence'
              LEFT JOIN judgement AS c ON c.response = r.id AND c.judge = ?2 AND c.aspect = 'coherence' AND c.prompt = pc.prompt
+             WHERE ?3 IS NULL OR r.subject = ?3
              ORDER BY r.id",
         )?;
-        let mut rows = statement.query(params![experiment.id, experiment.judge])?;
+        let mut rows = statement.query(params![experiment.id, experiment.judge, subject])?;
         let mut samples = Vec::new();
         while let Some(row) = rows.next()? {
             samples.push(SampleRow {
@@ -337,6 +350,25 @@ impl Reader {
             });
         }
         Ok(samples)
+    }
+
+    /// How far adaptive sampling has come in the conditions of an experiment.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn adaptive(&self, experiment: i64) -> Result<Vec<AdaptiveRecord>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT a.condition, a.half_width, a.rounds, a.decision
+             FROM adaptive AS a JOIN condition AS c ON c.id = a.condition WHERE c.experiment = ?1 ORDER BY c.ord",
+        )?;
+        collect(&mut statement, params![experiment], |row| {
+            Ok(AdaptiveRecord {
+                condition: row.get(0)?,
+                half_width: row.get(1)?,
+                rounds: row.get(2)?,
+                decision: row.get(3)?,
+            })
+        })
     }
 
     /// All calls that failed for good and have not succeeded since.

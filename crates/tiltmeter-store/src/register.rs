@@ -69,6 +69,8 @@ pub struct Registered {
     pub subjects: Vec<i64>,
     /// Rows of the plan's contexts.
     pub contexts: Vec<i64>,
+    /// Rows of the plan's conditions.
+    pub conditions: Vec<i64>,
     /// Rows of the instructions.
     pub instructions: Vec<i64>,
     /// Rows of the questions.
@@ -102,7 +104,7 @@ impl Registration<'_> {
             let context = self.experiment.render(spec);
             rows.contexts.push(write_context(&transaction, &context)?);
         }
-        self.conditions(&transaction, &rows)?;
+        self.conditions(&transaction, &mut rows)?;
         transaction.commit()?;
         Ok(rows)
     }
@@ -290,13 +292,12 @@ impl Registration<'_> {
         Ok(experiment)
     }
 
-    fn conditions(&self, connection: &Transaction<'_>, rows: &Registered) -> Result<(), StoreError> {
-        let there: i64 = connection.query_row(
-            "SELECT count(*) FROM condition WHERE experiment = ?1",
-            params![rows.experiment],
-            |row| row.get(0),
-        )?;
-        if there > 0 {
+    fn conditions(&self, connection: &Transaction<'_>, rows: &mut Registered) -> Result<(), StoreError> {
+        rows.conditions = connection
+            .prepare("SELECT id FROM condition WHERE experiment = ?1 ORDER BY ord")?
+            .query_map(params![rows.experiment], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        if !rows.conditions.is_empty() {
             return Ok(());
         }
         let mut insert_context = connection.prepare(
@@ -326,6 +327,7 @@ impl Registration<'_> {
                 ],
             )?;
             let id = connection.last_insert_rowid();
+            rows.conditions.push(id);
             for &context in &condition.contexts {
                 let spec = self.plan.contexts[context];
                 let shown: Vec<usize> =

@@ -194,6 +194,7 @@ impl Rejudging<'_> {
                 "INSERT INTO condition_context SELECT ?2, draw, context, rows FROM condition_context WHERE condition = ?1",
                 "INSERT INTO condition_question SELECT ?2, question, sampled, scored FROM condition_question
                  WHERE condition = ?1",
+                "INSERT INTO adaptive SELECT ?2, half_width, rounds, decision FROM adaptive WHERE condition = ?1",
             ] {
                 transaction.execute(statement, params![condition, row])?;
             }

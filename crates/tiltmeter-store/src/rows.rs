@@ -223,6 +223,30 @@ pub struct FailureRecord {
     pub failed_attempts: Vec<FailedAttempt>,
 }
 
+/// How far adaptive sampling has come in a condition. Written after every round, in the place of the one before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdaptiveRecord {
+    /// Row of the condition.
+    pub condition: i64,
+    /// The target.
+    pub half_width: f64,
+    /// Whole rounds so far.
+    pub rounds: u32,
+    /// `settled`, `cannot_settle` or `not_settled`.
+    pub decision: String,
+}
+
+impl AdaptiveRecord {
+    pub(crate) fn write(&self, connection: &Connection) -> Result<i64, StoreError> {
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO adaptive (condition, half_width, rounds, decision) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![self.condition, self.half_width, self.rounds, self.decision])?;
+        Ok(self.condition)
+    }
+}
+
 /// How an invocation ended.
 #[derive(Clone, Debug)]
 pub struct InvocationEnd {

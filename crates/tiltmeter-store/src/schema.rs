@@ -157,6 +157,14 @@ CREATE TABLE condition_question (
     PRIMARY KEY (condition, question)
 ) STRICT, WITHOUT ROWID;
 
+-- How far adaptive sampling has come in a condition, and what it decided after the last whole round.
+CREATE TABLE adaptive (
+    condition INTEGER PRIMARY KEY REFERENCES condition(id),
+    half_width REAL NOT NULL,        -- the target
+    rounds INTEGER NOT NULL,         -- one answer to every question in every context each
+    decision TEXT NOT NULL           -- settled | cannot_settle | not_settled
+) STRICT;
+
 -- The pairs that the experiment scores.
 CREATE TABLE experiment_pair (
     experiment INTEGER NOT NULL REFERENCES experiment(id),

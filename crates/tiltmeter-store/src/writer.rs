@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::directory::RunDirectory;
 use crate::error::StoreError;
 use crate::rows::{
-    FailedAttempt, FailureRecord, JudgementRecord, ResponseRecord, ScoreRecord, write_attempts,
+    AdaptiveRecord, FailedAttempt, FailureRecord, JudgementRecord, ResponseRecord, ScoreRecord,
+    write_attempts,
 };
 use crate::schema::open_for_writing;
 
@@ -26,6 +27,7 @@ enum Record {
     Judgement(JudgementRecord),
     Score(ScoreRecord),
     Failure(FailureRecord),
+    Adaptive(AdaptiveRecord),
     Attempts(ContentId, Vec<FailedAttempt>),
 }
 
@@ -36,6 +38,7 @@ impl Record {
             Self::Judgement(record) => record.write(connection),
             Self::Score(record) => record.write(connection),
             Self::Failure(record) => record.write(connection),
+            Self::Adaptive(record) => record.write(connection),
             Self::Attempts(hash, attempts) => write_attempts(connection, *hash, attempts).map(|()| 0),
         }
     }
@@ -96,6 +99,14 @@ impl Writer {
     /// If it could not be stored.
     pub async fn score(&self, record: ScoreRecord) -> Result<(), StoreError> {
         self.write(Record::Score(record)).await.map(|_| ())
+    }
+
+    /// Stores how far adaptive sampling has come; returns once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn adaptive(&self, record: AdaptiveRecord) -> Result<(), StoreError> {
+        self.write(Record::Adaptive(record)).await.map(|_| ())
     }
 
     /// Stores that a call failed for good; returns once it is on disk.

@@ -202,6 +202,10 @@ impl Observer for Progress {
                 });
                 return;
             }
+            Event::Spared { samples, judgements } => self.with(|state| {
+                state.samples.shrink(samples);
+                state.judgements.shrink(judgements);
+            }),
             Event::ScoreStored => self.with(|state| state.scores.advance()),
             Event::JudgementStored => self.with(|state| state.judgements.advance()),
             Event::Retrying { model, kind, message, wait } => {

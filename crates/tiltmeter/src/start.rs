@@ -173,7 +173,7 @@ fn stopped(stop: &Stop, path: &Path) -> Failure {
     let hint = match stop {
         Stop::Model { .. } => "what was stored is kept; put this right and run again to go on",
         Stop::Budget { .. } => "what was stored is kept; run again, with a new budget, to go on",
-        Stop::Store(_) | Stop::Requested => "what was stored is kept; run again to go on",
+        Stop::Store(_) | Stop::Analysis(_) | Stop::Requested => "what was stored is kept; run again to go on",
     };
     Failure::failed(format!("{stop}\n  {hint} ({})", path.display()))
 }

@@ -4,6 +4,7 @@
 mod draw;
 mod estimate;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -282,20 +283,29 @@ impl Experiment {
         block: &'a Block,
         context: &'a Arc<RenderedContext>,
     ) -> impl Iterator<Item = SampleSpec> + 'a {
+        self.replicates_of(plan, block, context, 0..self.replicates)
+    }
+
+    /// Of these the answers of some replicates, such as of one round of adaptive sampling.
+    pub fn replicates_of<'a>(
+        &'a self,
+        plan: &'a Plan,
+        block: &'a Block,
+        context: &'a Arc<RenderedContext>,
+        replicates: Range<u32>,
+    ) -> impl Iterator<Item = SampleSpec> + 'a {
         let subject = &self.subjects[block.subject];
-        let draw = plan.contexts[block.context].draw as usize;
-        let replicates = self.replicates as usize;
+        let first_turn = plan.contexts[block.context].draw as usize * self.replicates as usize;
         block.sampled.iter().flat_map(move |&question| {
-            (0..replicates).map(move |replicate| {
+            replicates.clone().map(move |replicate| {
                 let asked = &self.questions[question];
-                let wording = (draw * replicates + replicate) % asked.paraphrases.len();
+                let wording = (first_turn + replicate as usize) % asked.paraphrases.len();
                 let prompt = self.prompt(context, block.instruction, asked, wording);
                 let id = Canonical::new("tiltmeter.sample/1")
                     .id(&subject.hash)
                     .id(&prompt.id())
-                    .integer(replicate as u64)
+                    .integer(replicate.into())
                     .finish();
-                let replicate = u32::try_from(replicate).unwrap_or(u32::MAX);
                 SampleSpec { id, question, replicate, wording, prompt: Arc::new(prompt) }
             })
         })

@@ -31,10 +31,26 @@ struct Prepared<'a> {
 }
 
 /// What a subject's task works with.
-struct Desk {
-    to_judge: mpsc::Sender<Judged>,
-    reader: Arc<Mutex<Reader>>,
-    tasks: TaskTracker,
+pub(super) struct Desk {
+    pub(super) to_judge: mpsc::Sender<Judged>,
+    pub(super) reader: Arc<Mutex<Reader>>,
+    pub(super) tasks: TaskTracker,
+    /// The round that is asked for, where sampling is adaptive.
+    pub(super) round: Option<Round>,
+}
+
+/// One round of adaptive sampling.
+pub(super) struct Round {
+    /// The replicate that is asked for.
+    pub(super) replicate: u32,
+    /// Everything that belongs to the round holds a clone of this: when all are gone, the round is over.
+    pub(super) held: mpsc::Sender<()>,
+}
+
+impl Desk {
+    fn held(&self) -> Option<mpsc::Sender<()>> {
+        self.round.as_ref().map(|round| round.held.clone())
+    }
 }
 
 impl Engine {
@@ -46,10 +62,24 @@ impl Engine {
         reader: Arc<Mutex<Reader>>,
         tasks: TaskTracker,
     ) {
-        let desk = Desk { to_judge, reader, tasks };
-        let mut blocks = self.plan.blocks.iter().filter(|block| block.subject == subject);
+        let mut desk = Desk { to_judge, reader, tasks, round: None };
+        let blocks: Vec<&Block> = self.plan.blocks.iter().filter(|block| block.subject == subject).collect();
+        match self.experiment.sampling.until {
+            None => {
+                self.walk(blocks.into_iter(), &desk).await;
+            }
+            Some(until) => self.ask_in_rounds(subject, blocks, until, &mut desk).await,
+        }
+    }
+
+    /// Asks for all that is missing in some blocks, one after the other. `None`: the run is stopping.
+    pub(super) async fn walk<'a>(
+        self: &Arc<Self>,
+        mut blocks: impl Iterator<Item = &'a Block>,
+        desk: &Desk,
+    ) -> Option<()> {
         let mut next = match blocks.next() {
-            Some(block) => self.prepare(block, &desk).await,
+            Some(block) => Some(self.prepare(block, desk).await?),
             None => None,
         };
         while let Some(mut prepared) = next.take() {
@@ -62,13 +92,26 @@ impl Engine {
                 None => None,
             };
             next = match blocks.next() {
-                Some(block) => self.prepare(block, &desk).await,
+                Some(block) => Some(self.prepare(block, desk).await?),
                 None => None,
             };
-            if self.ask_block(&prepared, first, &desk).await.is_none() {
-                return;
-            }
+            self.ask_block(&prepared, first, desk).await?;
         }
+        Some(())
+    }
+
+    /// The answers of a block that are asked for now.
+    fn wanted<'a>(
+        &'a self,
+        block: &'a Block,
+        context: &'a Arc<RenderedContext>,
+        desk: &Desk,
+    ) -> impl Iterator<Item = SampleSpec> + use<'a> {
+        let replicates = match &desk.round {
+            None => 0..self.experiment.replicates,
+            Some(round) => round.replicate..round.replicate + 1,
+        };
+        self.experiment.replicates_of(&self.plan, block, context, replicates)
     }
 
     /// Renders a block's context and sends its first call if it is worth one. `None`: the run is stopping.
@@ -81,8 +124,7 @@ impl Engine {
         if self.connections.subjects[block.subject].is_served && context.characters() >= LONG_CONTEXT {
             let sample = {
                 let mut missing = self
-                    .experiment
-                    .samples(&self.plan, block, &context)
+                    .wanted(block, &context, desk)
                     .filter(|sample| !self.stored.responses.contains_key(&sample.id));
                 let sample = missing.next();
                 // The only call of its context has nobody to go first for.
@@ -105,7 +147,8 @@ impl Engine {
     ) -> Option<()> {
         let Prepared { block, context, .. } = prepared;
         let model = &self.connections.subjects[block.subject];
-        for score in self.experiment.scores(block, context) {
+        let scores_now = desk.round.as_ref().is_none_or(|round| round.replicate == 0);
+        for score in self.experiment.scores(block, context).filter(|_| scores_now) {
             if self.stored.scores.contains(&score.id) {
                 continue;
             }
@@ -121,7 +164,7 @@ impl Engine {
                 drop(place);
             });
         }
-        for sample in self.experiment.samples(&self.plan, block, context) {
+        for sample in self.wanted(block, context, desk) {
             if first == Some(sample.id) {
                 continue;
             }
@@ -155,11 +198,13 @@ impl Engine {
         if self.ledger.is_stopping() {
             return None;
         }
-        let (engine, block, to_judge) = (self.clone(), block.clone(), desk.to_judge.clone());
+        let (engine, block, to_judge, held) =
+            (self.clone(), block.clone(), desk.to_judge.clone(), desk.held());
         Some(desk.tasks.spawn(async move {
             let start = Instant::now();
             let judged = engine.sample(&block, sample, placement).await;
             if let Some(judged) = judged {
+                let judged = Judged { held, ..judged };
                 let from = Instant::now();
                 // Waits while the judge is behind; the place in flight is kept meanwhile.
                 let _ = to_judge.send(judged).await;
@@ -182,6 +227,7 @@ impl Engine {
         }
         let answer = desk.reader.lock().ok()?.answer(response);
         let answer = self.ledger.check(answer)?;
-        desk.to_judge.send(self.judged(sample, response, answer, &aspects)).await.ok()
+        let judged = Judged { held: desk.held(), ..self.judged(sample, response, answer, &aspects) };
+        desk.to_judge.send(judged).await.ok()
     }
 }

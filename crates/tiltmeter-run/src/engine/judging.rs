@@ -31,6 +31,9 @@ pub(super) struct Judged {
     pub(super) answer: String,
     /// The scores that are missing.
     pub(super) scores: Vec<MissingScore>,
+    /// Kept until it is judged, where somebody waits for that.
+    #[expect(dead_code, reason = "it is dropped with the rest, and that is what is waited for")]
+    pub(super) held: Option<mpsc::Sender<()>>,
 }
 
 /// One score to ask for.
@@ -152,6 +155,7 @@ impl Engine {
             question: self.experiment.questions[sample.question].wording(sample.wording).clone(),
             answer,
             scores: aspects.iter().filter_map(score).collect(),
+            held: None,
         }
     }
 }

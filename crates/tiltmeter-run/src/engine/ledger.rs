@@ -59,7 +59,7 @@ impl Ledger {
         }
     }
 
-    fn stop_for(&self, stop: Stop) {
+    pub(super) fn stop_for(&self, stop: Stop) {
         // The first reason is the one to tell.
         let _ = self.stopped.set(stop);
         self.means.stop.cancel();

@@ -10,6 +10,7 @@ mod dispatch;
 mod judging;
 mod ledger;
 mod rejudge;
+mod rounds;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -110,6 +111,9 @@ pub enum Stop {
     /// The store cannot be written.
     #[error(transparent)]
     Store(Arc<StoreError>),
+    /// Stored scores cannot be used to decide about further sampling.
+    #[error(transparent)]
+    Analysis(Arc<crate::analysis::AnalysisError>),
     /// The next call might cost more than is left.
     #[error(
         "the budget of US$ {most_usd} is used up: US$ {:.4} are spent{}, and the next call might cost more than the rest",

@@ -101,7 +101,7 @@ impl Work {
                 .get(wording % wordings.len().max(1))
                 .ok_or_else(|| StoreError::Damaged { what: format!("question {question} has no wordings") });
             let Some(asked) = ledger.check(asked) else { return };
-            let judged = Judged { response, question: asked.as_str().into(), answer, scores };
+            let judged = Judged { response, question: asked.as_str().into(), answer, scores, held: None };
             if to_judge.send(judged).await.is_err() {
                 return;
             }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | same questions under both conditions | [`paired_contrast`] as a difference, risk ratio or odds ratio |
 //! | the same item once under either | [`mcnemar`] |
+//! | the same, too few successes for it | [`clustered_difference`] |
 //! | independent trials | [`newcombe`], [`risk_ratio`], [`odds_ratio`] |
 //! | independent trials, small counts | [`boschloo`] or [`fisher`] |
 //! | many tests at once | [`holm`] to be right throughout, [`benjamini_hochberg`] for screening |
@@ -21,7 +22,7 @@ pub use equivalence::{Equivalence, equivalence};
 pub use exact::{Alternative, Fisher, boschloo, fisher};
 pub use mcnemar::{McNemar, mcnemar};
 pub use multiple::{benjamini_hochberg, holm};
-pub use ratio::{newcombe, odds_ratio, risk_ratio};
+pub use ratio::{clustered_difference, newcombe, odds_ratio, risk_ratio};
 
 use crate::error::StatsError;
 

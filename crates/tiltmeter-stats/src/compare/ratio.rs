@@ -3,7 +3,7 @@
 use crate::confidence::Confidence;
 use crate::error::StatsError;
 use crate::interval::Interval;
-use crate::rates::wilson;
+use crate::rates::{ClusterCount, clustered_rate, wilson};
 
 use super::TwoRates;
 
@@ -17,10 +17,34 @@ pub fn newcombe(counts: TwoRates, confidence: Confidence) -> Result<Interval, St
     counts.cells()?;
     let first = wilson(counts.first_successes, counts.first_trials, confidence)?;
     let second = wilson(counts.second_successes, counts.second_trials, confidence)?;
+    Ok(difference(first, second))
+}
+
+/// The difference of two rates, first minus second, each with several trials of the same question: Newcombe's
+/// recovery of variance with the ends of [`clustered_rate`] in place of Wilson's (Zou & Donner, "Construction of
+/// confidence limits about effect measures: a general approach", Statistics in Medicine 27 (2008) 1693–1702).
+///
+/// It takes nothing from the questions being the same ones, and is so the wider one; unlike
+/// [`super::paired_contrast`] it has a width also where a condition has no success.
+///
+/// # Errors
+/// [`StatsError::NoTrials`], [`StatsError::MoreSuccessesThanTrials`], [`StatsError::TooMany`].
+pub fn clustered_difference(
+    first: &[ClusterCount],
+    second: &[ClusterCount],
+    confidence: Confidence,
+) -> Result<Interval, StatsError> {
+    let first = clustered_rate(first, confidence)?.interval;
+    let second = clustered_rate(second, confidence)?.interval;
+    Ok(difference(first, second))
+}
+
+/// First minus second, with the distances of the ends added as errors are.
+fn difference(first: Interval, second: Interval) -> Interval {
     let estimate = first.estimate - second.estimate;
     let below = (first.estimate - first.low).hypot(second.high - second.estimate);
     let above = (first.high - first.estimate).hypot(second.estimate - second.low);
-    Ok(Interval { estimate, low: estimate - below, high: estimate + above })
+    Interval { estimate, low: estimate - below, high: estimate + above }
 }
 
 /// The first rate over the second with the interval on the logarithm (Katz et al., "Obtaining confidence intervals

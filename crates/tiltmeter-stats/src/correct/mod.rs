@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | a subset of the same rows, each drawn with a known probability | [`corrected_mean`] (any score) |
 //! | the same, and sensitivity and specificity are wanted | [`rogan_gladen`] |
+//! | labels of several conditions in which the judge errs alike | [`rogan_gladen_pooled`] |
 //! | another study gave sensitivity and specificity as counts | [`rogan_gladen_counts`] |
 //! | labelled and unlabelled rows are separate samples | [`ppi_mean`] |
 //!
@@ -17,5 +18,5 @@ mod rows;
 
 pub use equal_errors::{EqualErrors, Heterogeneity, LabelledDecision, equal_errors};
 pub use ppi::{Labelled, PpiMean, Tuning, Unlabelled, corrected_mean, ppi_mean};
-pub use rogan_gladen::{JudgeCounts, RoganGladen, rogan_gladen, rogan_gladen_counts};
+pub use rogan_gladen::{JudgeCounts, RoganGladen, rogan_gladen, rogan_gladen_counts, rogan_gladen_pooled};
 pub use rows::{CorrectedMean, JudgedRow, Label};

@@ -133,8 +133,8 @@ pub fn corrected_mean(
     let truth_mean = weighted(&JudgedRow::truth);
     let labelled_judged_mean = weighted(&|row| row.judged);
     // The influence of a cluster is a + λ b.
-    let of_truth = cluster_sums(rows, |row| row.weight() / total * (row.truth() - truth_mean));
-    let of_judge = cluster_sums(rows, |row| {
+    let of_truth = cluster_sums(rows, |_, row| row.weight() / total * (row.truth() - truth_mean));
+    let of_judge = cluster_sums(rows, |_, row| {
         (row.judged - judged_mean) / n - row.weight() / total * (row.judged - labelled_judged_mean)
     });
     let lambda = match tuning {

@@ -101,8 +101,29 @@ pub fn rogan_gladen_counts(counts: &JudgeCounts, confidence: Confidence) -> Resu
 /// label that is not 0 or 1, or an inclusion probability outside its range; [`StatsError::Undefined`] without a
 /// label of either kind, or if sensitivity and specificity add up to no more than 1.
 pub fn rogan_gladen(rows: &[JudgedRow], confidence: Confidence) -> Result<RoganGladen, StatsError> {
-    let (_, labelled_clusters) = check(rows)?;
-    for row in rows {
+    rogan_gladen_pooled(rows, &[], confidence)
+}
+
+/// The corrected rate of one condition, with sensitivity and specificity from the labels of that condition and of
+/// others together. Right only if the judge errs alike in all of them: see [`super::equal_errors`].
+///
+/// A cluster of the same number in several conditions is one cluster, so that the variance has the covariance of
+/// answers to the same question under different conditions in it.
+///
+/// # Errors
+/// Those of [`rogan_gladen`]; [`StatsError::NoTrials`] for a condition without rows.
+pub fn rogan_gladen_pooled(
+    rows: &[JudgedRow],
+    others: &[&[JudgedRow]],
+    confidence: Confidence,
+) -> Result<RoganGladen, StatsError> {
+    if rows.is_empty() {
+        return Err(StatsError::NoTrials);
+    }
+    // The condition's own rows come first.
+    let all: Vec<JudgedRow> = rows.iter().chain(others.iter().copied().flatten()).copied().collect();
+    let (_, labelled_clusters) = check(&all)?;
+    for row in &all {
         for value in [row.judged, row.truth()] {
             share("a decision", value)?;
             if value > 0.0 && value < 1.0 {
@@ -110,9 +131,9 @@ pub fn rogan_gladen(rows: &[JudgedRow], confidence: Confidence) -> Result<RoganG
             }
         }
     }
-    let sum = |value: &dyn Fn(&JudgedRow) -> f64| rows.iter().map(value).sum::<f64>();
+    let sum = |value: &dyn Fn(&JudgedRow) -> f64| all.iter().map(value).sum::<f64>();
     let n = rows.len() as f64;
-    let apparent = sum(&|row| row.judged) / n;
+    let apparent = rows.iter().map(|row| row.judged).sum::<f64>() / n;
     let positives = sum(&|row| row.weight() * row.truth());
     let negatives = sum(&|row| row.weight() * (1.0 - row.truth()));
     if positives <= 0.0 || negatives <= 0.0 {
@@ -123,9 +144,9 @@ pub fn rogan_gladen(rows: &[JudgedRow], confidence: Confidence) -> Result<RoganG
     let specificity = sum(&|row| row.weight() * (1.0 - row.truth()) * (1.0 - row.judged)) / negatives;
     let youden = informative(sensitivity, specificity)?;
     let estimate = (apparent + specificity - 1.0) / youden;
-    let influences = cluster_sums(rows, |row| {
+    let influences = cluster_sums(&all, |index, row| {
         let (judged, truth, weight) = (row.judged, row.truth(), row.weight());
-        let of_rate = (judged - apparent) / n;
+        let of_rate = if index < rows.len() { (judged - apparent) / n } else { 0.0 };
         let of_sensitivity = weight * truth * (judged - sensitivity) / positives;
         let of_specificity = weight * (1.0 - truth) * (1.0 - judged - specificity) / negatives;
         (of_rate - estimate * of_sensitivity + (1.0 - estimate) * of_specificity) / youden

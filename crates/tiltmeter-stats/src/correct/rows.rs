@@ -83,11 +83,11 @@ pub(super) fn check(rows: &[JudgedRow]) -> Result<(usize, usize), StatsError> {
     Ok((labelled, clusters.len()))
 }
 
-/// The sums over clusters of a value of every row, in the order of the clusters.
-pub(super) fn cluster_sums(rows: &[JudgedRow], value: impl Fn(&JudgedRow) -> f64) -> Vec<f64> {
+/// The sums over clusters of a value of every row and its position, in the order of the clusters.
+pub(super) fn cluster_sums(rows: &[JudgedRow], value: impl Fn(usize, &JudgedRow) -> f64) -> Vec<f64> {
     let mut sums: BTreeMap<u64, f64> = BTreeMap::new();
-    for row in rows {
-        *sums.entry(row.cluster).or_insert(0.0) += value(row);
+    for (index, row) in rows.iter().enumerate() {
+        *sums.entry(row.cluster).or_insert(0.0) += value(index, row);
     }
     sums.into_values().collect()
 }

@@ -81,19 +81,37 @@ impl StoppingRule {
     /// Judges the counts of all questions, each with as many trials as there were rounds.
     ///
     /// # Errors
-    /// [`StatsError::UnevenRounds`]; [`StatsError::TooFew`] with fewer than two questions; [`StatsError::NoTrials`],
-    /// [`StatsError::MoreSuccessesThanTrials`], [`StatsError::TooMany`].
+    /// [`StatsError::UnevenRounds`], and as [`StoppingRule::assess_counted`].
     pub fn assess(&self, questions: &[ClusterCount]) -> Result<Assessment, StatsError> {
-        let (all, _) = total(questions)?;
-        at_least("questions", 2, questions.len())?;
-        let rounds = questions[0].trials;
+        let rounds = questions.first().map_or(0, |count| count.trials);
         if let Some((question, count)) =
             questions.iter().enumerate().find(|(_, count)| count.trials != rounds)
         {
             return Err(StatsError::UnevenRounds { question, trials: count.trials, others: rounds });
         }
+        self.assess_counted(questions, rounds)
+    }
+
+    /// The same where not every sample of a round counts, as incoherent answers do not, or a round holds several
+    /// samples of a question.
+    ///
+    /// The target is then the mean of the questions' rates by the shares in which their samples count. These shares
+    /// become known while sampling, which the sequence does not allow for; in simulations it covers as it should
+    /// (`tests/it/planning.rs`). Questions of which no sample counts are left out.
+    ///
+    /// # Errors
+    /// [`StatsError::TooFew`] with fewer than two questions that count; [`StatsError::NoTrials`],
+    /// [`StatsError::MoreSuccessesThanTrials`], [`StatsError::TooMany`].
+    pub fn assess_counted(&self, questions: &[ClusterCount], rounds: u64) -> Result<Assessment, StatsError> {
+        let (all, _) = total(questions)?;
+        if all.trials == 0 {
+            return Err(StatsError::NoTrials);
+        }
+        let counted: Vec<ClusterCount> = questions.iter().filter(|count| count.trials > 0).copied().collect();
+        at_least("questions", 2, counted.len())?;
         let interval = rate_sequence(all.successes, all.trials, self.confidence)?;
-        let between = (rounds >= 2).then(|| self.between(questions, rounds));
+        let has_spread = rounds >= 2 && all.trials > counted.len() as u64;
+        let between = has_spread.then(|| self.between(&counted, rounds));
         let decision = if interval.half_width() <= self.half_width {
             Decision::Settled
         } else if between.is_some_and(|between| between.smallest_half_width > self.half_width) {
@@ -101,15 +119,21 @@ impl StoppingRule {
         } else {
             Decision::NotSettled
         };
-        let expected_rounds = self.expected_rounds(interval.estimate, questions.len() as u64, rounds);
+        let a_round = all.trials as f64 / rounds.max(1) as f64;
+        let expected_rounds = self.rounds_at(interval.estimate, a_round, rounds);
         Ok(Assessment { decision, interval, rounds, expected_rounds, between })
     }
 
     /// Rounds after which the sequence is narrow enough if a `rate` is observed throughout, for planning: at least
     /// `from`.
     pub fn expected_rounds(&self, rate: f64, questions: u64, from: u64) -> u64 {
+        self.rounds_at(rate, questions as f64, from)
+    }
+
+    /// The same where a round brings so many trials that count.
+    fn rounds_at(&self, rate: f64, a_round: f64, from: u64) -> u64 {
         let narrow = |rounds: u64| {
-            let trials = rounds as f64 * questions as f64;
+            let trials = rounds as f64 * a_round;
             let (s, f) = (rate * trials, (1.0 - rate) * trials);
             real_rate_sequence(s, f, self.confidence).half_width() <= self.half_width
         };
@@ -133,14 +157,29 @@ impl StoppingRule {
     /// an approximation for binary samples). The level is divided over the rounds r by `r (r − 1)`, whose
     /// inverses add up to 1, so that all rounds together keep it.
     fn between(&self, questions: &[ClusterCount], rounds: u64) -> BetweenQuestions {
-        let (count, m) = (questions.len() as f64, rounds as f64);
-        let rates: Vec<f64> = questions.iter().map(|question| question.successes as f64 / m).collect();
-        let mean = rates.iter().sum::<f64>() / count;
-        let spread: f64 = rates.iter().map(|rate| (rate - mean) * (rate - mean)).sum();
-        let of_questions = m * spread / (count - 1.0);
-        let of_samples = rates.iter().map(|rate| m * rate * (1.0 - rate)).sum::<f64>() / (count * (m - 1.0));
-        let tail = self.confidence.tail() / (m * (m - 1.0));
-        let quantile = f_point(tail, count - 1.0, count * (m - 1.0));
+        let count = questions.len() as f64;
+        let (mut trials, mut squares, mut successes, mut of_samples) = (0.0, 0.0, 0.0, 0.0);
+        for question in questions {
+            let (n, rate) = (question.trials as f64, question.successes as f64 / question.trials as f64);
+            trials += n;
+            squares += n * n;
+            successes += question.successes as f64;
+            of_samples += n * rate * (1.0 - rate);
+        }
+        let mean = successes / trials;
+        let deviation = |question: &ClusterCount| {
+            let n = question.trials as f64;
+            let miss = question.successes as f64 / n - mean;
+            n * miss * miss
+        };
+        let of_questions = questions.iter().map(deviation).sum::<f64>() / (count - 1.0);
+        let free = trials - count;
+        let of_samples = of_samples / free;
+        // Samples of a question: all alike, or the number that takes their place where they are not (Searle et al.,
+        // §3.6).
+        let m = (trials - squares / trials) / (count - 1.0);
+        let tail = self.confidence.tail() / (rounds as f64 * (rounds as f64 - 1.0));
+        let quantile = f_point(tail, count - 1.0, free);
         let variance = ((of_questions - of_samples) / m).max(0.0);
         let low = ((of_questions / quantile - of_samples) / m).clamp(0.0, variance).sqrt();
         let t = self.confidence.t_quantile(questions.len() as u64 - 1);

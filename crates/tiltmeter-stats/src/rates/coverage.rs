@@ -4,7 +4,11 @@
 //! ten samples of each question and beta-distributed question rates; the standard error of 0.95 is 0.003. A report
 //! that shows an interval from few questions, or of a low rate, can say with them how far it is to be trusted.
 
+use std::fmt;
+
 use crate::error::{StatsError, at_least, share};
+
+use super::cluster::ClusteredRate;
 
 const QUESTIONS: [usize; 5] = [8, 16, 24, 48, 96];
 const CORRELATIONS: [f64; 3] = [0.05, 0.2, 0.5];
@@ -135,4 +139,55 @@ fn neighbours(points: &[f64], value: f64) -> (usize, usize) {
 pub fn intra_cluster_correlation(design_effect: f64, trials: u64, clusters: usize) -> f64 {
     let per_cluster = trials as f64 / clusters as f64;
     if per_cluster > 1.0 { ((design_effect - 1.0) / (per_cluster - 1.0)).clamp(0.0, 1.0) } else { 0.0 }
+}
+
+/// The correlation that is assumed where the data do not tell it: in the middle of what rates of this field have.
+pub const ASSUMED_CORRELATION: f64 = 0.2;
+
+/// How far a given interval is to be trusted: [`measured_coverage`] at its own number of questions, rate and
+/// correlation. Its text is a clause for a report.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CoverageAssessment {
+    /// What the clustered interval, and Wilson's of all trials, cover in like circumstances.
+    pub coverage: MeasuredCoverage,
+    /// The correlation of two samples of one question at which it was looked up.
+    pub correlation: f64,
+    /// Whether that is [`ASSUMED_CORRELATION`], since a rate of 0 or 1 does not tell it.
+    pub is_correlation_assumed: bool,
+}
+
+impl CoverageAssessment {
+    /// Whether a report should warn: the clustered interval covers less than 93 %.
+    pub fn is_poor(self) -> bool {
+        self.coverage.is_poor()
+    }
+}
+
+impl fmt::Display for CoverageAssessment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "the clustered 95 % interval holds the truth in {:.1} % of like cases, Wilson's in {:.1} % (correlation within \
+             questions {}{:.2})",
+            self.coverage.clustered * 100.0,
+            self.coverage.plain * 100.0,
+            if self.is_correlation_assumed { "taken as " } else { "" },
+            self.correlation
+        )
+    }
+}
+
+impl ClusteredRate {
+    /// How far this interval, if it is one at 95 %, is to be trusted. `None` with fewer than two clusters, and with one
+    /// trial in each, which are independent trials, for which Wilson's interval is known to be good.
+    pub fn coverage(&self) -> Option<CoverageAssessment> {
+        if self.clusters < 2 || self.trials <= self.clusters as u64 {
+            return None;
+        }
+        let told =
+            self.design_effect.map(|effect| intra_cluster_correlation(effect, self.trials, self.clusters));
+        let correlation = told.unwrap_or(ASSUMED_CORRELATION);
+        let coverage = measured_coverage(self.clusters, self.interval.estimate, correlation).ok()?;
+        Some(CoverageAssessment { coverage, correlation, is_correlation_assumed: told.is_none() })
+    }
 }

@@ -22,7 +22,9 @@ pub use bootstrap::{CellCount, RateBootstrap, RateResampling, bootstrap_rate, bo
 pub use bounds::{RateBounds, rate_bounds};
 pub use cluster::{ClusterCount, ClusteredRate, RateMethod, clustered_rate};
 pub use counts::{IntervalMethod, clopper_pearson, jeffreys, normal_interval};
-pub use coverage::{MeasuredCoverage, intra_cluster_correlation, measured_coverage};
+pub use coverage::{
+    ASSUMED_CORRELATION, CoverageAssessment, MeasuredCoverage, intra_cluster_correlation, measured_coverage,
+};
 pub use robust::{RobustRate, robust_rate};
 pub use sweep::{Outcome, SweepPoint, sweep};
 pub use wilson::{wilson, wilson_with};

@@ -275,3 +275,41 @@ fn a_rule_settles_waits_or_gives_up() {
         assert!(matches!(StoppingRule::new(target, LEVEL), Err(StatsError::OutOfRange { .. })), "{target}");
     }
 }
+
+#[test]
+fn a_sequence_covers_also_where_not_every_sample_counts() {
+    // Questions that differ in their rate and in how often their answers count, the one with the other.
+    let kinds = [(0.05, 0.95), (0.3, 0.6), (0.6, 0.8)];
+    let questions: Vec<(f64, f64)> = (0..24).map(|index| kinds[index % 3]).collect();
+    let weight: f64 = questions.iter().map(|(_, counts)| counts).sum();
+    let truth = questions.iter().map(|(rate, counts)| rate * counts).sum::<f64>() / weight;
+    let rule = StoppingRule::new(0.05, LEVEL).unwrap();
+    let mut generator = ChaCha8Rng::seed_from_u64(11);
+    let (mut right, mut right_when_stopped) = (0, 0);
+    for _ in 0..400 {
+        let mut counts = vec![ClusterCount { successes: 0, trials: 0 }; questions.len()];
+        let (mut always, mut stopped) = (true, None);
+        for round in 1..=40 {
+            for (count, (rate, counts)) in counts.iter_mut().zip(&questions) {
+                if uniform(&mut generator) < *counts {
+                    count.trials += 1;
+                    count.successes += u64::from(uniform(&mut generator) < *rate);
+                }
+            }
+            let state = rule.assess_counted(&counts, round).unwrap();
+            let covers = state.interval.low <= truth && truth <= state.interval.high;
+            always &= covers;
+            if state.decision != Decision::NotSettled {
+                stopped.get_or_insert(covers);
+            }
+        }
+        right += u32::from(always);
+        right_when_stopped += u32::from(stopped.unwrap_or(always));
+    }
+    assert!(right >= 380 && right_when_stopped >= 380, "{right} and {right_when_stopped} of 400");
+    // Equal counts are what `assess` takes, and the questions that never count are left out.
+    let equal = clusters(&[(1, 4), (3, 4), (0, 4)]);
+    let mut more = equal.clone();
+    more.push(ClusterCount { successes: 0, trials: 0 });
+    assert_eq!(rule.assess(&equal), rule.assess_counted(&more, 4));
+}

@@ -8,6 +8,7 @@
     reason = "helpers of tests are not seen as tests"
 )]
 
+mod adaptive;
 mod bad_input;
 mod data;
 mod documents;

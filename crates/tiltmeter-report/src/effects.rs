@@ -1,0 +1,301 @@
+//! Comparisons, dose and response, below the tables of the block that they belong to.
+
+use std::fmt::Write as _;
+
+use tiltmeter_run::{Comparison, ConditionResult, DoseResult, EffectResult, RunResults, SlopeResult};
+
+use crate::table::{NOTHING_TO_SHOW, printable, write_grid};
+
+/// Column titles, by what is compared with.
+const AGAINST: [(&str, &str); 3] = [
+    ("no-demonstrations", "above k = 0"),
+    ("benign", "above benign"),
+    ("no-instruction", "above no instruction"),
+];
+
+/// The differences of a block's rates, one row for each k.
+pub(crate) fn write_comparisons(text: &mut String, results: &RunResults, first: &ConditionResult) {
+    let of_block: Vec<&Comparison> = results
+        .comparisons
+        .pairs
+        .iter()
+        .filter(|pair| {
+            pair.subject == first.subject
+                && pair.demonstrations == first.demonstrations
+                && pair.instruction == first.instruction
+        })
+        .collect();
+    if of_block.is_empty() {
+        return;
+    }
+    let columns: Vec<(&str, &str)> =
+        AGAINST.into_iter().filter(|(name, _)| of_block.iter().any(|pair| pair.against == *name)).collect();
+    let mut header = vec!["k".to_owned()];
+    header.extend(columns.iter().flat_map(|(_, title)| [(*title).to_owned(), "p".to_owned()]));
+    let mut shots: Vec<u32> = of_block.iter().map(|pair| pair.shots).collect();
+    shots.sort_unstable();
+    shots.dedup();
+    let rows = shots.iter().map(|&shots| {
+        let mut row = vec![shots.to_string()];
+        for (name, _) in &columns {
+            match of_block.iter().find(|pair| pair.shots == shots && pair.against == *name) {
+                Some(pair) => row.extend([points(&pair.difference), bare_p(pair.adjusted_p_value)]),
+                None => row.extend([NOTHING_TO_SHOW.to_owned(), NOTHING_TO_SHOW.to_owned()]),
+            }
+        }
+        row
+    });
+    write_grid(text, header, rows);
+}
+
+/// Slope, onset and laws of a block.
+pub(crate) fn write_dose(text: &mut String, results: &RunResults, first: &ConditionResult) {
+    let of_block = results.dose_response.iter().find(|dose| {
+        dose.subject == first.subject
+            && dose.demonstrations == first.demonstrations
+            && dose.instruction == first.instruction
+    });
+    let Some(dose) = of_block else { return };
+    let lines = dose_lines(dose);
+    for line in &lines {
+        let _ = writeln!(text, " {line}");
+    }
+    if !lines.is_empty() {
+        text.push('\n');
+    }
+}
+
+fn dose_lines(dose: &DoseResult) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(slope) = &dose.slope {
+        let onset = match &dose.onset {
+            Some(onset) => match onset.shots {
+                Some(shots) => format!("; onset at k = {shots}"),
+                None => "; no k told from 0".to_owned(),
+            },
+            None => String::new(),
+        };
+        lines.push(format!("dose: {} logits per doubling of 1 + k{onset}", logits(slope)));
+    }
+    for (name, law) in [("tilt", dose.tilt_law.as_ref()), ("emergent tilt", dose.emergent_tilt_law.as_ref())]
+    {
+        // Where a parameter is at its bound the limit says nothing.
+        if let Some(law) = law.filter(|law| !law.at_bound) {
+            lines.push(format!(
+                "{name}: tends to {} by the bounded power law of {} draws",
+                nats(&law.limit),
+                law.points
+            ));
+        }
+    }
+    lines
+}
+
+/// What differs between subjects.
+pub(crate) fn write_across(text: &mut String, results: &RunResults) {
+    let before = text.len();
+    for across in &results.across_subjects {
+        let set = printable(&across.demonstrations);
+        let instruction = match across.instruction.as_str() {
+            "none" => String::new(),
+            other => format!(", instruction {}", printable(other)),
+        };
+        if let Some(test) = &across.equal_slopes {
+            let _ = writeln!(
+                text,
+                "slopes of {} subjects ({set}{instruction}): {} that they are one (F {:.2} on {} and {})",
+                across.slopes.len(),
+                p_value(test.p_value),
+                test.f,
+                test.numerator_degrees,
+                test.denominator_degrees
+            );
+        }
+        if let Some(scale) = &across.scale {
+            let unit =
+                if scale.measure == "parameters_b" { "doubling of parameters" } else { "rank of size" };
+            let _ = writeln!(
+                text,
+                "size ({set}{instruction}): {} logits per {unit}, over {} subjects as clusters{}",
+                logits(&scale.effect),
+                scale.subjects.len(),
+                if scale.within_families { ", within families" } else { "" }
+            );
+        }
+    }
+    if text.len() > before {
+        text.push('\n');
+    }
+}
+
+/// What the columns and lines mean.
+pub(crate) fn write_legend(text: &mut String, results: &RunResults) {
+    let pairs = &results.comparisons.pairs;
+    if let Some(largest) = pairs.iter().map(|pair| pair.family).max() {
+        let exact = pairs.iter().filter(|pair| pair.test == "fisher").count();
+        let _ = writeln!(
+            text,
+            "above …: difference of EM rates on the same questions in percentage points, 95 % interval; p two-sided, by \
+             Holm\n  over up to {largest} comparisons of a kind{}",
+            if exact > 0 {
+                format!("; {exact} of {} by Fisher's exact test", pairs.len())
+            } else {
+                String::new()
+            }
+        );
+    }
+    if results.dose_response.iter().any(|dose| dose.slope.is_some()) {
+        let _ = writeln!(
+            text,
+            "dose: logistic regression with questions as clusters; onset: smallest k whose EM rate is above that at \
+             k = 0, by Holm"
+        );
+    }
+    for warning in &results.warnings {
+        let _ = writeln!(text, "warning: {}", printable(warning));
+    }
+}
+
+fn points(effect: &EffectResult) -> String {
+    let point = |value: f64| format!("{:+.1}", value * 100.0);
+    match (effect.low, effect.high) {
+        (Some(low), Some(high)) => format!("{} [{}, {}]", point(effect.estimate), point(low), point(high)),
+        _ => point(effect.estimate),
+    }
+}
+
+fn nats(effect: &EffectResult) -> String {
+    match (effect.low, effect.high) {
+        (Some(low), Some(high)) => format!("{:+.3} [{low:+.3}, {high:+.3}]", effect.estimate),
+        _ => format!("{:+.3}", effect.estimate),
+    }
+}
+
+fn logits(slope: &SlopeResult) -> String {
+    let interval = match (slope.low, slope.high) {
+        (Some(low), Some(high)) => format!(" [{low:+.2}, {high:+.2}]"),
+        _ => String::new(),
+    };
+    let p = slope.p_value.map_or_else(String::new, |p| format!(" ({})", p_value(p)));
+    format!("{:+.2}{interval}{p}", slope.estimate)
+}
+
+fn bare_p(p: f64) -> String {
+    match p {
+        p if p < 0.001 => "< 0.001".to_owned(),
+        p if p < 0.1 => format!("{p:.3}"),
+        p => format!("{p:.2}"),
+    }
+}
+
+fn p_value(p: f64) -> String {
+    let bare = bare_p(p);
+    if bare.starts_with('<') { format!("p {bare}") } else { format!("p = {bare}") }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use tiltmeter_run::{
+        AcrossSubjects, Comparisons, CountResult, OnsetResult, PowerLawResult, ScaleResult, SubjectSlope,
+        WaldResult,
+    };
+
+    const SUBJECT: &str = "m\u{1b}[31m";
+
+    fn effect(estimate: f64) -> EffectResult {
+        EffectResult { estimate, low: Some(estimate - 0.1), high: Some(estimate + 0.1), method: "paired-t" }
+    }
+
+    fn slope(estimate: f64) -> SlopeResult {
+        SlopeResult {
+            estimate,
+            low: Some(estimate - 0.1),
+            high: Some(estimate + 0.1),
+            p_value: Some(1e-5),
+            standard_error: Some(0.05),
+            independent_standard_error: Some(0.04),
+            degrees_of_freedom: Some(20.0),
+            clusters: 24,
+            method: "logistic-cr2",
+        }
+    }
+
+    pub(crate) fn comparisons() -> Comparisons {
+        let pair = |against, p| Comparison {
+            subject: SUBJECT.to_owned(),
+            demonstrations: "risky-financial".to_owned(),
+            instruction: "none".to_owned(),
+            shots: 16,
+            against,
+            questions: 4,
+            first: CountResult { misaligned: 3, denominator_count: 10 },
+            second: CountResult { misaligned: 0, denominator_count: 10 },
+            difference: effect(0.3),
+            test: "fisher",
+            p_value: p,
+            adjusted_p_value: p,
+            family: 1,
+            correlation: None,
+            standard_error: None,
+            unpaired_standard_error: None,
+            risk_ratio: None,
+            odds_ratio: None,
+            no_effect_larger_than: Some(0.45),
+            omitted: Vec::new(),
+        };
+        Comparisons {
+            pairs: vec![pair("no-demonstrations", 0.0123), pair("benign", 0.0001)],
+            omitted: Vec::new(),
+        }
+    }
+
+    pub(crate) fn dose_response() -> Vec<DoseResult> {
+        let law = |at_bound| {
+            Some(PowerLawResult {
+                amplitude: effect(-0.3),
+                scale: effect(8.0),
+                exponent: effect(0.7),
+                limit: EffectResult { low: None, high: None, ..effect(0.3) },
+                at_bound,
+                points: 10,
+            })
+        };
+        vec![DoseResult {
+            subject: SUBJECT.to_owned(),
+            demonstrations: "risky-financial".to_owned(),
+            instruction: "none".to_owned(),
+            shots: vec![0, 16],
+            slope: Some(slope(0.4)),
+            onset: Some(OnsetResult { shots: Some(16), doses: Vec::new() }),
+            tilt_law: law(false),
+            emergent_tilt_law: law(true),
+            omitted: Vec::new(),
+        }]
+    }
+
+    pub(crate) fn across_subjects() -> Vec<AcrossSubjects> {
+        vec![AcrossSubjects {
+            demonstrations: "risky-financial".to_owned(),
+            instruction: "safety\u{7}".to_owned(),
+            slopes: vec![
+                SubjectSlope { subject: SUBJECT.to_owned(), slope: slope(0.4) },
+                SubjectSlope { subject: "other".to_owned(), slope: slope(0.2) },
+            ],
+            equal_slopes: Some(WaldResult {
+                f: 5.125,
+                numerator_degrees: 1,
+                denominator_degrees: 23,
+                p_value: 0.25,
+            }),
+            scale: Some(ScaleResult {
+                measure: "parameters_b",
+                within_families: true,
+                subjects: vec![String::new(); 5],
+                effect: slope(0.3),
+                change_of_slope: None,
+            }),
+            omitted: Vec::new(),
+        }]
+    }
+}

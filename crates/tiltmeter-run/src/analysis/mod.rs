@@ -1,0 +1,182 @@
+//! From a store to results. Pure but for reading; never asks a model.
+
+mod across;
+pub(crate) mod adaptive;
+mod comparisons;
+mod dose;
+mod rates;
+mod samples;
+mod tilt;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tiltmeter_core::question::PairKind;
+use tiltmeter_stats::StatsError;
+use tiltmeter_stats::rates::{CoverageAssessment, MeasuredCoverage};
+use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, Reader, StoreError};
+
+use crate::results::{ConditionResult, CoverageResult, FailureCount, RunResults};
+
+use self::samples::{Samples, count_verdicts};
+use self::tilt::Tilts;
+
+/// Results cannot be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum AnalysisError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored number cannot be used.
+    #[error("compute {what}: {error}")]
+    Statistics {
+        /// Of what.
+        what: String,
+        /// Why.
+        error: StatsError,
+    },
+}
+
+/// Computes the results of the experiment that was run last in a directory. `asked`, `reused` and `attempts` of
+/// the result are zero: they belong to a start, not to what is stored.
+///
+/// # Errors
+/// If the store cannot be read, or holds numbers that cannot be used.
+pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
+    let reader = Reader::open(directory)?;
+    let experiment = reader.experiment()?;
+    let conditions = reader.conditions(experiment.id)?;
+    let failures = reader.failures()?;
+    let samples = Samples::new(reader.samples(&experiment)?, &failures, &experiment);
+    let tilts = Tilts::new(&reader, &experiment, &conditions)?;
+    let has_judge = experiment.judge.is_some();
+    let adaptive = reader.adaptive(experiment.id)?;
+    let mut results: Vec<ConditionResult> = Vec::with_capacity(conditions.len());
+    let mut all_counts = Vec::with_capacity(conditions.len());
+    for condition in &conditions {
+        let judged = samples.of(condition);
+        let counts = if has_judge { rates::count(&judged, experiment.definition) } else { BTreeMap::new() };
+        let twin = conditions.iter().find(|other| is_benign_twin(condition, other));
+        let emergent = |kind| match twin {
+            Some(twin) => tilts.emergent(condition, twin, kind),
+            None => Ok(None),
+        };
+        let mut em_rate = rates::rate(&judged, &counts, experiment.definition, condition)?;
+        let record = adaptive.iter().find(|record| record.condition == condition.id);
+        let sampled = match record {
+            Some(record) => {
+                let (sampled, rate) =
+                    adaptive::result(record, condition, &samples, experiment.definition, em_rate)?;
+                em_rate = rate;
+                Some(sampled)
+            }
+            None => None,
+        };
+        results.push(ConditionResult {
+            subject: condition.subject_name.clone(),
+            demonstrations: condition.demonstrations.clone(),
+            control: condition.control.clone(),
+            shots: condition.shots,
+            instruction: condition.instruction_name.clone(),
+            placement: condition.placement.name().to_owned(),
+            reasoning: condition.reasoning.clone(),
+            contexts: condition.contexts.len() as u64,
+            samples: judged.len() as u64,
+            verdicts: count_verdicts(&judged),
+            truncated: judged.iter().filter(|sample| sample.truncated).count() as u64,
+            em_rate,
+            adaptive: sampled,
+            tilt: tilts.of(condition, PairKind::Alignment)?,
+            decoy_tilt: tilts.of(condition, PairKind::Decoy)?,
+            emergent_tilt: emergent(PairKind::Alignment)?,
+            emergent_decoy_tilt: emergent(PairKind::Decoy)?,
+            emergent_tilt_beyond_style: match twin {
+                Some(twin) => tilts.beyond_style(condition, twin)?,
+                None => None,
+            },
+        });
+        all_counts.push(counts);
+    }
+    let series = dose::series(&conditions, &all_counts);
+    Ok(RunResults {
+        schema: "tiltmeter.run/1",
+        experiment: experiment.name.clone(),
+        warnings: warnings(&results),
+        conditions: results,
+        comparisons: comparisons::comparisons(&conditions, &all_counts, has_judge)?,
+        dose_response: series
+            .iter()
+            .filter_map(|series| dose::dose(series, &conditions, &tilts, has_judge))
+            .collect(),
+        across_subjects: across::across_subjects(&series, &across::sizes(&experiment.resolved), has_judge),
+        asked: 0,
+        reused: 0,
+        attempts: 0,
+        cost_usd: 0.0,
+        timing: crate::meter::Timing::default(),
+        failures: count_failures(&failures, &experiment),
+        notes: experiment.notes,
+    })
+}
+
+fn statistics(what: &str, error: StatsError) -> AnalysisError {
+    AnalysisError::Statistics { what: what.to_owned(), error }
+}
+
+/// Whether `other` shows benign answers to the same prompts, everything else being equal.
+fn is_benign_twin(condition: &ConditionRow, other: &ConditionRow) -> bool {
+    condition.control == "none"
+        && condition.shots > 0
+        && other.control == "benign"
+        && other.subject == condition.subject
+        && other.demonstrations == condition.demonstrations
+        && other.shots == condition.shots
+        && other.instruction == condition.instruction
+        && other.placement == condition.placement
+}
+
+/// One warning for each condition whose interval is known to hold the truth too rarely.
+fn warnings(results: &[ConditionResult]) -> Vec<String> {
+    let poor = results.iter().filter_map(|condition| {
+        let coverage = condition.em_rate.as_ref()?.coverage.filter(|coverage| coverage.poor)?;
+        let ConditionResult { subject, demonstrations, control, shots, instruction, .. } = condition;
+        let control = if control == "none" { String::new() } else { format!(", {control}") };
+        let instruction =
+            if instruction == "none" { String::new() } else { format!(", instruction {instruction}") };
+        Some(format!(
+            "{subject} · {demonstrations}{instruction}, k = {shots}{control}: {}",
+            assessed(coverage)
+        ))
+    });
+    poor.collect()
+}
+
+/// The statistics' own words for it.
+fn assessed(coverage: CoverageResult) -> CoverageAssessment {
+    let CoverageResult { clustered, wilson, correlation, correlation_assumed, .. } = coverage;
+    CoverageAssessment {
+        coverage: MeasuredCoverage { clustered, plain: wilson },
+        correlation,
+        is_correlation_assumed: correlation_assumed,
+    }
+}
+
+fn count_failures(failures: &[FailureRow], experiment: &ExperimentRow) -> Vec<FailureCount> {
+    let mut counts: BTreeMap<(&str, &str), (u64, &str)> = BTreeMap::new();
+    for failure in failures {
+        if failure.judge.is_some() && failure.judge != experiment.judge {
+            continue;
+        }
+        let (count, _) = counts.entry((&failure.target, &failure.kind)).or_insert((0, &failure.message));
+        *count += 1;
+    }
+    counts
+        .into_iter()
+        .map(|((target, kind), (count, example))| FailureCount {
+            target: target.to_owned(),
+            kind: kind.to_owned(),
+            count,
+            example: example.to_owned(),
+        })
+        .collect()
+}

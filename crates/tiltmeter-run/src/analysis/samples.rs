@@ -1,0 +1,105 @@
+//! Stored answers with their verdicts.
+
+use std::collections::{HashMap, HashSet};
+
+use tiltmeter_core::verdict::{NoVerdict, Verdict};
+use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, ResponseOutcome, SampleRow};
+
+use crate::results::VerdictCounts;
+
+/// A sample with its verdict.
+#[derive(Clone, Copy)]
+pub(super) struct Judged {
+    pub(super) question: i64,
+    replicate: u32,
+    pub(super) truncated: bool,
+    pub(super) verdict: Verdict,
+}
+
+/// Subject, context and instruction: what samples of one block share.
+pub(super) type BlockKey = (i64, i64, i64);
+
+/// All samples, by the block that they belong to.
+pub(super) struct Samples {
+    blocks: HashMap<BlockKey, Vec<Judged>>,
+}
+
+impl Samples {
+    pub(super) fn new(rows: Vec<SampleRow>, failures: &[FailureRow], experiment: &ExperimentRow) -> Self {
+        let failed: HashSet<i64> = failures
+            .iter()
+            .filter(|failure| failure.judge.is_some() && failure.judge == experiment.judge)
+            .filter_map(|failure| failure.response)
+            .collect();
+        let mut blocks: HashMap<BlockKey, Vec<Judged>> = HashMap::new();
+        for row in rows {
+            blocks.entry((row.subject, row.context, row.instruction)).or_default().push(Judged {
+                question: row.question,
+                replicate: row.replicate,
+                truncated: row.truncated,
+                verdict: verdict(&row, experiment.judge.is_some(), failed.contains(&row.response)),
+            });
+        }
+        for failure in failures {
+            if let Some((subject, context, instruction, question, replicate)) = failure.sample {
+                blocks.entry((subject, context, instruction)).or_default().push(Judged {
+                    question,
+                    replicate,
+                    truncated: false,
+                    verdict: Verdict::None(NoVerdict::Error),
+                });
+            }
+        }
+        Self { blocks }
+    }
+
+    pub(super) fn of(&self, condition: &ConditionRow) -> Vec<Judged> {
+        let asked: HashSet<i64> = condition
+            .questions
+            .iter()
+            .filter(|(_, sampled, _)| *sampled)
+            .map(|(question, ..)| *question)
+            .collect();
+        condition
+            .contexts
+            .iter()
+            .filter_map(|&context| self.blocks.get(&(condition.subject, context, condition.instruction)))
+            .flatten()
+            .filter(|sample| asked.contains(&sample.question) && sample.replicate < condition.replicates)
+            .copied()
+            .collect()
+    }
+}
+
+fn verdict(row: &SampleRow, has_judge: bool, judge_failed: bool) -> Verdict {
+    match row.outcome {
+        ResponseOutcome::Refusal => Verdict::None(NoVerdict::SubjectRefusal),
+        ResponseOutcome::Filtered => Verdict::None(NoVerdict::Filtered),
+        ResponseOutcome::Answer if !has_judge => Verdict::None(NoVerdict::None),
+        ResponseOutcome::Answer => {
+            let incomplete = row.alignment.is_none() || row.coherence.is_none();
+            if incomplete && !judge_failed {
+                Verdict::None(NoVerdict::None)
+            } else {
+                Verdict::from_aspects(row.alignment, row.coherence)
+            }
+        }
+    }
+}
+
+pub(super) fn count_verdicts(samples: &[Judged]) -> VerdictCounts {
+    let mut counts = VerdictCounts::default();
+    for sample in samples {
+        *match sample.verdict.reason() {
+            None => &mut counts.scored,
+            Some(NoVerdict::SubjectRefusal) => &mut counts.subject_refusal,
+            Some(NoVerdict::Code) => &mut counts.code,
+            Some(NoVerdict::JudgeRefusal) => &mut counts.judge_refusal,
+            Some(NoVerdict::Unparsable) => &mut counts.unparsable,
+            Some(NoVerdict::Filtered) => &mut counts.filtered,
+            Some(NoVerdict::Error) => &mut counts.error,
+            Some(NoVerdict::None) => &mut counts.none,
+        } += 1;
+    }
+    counts
+}

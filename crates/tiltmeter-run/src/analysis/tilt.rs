@@ -1,0 +1,226 @@
+//! The judge-free tilt.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use tiltmeter_core::prompt::RenderedContext;
+use tiltmeter_core::question::PairKind;
+use tiltmeter_stats::{BootstrapInterval, BootstrapSettings, PairedDifference, bootstrap_mean};
+use tiltmeter_store::{ConditionRow, ExperimentRow, Reader, ScoreRow, StoreError};
+
+use crate::results::TiltResult;
+
+use super::AnalysisError;
+use super::samples::BlockKey;
+
+/// The log-probability per token of both texts of a pair.
+#[derive(Clone, Copy, Default)]
+struct PairScore {
+    tilted: Option<f64>,
+    upright: Option<f64>,
+}
+
+impl PairScore {
+    /// How much likelier, per token, the tilted text is; `None` while one of them is not scored.
+    fn difference(self) -> Option<f64> {
+        Some(self.tilted? - self.upright?)
+    }
+}
+
+/// Question and pair.
+type PairKey = (i64, i64);
+
+/// All scored pairs, by block.
+pub(super) struct Tilts {
+    blocks: HashMap<BlockKey, BTreeMap<PairKey, (PairKind, PairScore)>>,
+    /// The context without demonstrations, by condition.
+    baselines: HashMap<i64, i64>,
+    seed: u64,
+}
+
+impl Tilts {
+    pub(super) fn new(
+        reader: &Reader,
+        experiment: &ExperimentRow,
+        conditions: &[ConditionRow],
+    ) -> Result<Self, StoreError> {
+        let mut blocks: HashMap<BlockKey, BTreeMap<PairKey, (PairKind, PairScore)>> = HashMap::new();
+        for ScoreRow { subject, context, instruction, question, pair, kind, tilted, mean_log_probability } in
+            reader.scores(experiment.id)?
+        {
+            let pairs = blocks.entry((subject, context, instruction)).or_default();
+            let (_, score) = pairs.entry((question, pair)).or_insert((kind, PairScore::default()));
+            let side = if tilted { &mut score.tilted } else { &mut score.upright };
+            *side = Some(mean_log_probability);
+        }
+        let mut baselines = HashMap::new();
+        for condition in conditions {
+            let empty = RenderedContext::render([], condition.placement, condition.question_format);
+            if let Some(row) = reader.context_row(empty.id)? {
+                baselines.insert(condition.id, row);
+            }
+        }
+        Ok(Self { blocks, baselines, seed: experiment.seed })
+    }
+
+    /// Differences of the pairs of a kind in one context of a condition: (question, pair) and nats per token.
+    fn differences(&self, condition: &ConditionRow, context: i64, kind: PairKind) -> BTreeMap<PairKey, f64> {
+        let scored: HashSet<i64> = condition
+            .questions
+            .iter()
+            .filter(|(.., scored)| *scored)
+            .map(|(question, ..)| *question)
+            .collect();
+        self.blocks
+            .get(&(condition.subject, context, condition.instruction))
+            .into_iter()
+            .flatten()
+            .filter(|((question, _), (found, _))| *found == kind && scored.contains(question))
+            .filter_map(|(&key, (_, score))| Some((key, score.difference()?)))
+            .collect()
+    }
+
+    /// The shift of a condition against the prompt without context.
+    pub(super) fn of(
+        &self,
+        condition: &ConditionRow,
+        kind: PairKind,
+    ) -> Result<Option<TiltResult>, AnalysisError> {
+        let Some(&baseline) = self.baselines.get(&condition.id) else { return Ok(None) };
+        let without = self.differences(condition, baseline, kind);
+        if without.is_empty() {
+            return Ok(None);
+        }
+        if condition.contexts == [baseline] {
+            let questions: HashSet<i64> = without.keys().map(|(question, _)| *question).collect();
+            return Ok(Some(TiltResult {
+                estimate: 0.0,
+                low: Some(0.0),
+                high: Some(0.0),
+                pairs: without.len() as u64,
+                questions: questions.len() as u64,
+                contexts: 1,
+                method: "baseline",
+            }));
+        }
+        let pairs = condition
+            .contexts
+            .iter()
+            .enumerate()
+            .map(|(draw, &context)| (draw, self.differences(condition, context, kind), without.clone()));
+        self.interval(pairs, condition)
+    }
+
+    /// The shift of a condition against benign answers to the same prompts.
+    pub(super) fn emergent(
+        &self,
+        condition: &ConditionRow,
+        twin: &ConditionRow,
+        kind: PairKind,
+    ) -> Result<Option<TiltResult>, AnalysisError> {
+        let pairs =
+            condition.contexts.iter().zip(&twin.contexts).enumerate().map(|(draw, (&context, &other))| {
+                (draw, self.differences(condition, context, kind), self.differences(twin, other, kind))
+            });
+        self.interval(pairs, condition)
+    }
+
+    /// The emergent tilt of each alignment pair minus the mean one of the same question's decoys, draw by draw.
+    pub(super) fn beyond_style(
+        &self,
+        condition: &ConditionRow,
+        twin: &ConditionRow,
+    ) -> Result<Option<TiltResult>, AnalysisError> {
+        let pairs =
+            condition.contexts.iter().zip(&twin.contexts).enumerate().map(|(draw, (&context, &other))| {
+                let emergent = |kind| {
+                    let benign = self.differences(twin, other, kind);
+                    let own = self.differences(condition, context, kind);
+                    own.into_iter().filter_map(move |(key, value)| Some((key, value - benign.get(&key)?)))
+                };
+                let mut decoys: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+                for ((question, _), value) in emergent(PairKind::Decoy) {
+                    decoys.entry(question).or_default().push(value);
+                }
+                let style = |question| {
+                    let values = decoys.get(&question)?;
+                    Some(values.iter().sum::<f64>() / values.len() as f64)
+                };
+                let (mut shifted, mut reference) = (BTreeMap::new(), BTreeMap::new());
+                for (key, value) in emergent(PairKind::Alignment) {
+                    if let Some(style) = style(key.0) {
+                        shifted.insert(key, value);
+                        reference.insert(key, style);
+                    }
+                }
+                (draw, shifted, reference)
+            });
+        self.interval(pairs, condition)
+    }
+
+    /// The tilt of each context draw alone: the mean over questions of the mean over alignment pairs, against the
+    /// prompt without context or against a twin. Draws without pairs are left out.
+    pub(super) fn draws(&self, condition: &ConditionRow, twin: Option<&ConditionRow>) -> Vec<f64> {
+        let kind = PairKind::Alignment;
+        let reference = |draw: usize| match twin {
+            Some(twin) => twin.contexts.get(draw).map(|&context| self.differences(twin, context, kind)),
+            None => {
+                let baseline = self.baselines.get(&condition.id)?;
+                Some(self.differences(condition, *baseline, kind))
+            }
+        };
+        let of_draw = |(draw, &context): (usize, &i64)| {
+            let reference = reference(draw)?;
+            let mut questions: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
+            for (key, value) in self.differences(condition, context, kind) {
+                let Some(before) = reference.get(&key) else { continue };
+                let sum = questions.entry(key.0).or_insert((0.0, 0.0));
+                sum.0 += value - before;
+                sum.1 += 1.0;
+            }
+            let means: f64 = questions.values().map(|(sum, count)| sum / count).sum();
+            (!questions.is_empty()).then(|| means / questions.len() as f64)
+        };
+        condition.contexts.iter().enumerate().filter_map(of_draw).collect()
+    }
+
+    fn interval(
+        &self,
+        draws: impl Iterator<Item = (usize, BTreeMap<PairKey, f64>, BTreeMap<PairKey, f64>)>,
+        condition: &ConditionRow,
+    ) -> Result<Option<TiltResult>, AnalysisError> {
+        let index = |value: i64| u32::try_from(value).unwrap_or(u32::MAX);
+        let mut observations = Vec::new();
+        let mut pairs = HashSet::new();
+        for (draw, shifted, reference) in draws {
+            for (key, value) in shifted {
+                let Some(before) = reference.get(&key) else { continue };
+                let (question, pair) = key;
+                pairs.insert(key);
+                observations.push(PairedDifference {
+                    question: index(question),
+                    draw: u32::try_from(draw).unwrap_or(u32::MAX),
+                    pair: index(pair),
+                    value: value - before,
+                });
+            }
+        }
+        if observations.is_empty() {
+            return Ok(None);
+        }
+        let settings = BootstrapSettings { seed: self.seed, ..BootstrapSettings::default() };
+        let BootstrapInterval { estimate, low, high, questions, draws, method, .. } =
+            bootstrap_mean(&observations, &settings).map_err(|error| AnalysisError::Statistics {
+                what: format!("the tilt of {} at k = {}", condition.demonstrations, condition.shots),
+                error,
+            })?;
+        Ok(Some(TiltResult {
+            estimate,
+            low,
+            high,
+            pairs: pairs.len() as u64,
+            questions: questions as u64,
+            contexts: draws as u64,
+            method: method.name(),
+        }))
+    }
+}
