@@ -33,8 +33,13 @@ impl Body {
         {
             return only.into();
         }
-        let left = self.pieces.iter().map(|piece| piece.len() as u64).sum();
+        let left = self.len();
         reqwest::Body::wrap(Sending { pieces: self.pieces, left })
+    }
+
+    /// Bytes in all.
+    pub(crate) fn len(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.len() as u64).sum()
     }
 
     #[cfg(test)]
@@ -119,6 +124,13 @@ impl BodyWriter {
         }
         self.close();
         self.pieces.push_back(json.clone());
+    }
+
+    /// A document that is ready, as a part of this one. What it shares stays shared.
+    pub(crate) fn body(&mut self, body: &Body) {
+        for piece in &body.pieces {
+            self.shared(piece);
+        }
     }
 
     /// Fields of an object that is open and not empty.

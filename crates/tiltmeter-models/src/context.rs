@@ -15,6 +15,9 @@ const KEPT: usize = 8;
 /// behind it.
 pub(crate) type WriteTurns = fn(&[Turn], &mut BodyWriter);
 
+/// Marks a block as the end of what is cached. Prompts too short to be cached are taken as if it were not there.
+pub(crate) const BREAKPOINT: &str = ",\"cache_control\":{\"type\":\"ephemeral\"}";
+
 /// A context as its requests carry it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SharedContext {
@@ -99,10 +102,37 @@ impl ShownPrompt<'_> {
         }
     }
 
+    /// Where the demonstrations stand.
+    pub(crate) fn placement(&self) -> Placement {
+        self.context.placement
+    }
+
     /// Whether a part is the context's text: the very same memory, so that nothing need be compared.
     pub(crate) fn is_context(&self, part: &str) -> bool {
         !part.is_empty() && std::ptr::eq(part, shown_text(self.context))
     }
+}
+
+/// Writes a message's parts as blocks of text: one up to the end of the shared context, marked, and one for what
+/// follows, so that all questions about a context find it in the cache.
+pub(crate) fn write_marked_parts(prompt: &ShownPrompt<'_>, parts: &[&str], writer: &mut BodyWriter) {
+    let context_end = parts.iter().position(|part| prompt.is_context(part)).map_or(0, |index| index + 1);
+    let (cached, rest) = parts.split_at(context_end);
+    let mut separator = "[";
+    for (parts, mark) in [(cached, BREAKPOINT), (rest, "")] {
+        if parts.iter().all(|part| part.is_empty()) {
+            continue;
+        }
+        writer.raw(separator);
+        writer.raw("{\"type\":\"text\",\"text\":\"");
+        prompt.write(parts, writer);
+        writer.raw("\"");
+        writer.raw(mark);
+        writer.raw("}");
+        separator = ",";
+    }
+    // A message without any text is refused by the server, which then says so.
+    writer.raw(if separator == "[" { "[]" } else { "]" });
 }
 
 #[cfg(test)]

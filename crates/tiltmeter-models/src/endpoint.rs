@@ -137,6 +137,38 @@ pub enum Scoring {
     EchoPlainText,
 }
 
+/// Whether a server has its provider's batch interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Batches {
+    /// It has not, or nobody knows: servers of the same protocol often lack it.
+    #[default]
+    None,
+    /// It has.
+    Served,
+}
+
+/// Whether a long context is put into the provider's cache by name.
+///
+/// Only Gemini's own protocol, and its models behind OpenRouter, have a choice. Anthropic's models have nothing but
+/// marks in the request, which are always set, and OpenAI's find what they have seen lately by themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContextCaching {
+    /// The provider finds by itself what it has seen lately, and promises nothing. Costs nothing.
+    #[default]
+    Implicit,
+    /// The context is stored by name, and its requests refer to it. Every hit is sure, and storage costs by the
+    /// hour and token: worth it where a context is asked about often within its time.
+    ///
+    /// Only for demonstrations as turns of the chat or in the system message. What is stored is whole messages, so
+    /// that a question behind demonstrations in the same user message would become a message of its own: another
+    /// prompt. For these, the provider's own finding must do.
+    Explicit {
+        /// How long a context is kept, from its storing on; it is stored anew when it is needed later. Behind
+        /// OpenRouter it is the provider's own, five minutes.
+        time_to_live: Duration,
+    },
+}
+
 /// How long to wait for what. Each limit is an error of kind
 /// [`TimedOut`](crate::ErrorKind::TimedOut), but for `connect`, which is
 /// [`Unreachable`](crate::ErrorKind::Unreachable).
@@ -193,6 +225,10 @@ pub struct Endpoint {
     pub dialect: Dialect,
     /// How given text is scored.
     pub scoring: Scoring,
+    /// Whether the server has its provider's batch interface.
+    pub batches: Batches,
+    /// Whether long contexts are put into the provider's cache by name.
+    pub context_caching: ContextCaching,
     /// Time limits.
     pub timeouts: Timeouts,
 }
@@ -211,6 +247,8 @@ impl Endpoint {
             temperature_field: TemperatureField::default(),
             dialect: Dialect::default(),
             scoring: Scoring::default(),
+            batches: Batches::default(),
+            context_caching: ContextCaching::default(),
             timeouts: Timeouts::default(),
         }
     }
@@ -222,6 +260,11 @@ impl Endpoint {
     pub fn of_provider(provider: &Provider, model: impl Into<String>) -> Result<Self, EndpointUrlError> {
         let mut endpoint = Self::new(provider.base_url.parse()?, model);
         endpoint.dialect = provider.dialect;
+        if matches!(provider.name, "openai" | "openai-responses")
+            || matches!(provider.api, Api::Gemini | Api::Anthropic)
+        {
+            endpoint.batches = Batches::Served;
+        }
         match (provider.name, provider.api) {
             ("openai" | "openai-responses", _) if is_openai_reasoning_model(&endpoint.model) => {
                 endpoint.token_field = TokenField::MaxCompletionTokens;

@@ -148,6 +148,15 @@ fn add<D: Draft>(
 pub(crate) fn read_whole<D: Draft>(body: &[u8], carrier: Carrier<'_>) -> Result<ChatResponse, ModelError> {
     let malformed = || carrier.malformed(&format!("the reply is not {}", D::WHAT), body);
     let value: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
+    read_value::<D>(value, carrier, malformed)
+}
+
+/// Reads a reply that stands in a larger document, such as a line of a batch's results.
+pub(crate) fn read_value<D: Draft>(
+    value: Value,
+    carrier: Carrier<'_>,
+    malformed: impl Fn() -> ModelError,
+) -> Result<ChatResponse, ModelError> {
     if let Some(failure) = Failure::from_value(&value) {
         return Err(carrier.failed(failure));
     }

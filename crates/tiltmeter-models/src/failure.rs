@@ -30,8 +30,12 @@ pub(crate) struct Failure {
 impl Failure {
     /// Reads a body; `None` where it does not hold an error.
     pub(crate) fn read(body: &[u8]) -> Option<Self> {
-        let value: Value = serde_json::from_slice(body).ok()?;
-        Self::from_value(&value).or_else(|| Self::from_bare(&value))
+        Self::of_value(&serde_json::from_slice(body).ok()?)
+    }
+
+    /// Reads the body of a failed request; `None` where it does not say what failed.
+    pub(crate) fn of_value(value: &Value) -> Option<Self> {
+        Self::from_value(value).or_else(|| Self::from_bare(value))
     }
 
     /// Reads the `error` field of a reply: `{"error": {…}}`, `{"error": "…"}`, or a list with one such object

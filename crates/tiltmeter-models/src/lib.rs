@@ -5,6 +5,7 @@
 //! exception is a parameter that a model refuses as such: it is left out, and the reply says so.
 
 mod anthropic;
+mod batch;
 mod body;
 mod clean;
 mod context;
@@ -27,8 +28,12 @@ mod transport;
 mod wire;
 
 pub use anthropic::Anthropic;
+pub use batch::{
+    BatchId, BatchItem, BatchLimits, BatchModel, BatchResults, BatchStatus, FoundBatch, LostBatch,
+};
 pub use endpoint::{
-    Endpoint, EndpointUrl, EndpointUrlError, Scoring, TemperatureField, Timeouts, TokenField,
+    Batches, ContextCaching, Endpoint, EndpointUrl, EndpointUrlError, Scoring, TemperatureField, Timeouts,
+    TokenField,
 };
 pub use error::{ErrorKind, ModelError};
 pub use gemini::Gemini;

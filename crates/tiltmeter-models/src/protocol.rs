@@ -21,7 +21,7 @@ pub(crate) trait Protocol: Send + Sync {
     type Draft: Draft;
 
     /// How it writes a context's turns.
-    const WRITE_TURNS: WriteTurns;
+    fn write_turns(&self, endpoint: &Endpoint) -> WriteTurns;
 
     /// The names on the wire of a parameter, by which a server may refuse it.
     fn fields(&self, endpoint: &Endpoint, terms: Terms, parameter: Parameter) -> &'static [&'static str];
@@ -54,6 +54,15 @@ pub(crate) struct Asked<'a> {
     pub(crate) sampling: &'a Sampling,
     pub(crate) prompt: &'a ShownPrompt<'a>,
     pub(crate) terms: Terms,
+    /// The server's name for what it holds of the prompt already: all of it but the question. Only for protocols
+    /// that have such names.
+    pub(crate) cached: Option<&'a str>,
+}
+
+/// A request's body, and the settings that were asked for and are not in it.
+pub(crate) struct Written {
+    pub(crate) body: Body,
+    pub(crate) dropped: Vec<&'static str>,
 }
 
 /// A model that is asked in a protocol.
@@ -78,20 +87,16 @@ impl<P> fmt::Debug for Client<P> {
 
 impl<P: Protocol> Client<P> {
     pub(crate) fn new(transport: Transport, url: Url, protocol: P) -> Self {
-        Self {
-            transport,
-            url,
-            contexts: ContextCache::new(P::WRITE_TURNS),
-            protocol,
-            terms: Mutex::default(),
-        }
+        let contexts = ContextCache::new(protocol.write_turns(&transport.endpoint));
+        Self { transport, url, contexts, protocol, terms: Mutex::default() }
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.transport.endpoint
     }
 
-    fn terms(&self) -> Terms {
+    /// What the model is known not to take.
+    pub(crate) fn terms(&self) -> Terms {
         *self.terms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -102,8 +107,7 @@ impl<P: Protocol> Client<P> {
     }
 
     /// Whether a request carries a parameter, which is then one that the server can refuse.
-    fn sends(&self, sampling: &Sampling, terms: Terms, parameter: Parameter) -> bool {
-        let endpoint = self.endpoint();
+    fn sends(&self, endpoint: &Endpoint, sampling: &Sampling, terms: Terms, parameter: Parameter) -> bool {
         let is_replaced = |field: &&str| endpoint.extra_body.contains_key(*field);
         self.protocol.carries(endpoint, sampling, parameter)
             && !terms.leaves_out(parameter)
@@ -113,7 +117,8 @@ impl<P: Protocol> Client<P> {
     /// The settings that were asked for and are not sent under these terms.
     fn dropped(&self, sampling: &Sampling, terms: Terms) -> Vec<&'static str> {
         let was_dropped = |parameter: &Parameter| {
-            terms.leaves_out(*parameter) && self.sends(sampling, Terms::default(), *parameter)
+            terms.leaves_out(*parameter)
+                && self.sends(self.endpoint(), sampling, Terms::default(), *parameter)
         };
         let refused = Parameter::ALL.into_iter().filter(was_dropped).filter_map(Parameter::setting);
         let mut dropped = self.protocol.has_no_field_for(self.endpoint(), sampling);
@@ -121,16 +126,44 @@ impl<P: Protocol> Client<P> {
         dropped
     }
 
+    /// Writes a request as [`Client::chat`] would send it to this endpoint under these terms, for whoever sends it
+    /// in another way.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadRequest`] where the protocol has no way to say it.
+    pub(crate) fn written(
+        &self,
+        endpoint: &Endpoint,
+        request: &ChatRequest,
+        terms: Terms,
+    ) -> Result<Written, ModelError> {
+        let sampling = &request.sampling;
+        self.protocol.check(endpoint, request)?;
+        let prompt = &self.contexts.shown(&request.prompt);
+        let sends = |parameter| self.sends(endpoint, sampling, terms, parameter);
+        let body = self.protocol.write(&Asked { endpoint, sampling, prompt, terms, cached: None }, &sends)?;
+        Ok(Written { body, dropped: self.dropped(sampling, terms) })
+    }
+
     /// Asks for one generation.
     pub(crate) async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, ModelError> {
+        self.chat_after(request, None).await
+    }
+
+    /// Asks for one generation, where the server may hold the prompt up to the question under a name.
+    pub(crate) async fn chat_after(
+        &self,
+        request: &ChatRequest,
+        cached: Option<&str>,
+    ) -> Result<ChatResponse, ModelError> {
         let endpoint = self.endpoint();
         let sampling = &request.sampling;
         self.protocol.check(endpoint, request)?;
-        let prompt = self.contexts.shown(&request.prompt);
+        let prompt = &self.contexts.shown(&request.prompt);
         let mut terms = self.terms();
         loop {
-            let sends = |parameter| self.sends(sampling, terms, parameter);
-            let body = self.protocol.write(&Asked { endpoint, sampling, prompt: &prompt, terms }, &sends)?;
+            let sends = |parameter| self.sends(endpoint, sampling, terms, parameter);
+            let body = self.protocol.write(&Asked { endpoint, sampling, prompt, terms, cached }, &sends)?;
             match self.transport.ask::<P::Draft>(&self.url, body).await {
                 Ok(response) => {
                     self.remember(terms);

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tiltmeter_core::prompt::Prompt;
 
+use crate::batch::BatchModel;
 use crate::error::ModelError;
 use crate::rate_limits::RateLimits;
 pub use tiltmeter_core::experiment::Reasoning;
@@ -182,6 +183,11 @@ pub trait ChatModel: Send + Sync {
     /// # Errors
     /// A [`ModelError`] that names what went wrong in the shared taxonomy.
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, ModelError>;
+
+    /// The batch interface; `None` where there is none, or the endpoint does not say that its server has it.
+    fn batch(&self) -> Option<&dyn BatchModel> {
+        None
+    }
 
     /// Whether [`ChatModel::score`] works.
     fn can_score(&self) -> bool {

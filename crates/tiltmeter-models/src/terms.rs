@@ -35,6 +35,11 @@ impl Parameter {
         Self::StreamOptions,
     ];
 
+    /// A setting's name, as replies list it, from its text.
+    pub(crate) fn setting_named(name: &str) -> Option<&'static str> {
+        Self::ALL.into_iter().filter_map(Self::setting).find(|known| *known == name)
+    }
+
     /// The setting's name, as replies list it; `None` where leaving it out changes nothing about the answer.
     pub(crate) fn setting(self) -> Option<&'static str> {
         match self {

@@ -1,5 +1,7 @@
 //! Sends a body to a server and reads the reply, within the endpoint's time limits, in whatever protocol.
 
+mod calls;
+
 use bytes::Bytes;
 use futures_util::stream as streams;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
@@ -16,6 +18,8 @@ use crate::failure::Failure;
 use crate::http::{self, Pace};
 use crate::rate_limits::RateLimits;
 use crate::request::ChatResponse;
+
+pub(crate) use self::calls::Call;
 
 /// The header that carries a key.
 #[derive(Clone, Copy, Debug)]

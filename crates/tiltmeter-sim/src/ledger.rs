@@ -23,6 +23,8 @@ pub struct Counters {
     pub answered: u64,
     /// Requests whose very body had been answered in full before: work that was paid for twice.
     pub duplicates: u64,
+    /// Batches that were made.
+    pub batches: u64,
     /// The most requests at one time.
     pub most_in_flight: u64,
 }
@@ -79,6 +81,11 @@ impl Ledger {
     pub(crate) fn begin(&mut self, id: ContentId) -> u32 {
         self.in_flight += 1;
         self.counters.most_in_flight = self.counters.most_in_flight.max(self.in_flight);
+        self.attempt(id)
+    }
+
+    /// Enters a request that is a part of another, and says which attempt of it this is, from 0.
+    pub(crate) fn attempt(&mut self, id: ContentId) -> u32 {
         if self.answered.contains(&id) {
             self.counters.duplicates += 1;
         }

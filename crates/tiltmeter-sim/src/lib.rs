@@ -5,8 +5,12 @@
 //! truth of each stored sample ([`planted`]) and a run that is repeated gets the same answers. Only which attempt
 //! of a request meets which fault depends on what was asked before.
 //!
+//! Batches of requests, by way of `/v1/files` and `/v1/batches`, are answered as the same requests would be one by
+//! one.
+//!
 //! It listens on this machine only. It is never part of what is shipped.
 
+mod batch;
 mod chance;
 mod connection;
 mod gemini;
@@ -22,5 +26,7 @@ mod wire;
 pub use ledger::{Counters, TruthRow};
 pub use planted::{Demonstrations, Outcome, Planted, planted, planted_for_prompt};
 pub use request::{ChatBody, Message};
-pub use script::{Fault, FaultScript, JudgeScript, LogProbabilityMode, Script, ScriptError, ServerScript};
+pub use script::{
+    BatchScript, Fault, FaultScript, JudgeScript, LogProbabilityMode, Script, ScriptError, ServerScript,
+};
 pub use server::{Sim, SimHandle};

@@ -46,6 +46,8 @@ pub struct Script {
     pub judge: JudgeScript,
     /// What goes wrong.
     pub faults: FaultScript,
+    /// What becomes of batches.
+    pub batch: BatchScript,
     /// What the server takes.
     pub server: ServerScript,
 }
@@ -138,6 +140,30 @@ impl Default for FaultScript {
     }
 }
 
+/// What becomes of batches. The rates add up to at most 1; each attempt of a request draws anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchScript {
+    /// How often a batch is asked for before it is over.
+    pub polls: u32,
+    /// How often a request fails on the server's side.
+    pub fails: f64,
+    /// How often a request expires; its batch then does.
+    pub expires: f64,
+    /// How often a request is answered and its line is in no file.
+    pub loses: f64,
+    /// How often a request is answered and its line is cut in half.
+    pub breaks: f64,
+    /// So many batches fail whole, from the first one on.
+    pub failing: u32,
+}
+
+impl Default for BatchScript {
+    fn default() -> Self {
+        Self { polls: 1, fails: 0.0, expires: 0.0, loses: 0.0, breaks: 0.0, failing: 0 }
+    }
+}
+
 /// What the server takes and refuses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -216,6 +242,14 @@ impl Script {
             ("judge.garbage", self.judge.garbage),
             ("judge.declines", self.judge.declines),
             ("judge.garbage + judge.declines", self.judge.garbage + self.judge.declines),
+            ("batch.fails", self.batch.fails),
+            ("batch.expires", self.batch.expires),
+            ("batch.loses", self.batch.loses),
+            ("batch.breaks", self.batch.breaks),
+            (
+                "batch's rates (their sum)",
+                self.batch.fails + self.batch.expires + self.batch.loses + self.batch.breaks,
+            ),
             ("server.content_filter", self.server.content_filter),
             ("faults.rates (their sum)", self.faults.rates.values().sum()),
         ];

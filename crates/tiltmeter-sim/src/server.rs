@@ -21,16 +21,17 @@ use tiltmeter_core::id::{Canonical, ContentId};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::batch::Shelf;
 use crate::chance::Chance;
 use crate::connection::{Switch, SwitchedListener};
 use crate::ledger::{Counters, Ledger, TruthRow, body_id};
 use crate::request::{ChatBody, key};
 use crate::script::{Fault, LogProbabilityMode, Script};
 use crate::wire::{self, Answer};
-use crate::{gemini, judge, subject};
+use crate::{batch, gemini, judge, subject};
 
-/// Contexts of a thousand demonstrations are about 1 MB.
-const BODY_LIMIT: usize = 64 << 20;
+/// Contexts of a thousand demonstrations are about 1 MB, and a batch holds many.
+const BODY_LIMIT: usize = 256 << 20;
 const HTML_PAGE: &str = "<!DOCTYPE html><html><head><title>502</title></head><body>Bad gateway</body></html>";
 
 /// Starts servers.
@@ -48,11 +49,21 @@ impl Sim {
         let base_url = format!("http://{}/v1", listener.local_addr()?);
         let stopped = Arc::new(AtomicBool::new(false));
         let listener = SwitchedListener { listener, server: Arc::clone(&stopped) };
-        let stage = Arc::new(Stage { script, ledger: Mutex::default(), gate: Mutex::default() });
+        let stage = Arc::new(Stage {
+            script,
+            ledger: Mutex::default(),
+            gate: Mutex::default(),
+            shelf: Mutex::default(),
+        });
         let app = Router::new()
             .route("/v1/chat/completions", post(complete))
             .route("/v1/models", get(models))
             .route("/v1beta/models/{call}", post(generate))
+            .route("/v1/files", post(batch::upload))
+            .route("/v1/files/{id}/content", get(batch::content))
+            .route("/v1/batches", post(batch::create).get(batch::list))
+            .route("/v1/batches/{id}", get(batch::retrieve))
+            .route("/v1/batches/{id}/cancel", post(batch::cancel))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .with_state(Arc::clone(&stage))
             .into_make_service_with_connect_info::<Switch>();
@@ -123,10 +134,11 @@ impl Drop for SimHandle {
 }
 
 #[derive(Debug)]
-struct Stage {
+pub(crate) struct Stage {
     script: Script,
     ledger: Mutex<Ledger>,
     gate: Mutex<Gate>,
+    shelf: Mutex<Shelf>,
 }
 
 /// When requests were let in.
@@ -138,14 +150,28 @@ struct Gate {
 }
 
 impl Stage {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    /// The refusal of a request that does not carry the key.
+    pub(crate) fn key_refused(&self, headers: &HeaderMap) -> Option<Box<Response>> {
+        key_refused(&self.script, headers)
+    }
+
+    pub(crate) fn script(&self) -> &Script {
+        &self.script
+    }
+
+    /// What is kept for batches. The ledger may be locked while it is, never the other way round.
+    pub(crate) fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Stage {
     /// The refusal of a request that comes too soon after others, or while the server is down.
-    fn at_gate(&self) -> Option<Response> {
+    pub(crate) fn at_gate(&self) -> Option<Response> {
         let server = &self.script.server;
         let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -287,8 +313,8 @@ async fn act(
     if fault == Fault::Delay {
         tokio::time::sleep(Duration::from_millis(stage.script.faults.delay_ms)).await;
     }
-    if let Some(refusal) = refused(&stage.script, &body) {
-        return Some(refusal);
+    if let Some(refused) = refused_for_what_it_is(&stage.script, &body) {
+        return Some(refused_reply(refused));
     }
     if fault == Fault::Reset {
         return None;
@@ -308,31 +334,57 @@ async fn act(
 
 /// What is wrong with the request itself, in the order in which servers look.
 fn read(script: &Script, headers: &HeaderMap, bytes: &[u8], wire: &Wire) -> Result<ChatBody, Box<Response>> {
-    let server = &script.server;
-    let refuse = |status, message: &str, code, param| Box::new(refusal(status, message, code, param));
-    if let Some(key) = &server.api_key {
-        let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
-        let given = match wire {
-            Wire::Chat => header(AUTHORIZATION),
-            Wire::Gemini { .. } => header(HeaderName::from_static("x-goog-api-key")),
-        };
-        if given.strip_prefix("Bearer ").unwrap_or(given) != key {
-            // Real servers repeat what they were given; a client must not pass that on.
-            let message = format!("Incorrect API key provided: {given}.");
-            return Err(refuse(401, &message, Some("invalid_api_key"), None));
-        }
+    if let Some(refusal) = key_refused(script, headers) {
+        return Err(refusal);
     }
-    let value: Value = serde_json::from_slice(bytes)
-        .map_err(|error| refuse(400, &format!("We could not parse the JSON body: {error}"), None, None))?;
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+        Box::new(refusal(400, &format!("We could not parse the JSON body: {error}"), None, None))
+    })?;
     let body = match wire {
-        Wire::Chat => serde_json::from_value(value.clone()).map_err(|error| error.to_string()),
-        Wire::Gemini { model } => gemini::read(model, &value),
+        Wire::Chat => read_body(script, value),
+        Wire::Gemini { model } => gemini::read(model, &value)
+            .map_err(|message| refused_as(400, &format!("Invalid request: {message}"), None, None))
+            .and_then(|body| checked(script, body, &value)),
     };
-    let body: ChatBody =
-        body.map_err(|error| refuse(400, &format!("Invalid request: {error}"), None, None))?;
+    body.map_err(|refused| Box::new(refused_reply(refused)))
+}
+
+/// The refusal of a request that does not carry the key.
+fn key_refused(script: &Script, headers: &HeaderMap) -> Option<Box<Response>> {
+    let key = script.server.api_key.as_ref()?;
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    // Gemini's clients have a header of their own for it.
+    let bearer = header(AUTHORIZATION).map(|given| given.strip_prefix("Bearer ").unwrap_or(""));
+    let given = bearer.or_else(|| header(HeaderName::from_static("x-goog-api-key"))).unwrap_or("");
+    if given == key {
+        return None;
+    }
+    // Real servers repeat what they were given; a client must not pass that on.
+    let message = format!("Incorrect API key provided: {given}.");
+    Some(Box::new(refusal(401, &message, Some("invalid_api_key"), None)))
+}
+
+/// A refusal's status and body.
+pub(crate) type Refused = (u16, String);
+
+fn refused_as(status: u16, message: &str, code: Option<&str>, param: Option<&str>) -> Refused {
+    let kind = if status < 500 { "invalid_request_error" } else { "server_error" };
+    (status, wire::error(message, kind, code, param))
+}
+
+/// What is wrong with a request's body, wherever it came from.
+pub(crate) fn read_body(script: &Script, value: Value) -> Result<ChatBody, Refused> {
+    let body = serde_json::from_value(value.clone())
+        .map_err(|error| refused_as(400, &format!("Invalid request: {error}"), None, None))?;
+    checked(script, body, &value)
+}
+
+/// What the server does not take of a request that can be read.
+fn checked(script: &Script, body: ChatBody, value: &Value) -> Result<ChatBody, Refused> {
+    let server = &script.server;
     if !server.models.is_empty() && !server.models.contains(&body.model) {
         let message = format!("The model `{}` does not exist", body.model);
-        return Err(refuse(404, &message, Some("model_not_found"), None));
+        return Err(refused_as(404, &message, Some("model_not_found"), None));
     }
     let rejects_logprobs =
         body.is_for_judge() && script.judge.log_probabilities == LogProbabilityMode::Rejected;
@@ -340,23 +392,23 @@ fn read(script: &Script, headers: &HeaderMap, bytes: &[u8], wire: &Wire) -> Resu
     let mut refused = server.refused_fields.iter().map(String::as_str).chain(own);
     if let Some(field) = refused.find(|field| value.get(field).is_some()) {
         let message = format!("Unsupported parameter: '{field}' is not supported with this model.");
-        return Err(refuse(400, &message, Some("unsupported_parameter"), Some(field)));
+        return Err(refused_as(400, &message, Some("unsupported_parameter"), Some(field)));
     }
     Ok(body)
 }
 
 /// Prompts that are too long, and those that a filter withholds.
-fn refused(script: &Script, body: &ChatBody) -> Option<Response> {
+pub(crate) fn refused_for_what_it_is(script: &Script, body: &ChatBody) -> Option<Refused> {
     let tokens = body.prompt_tokens();
     if let Some(limit) = script.server.context_limit.filter(|&limit| tokens > limit) {
         let message = format!(
             "This model's maximum context length is {limit} tokens. However, your messages resulted in {tokens} tokens."
         );
-        return Some(refusal(400, &message, Some("context_length_exceeded"), Some("messages")));
+        return Some(refused_as(400, &message, Some("context_length_exceeded"), Some("messages")));
     }
     let chance = Chance::of(key(&body.model, &body.messages, body.seed));
     let is_filtered = !body.is_for_judge() && chance.happens("content filter", script.server.content_filter);
-    is_filtered.then(|| refusal(400, "The prompt was filtered", Some("content_filter"), Some("messages")))
+    is_filtered.then(|| refused_as(400, "The prompt was filtered", Some("content_filter"), Some("messages")))
 }
 
 /// Which fault an attempt meets.
@@ -462,14 +514,19 @@ fn delivered(answer: &Answer, body: &ChatBody, fault: Fault, pause: Duration, wi
 #[derive(Clone)]
 struct Said(String);
 
-fn refusal(status: u16, message: &str, code: Option<&str>, param: Option<&str>) -> Response {
-    let kind = if status < 500 { "invalid_request_error" } else { "server_error" };
-    let mut response = reply(status, "application/json", wire::error(message, kind, code, param));
-    response.extensions_mut().insert(Said(message.to_owned()));
+pub(crate) fn refusal(status: u16, message: &str, code: Option<&str>, param: Option<&str>) -> Response {
+    refused_reply(refused_as(status, message, code, param))
+}
+
+fn refused_reply((status, body): Refused) -> Response {
+    let said = serde_json::from_str::<Value>(&body).ok();
+    let message = said.as_ref().and_then(|value| value["error"]["message"].as_str()).unwrap_or("").to_owned();
+    let mut response = reply(status, "application/json", body);
+    response.extensions_mut().insert(Said(message));
     response
 }
 
-fn reply(status: u16, content_type: &'static str, body: String) -> Response {
+pub(crate) fn reply(status: u16, content_type: &'static str, body: String) -> Response {
     with_body(status, content_type, Body::from(body))
 }
 

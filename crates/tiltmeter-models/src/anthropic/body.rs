@@ -5,7 +5,7 @@ use tiltmeter_core::prompt::{Role, Turn};
 
 use super::reply::AnthropicDraft;
 use crate::body::{Body, BodyWriter};
-use crate::context::{ShownPrompt, WriteTurns};
+use crate::context::{BREAKPOINT, WriteTurns, write_marked_parts};
 use crate::endpoint::{Endpoint, TemperatureField};
 use crate::error::ModelError;
 use crate::protocol::{Asked, Protocol, refuse_system_turns};
@@ -16,9 +16,6 @@ use crate::thinking;
 /// Fields that extra ones may not replace: without them the reply could not be read, or would be to another
 /// question.
 pub(super) const RESERVED: [&str; 4] = ["model", "messages", "system", "stream"];
-
-/// Marks a block as the end of what is cached. Prompts too short to be cached are taken as if it were not there.
-const BREAKPOINT: &str = ",\"cache_control\":{\"type\":\"ephemeral\"}";
 
 /// The protocol.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +31,9 @@ impl Messages {
 impl Protocol for Messages {
     type Draft = AnthropicDraft;
 
-    const WRITE_TURNS: WriteTurns = write_turns;
+    fn write_turns(&self, _: &Endpoint) -> WriteTurns {
+        write_turns
+    }
 
     fn fields(&self, _: &Endpoint, _: Terms, parameter: Parameter) -> &'static [&'static str] {
         match parameter {
@@ -114,37 +113,15 @@ impl Protocol for Messages {
         writer.fields(&endpoint.extra_body);
         if let Some(system) = &prompt.system {
             writer.raw(",\"system\":");
-            write_blocks(prompt, &system.parts, &mut writer);
+            write_marked_parts(prompt, &system.parts, &mut writer);
         }
         writer.raw(",\"messages\":[");
         writer.shared(&prompt.shared.turns);
         writer.raw("{\"role\":\"user\",\"content\":");
-        write_blocks(prompt, &prompt.question.parts, &mut writer);
+        write_marked_parts(prompt, &prompt.question.parts, &mut writer);
         writer.raw("}]}");
         writer.finish()
     }
-}
-
-/// Writes a message's parts as blocks of text: one up to the end of the shared context, marked, and one for what
-/// follows, so that all questions about a context find it in the cache.
-fn write_blocks(prompt: &ShownPrompt<'_>, parts: &[&str], writer: &mut BodyWriter) {
-    let context_end = parts.iter().position(|part| prompt.is_context(part)).map_or(0, |index| index + 1);
-    let (cached, rest) = parts.split_at(context_end);
-    let mut separator = "[";
-    for (parts, mark) in [(cached, BREAKPOINT), (rest, "")] {
-        if parts.iter().all(|part| part.is_empty()) {
-            continue;
-        }
-        writer.raw(separator);
-        writer.raw("{\"type\":\"text\",\"text\":\"");
-        prompt.write(parts, writer);
-        writer.raw("\"");
-        writer.raw(mark);
-        writer.raw("}");
-        separator = ",";
-    }
-    // A message without any text is refused by the server, which then says so.
-    writer.raw(if separator == "[" { "[]" } else { "]" });
 }
 
 /// The last turn is where the shared context ends.

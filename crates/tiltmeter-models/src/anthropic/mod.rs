@@ -5,10 +5,14 @@
 mod body;
 mod reply;
 
+use std::fmt;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use self::body::Messages;
-use crate::endpoint::Endpoint;
+use crate::batch::{AnthropicBatches, BatchModel};
+use crate::endpoint::{Batches, Endpoint};
 use crate::error::ModelError;
 use crate::protocol::Client;
 use crate::request::{ChatModel, ChatRequest, ChatResponse};
@@ -21,9 +25,15 @@ const VERSION: &str = "2023-06-01";
 ///
 /// The protocol has no seed and no log-probabilities: where they are asked for, the reply names them as dropped.
 /// A model that thinks draws at temperature 1, so that another temperature is dropped as well.
-#[derive(Debug)]
 pub struct Anthropic {
-    client: Client<Messages>,
+    client: Arc<Client<Messages>>,
+    batches: AnthropicBatches<Messages>,
+}
+
+impl fmt::Debug for Anthropic {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Anthropic").field("client", &self.client).finish_non_exhaustive()
+    }
 }
 
 impl Anthropic {
@@ -35,7 +45,8 @@ impl Anthropic {
         let transport = Transport::new(endpoint, KeyHeader::Named("x-api-key"), &body::RESERVED)?
             .with_header("anthropic-version", VERSION);
         let url = transport.url("/messages");
-        Ok(Self { client: Client::new(transport, url, Messages) })
+        let client = Arc::new(Client::new(transport, url, Messages));
+        Ok(Self { batches: AnthropicBatches::new(&client), client })
     }
 
     /// Where the model is and how it is asked.
@@ -48,5 +59,9 @@ impl Anthropic {
 impl ChatModel for Anthropic {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, ModelError> {
         self.client.chat(request).await
+    }
+
+    fn batch(&self) -> Option<&dyn BatchModel> {
+        (self.endpoint().batches == Batches::Served).then_some(&self.batches)
     }
 }

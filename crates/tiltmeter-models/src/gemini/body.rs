@@ -14,7 +14,8 @@ use crate::terms::{Parameter, Terms};
 use crate::thinking;
 
 /// Fields that extra ones may not replace, in both spellings that the server takes.
-pub(super) const RESERVED: [&str; 4] = ["contents", "systemInstruction", "system_instruction", "model"];
+pub(super) const RESERVED: [&str; 6] =
+    ["contents", "systemInstruction", "system_instruction", "model", "cachedContent", "cached_content"];
 /// The field whose parts extra ones are put among, rather than taking its place.
 const CONFIG: &str = "generationConfig";
 /// Gemini's limit.
@@ -27,7 +28,9 @@ pub(super) struct GenerateContent;
 impl Protocol for GenerateContent {
     type Draft = GeminiDraft;
 
-    const WRITE_TURNS: WriteTurns = write_turns;
+    fn write_turns(&self, _: &Endpoint) -> WriteTurns {
+        write_turns
+    }
 
     fn fields(&self, _: &Endpoint, _: Terms, parameter: Parameter) -> &'static [&'static str] {
         match parameter {
@@ -80,13 +83,19 @@ impl Protocol for GenerateContent {
         let Asked { endpoint, prompt, .. } = asked;
         let mut writer = BodyWriter::default();
         writer.raw("{");
-        if let Some(system) = &prompt.system {
+        if let Some(name) = asked.cached {
+            writer.raw("\"cachedContent\":");
+            writer.json(name);
+            writer.raw(",");
+        } else if let Some(system) = &prompt.system {
             writer.raw("\"systemInstruction\":{\"parts\":[{\"text\":\"");
             prompt.write(&system.parts, &mut writer);
             writer.raw("\"}]},");
         }
         writer.raw("\"contents\":[");
-        writer.shared(&prompt.shared.turns);
+        if asked.cached.is_none() {
+            writer.shared(&prompt.shared.turns);
+        }
         writer.raw("{\"role\":\"user\",\"parts\":[{\"text\":\"");
         prompt.write(&prompt.question.parts, &mut writer);
         writer.raw("\"}]}]");

@@ -4,21 +4,39 @@
 //! does.
 
 mod body;
+mod cache;
 mod reply;
+
+use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use self::body::GenerateContent;
-use crate::endpoint::Endpoint;
+use self::cache::StoredContexts;
+use crate::batch::{BatchModel, GeminiBatches};
+use crate::endpoint::{Batches, ContextCaching, Endpoint};
 use crate::error::ModelError;
 use crate::protocol::Client;
 use crate::request::{ChatModel, ChatRequest, ChatResponse};
 use crate::transport::{KeyHeader, Transport};
 
 /// A model behind Gemini's own protocol.
-#[derive(Debug)]
+///
+/// Where the endpoint asks for it ([`ContextCaching::Explicit`]), a context is stored once by name, and its requests
+/// refer to it. The first answer after that tells of the tokens that were stored, as `cache_write_tokens` and among
+/// the tokens of its input, since they were paid for; what storage costs by the hour is in no answer. Batches do not
+/// refer to stored contexts, which would be gone before most of them are answered.
 pub struct Gemini {
-    client: Client<GenerateContent>,
+    client: Arc<Client<GenerateContent>>,
+    stored: Option<StoredContexts>,
+    batches: GeminiBatches<GenerateContent>,
+}
+
+impl fmt::Debug for Gemini {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Gemini").field("client", &self.client).finish_non_exhaustive()
+    }
 }
 
 impl Gemini {
@@ -38,7 +56,16 @@ impl Gemini {
             // Without it, a stream is one JSON list that comes in pieces.
             url.query_pairs_mut().append_pair("alt", "sse");
         }
-        Ok(Self { client: Client::new(transport, url, GenerateContent) })
+        let caching = transport.endpoint.context_caching;
+        let client = Arc::new(Client::new(transport, url, GenerateContent));
+        let batches = GeminiBatches::new(&client, &path);
+        let stored = match caching {
+            ContextCaching::Implicit => None,
+            ContextCaching::Explicit { time_to_live } => {
+                Some(StoredContexts::new(&client, path, time_to_live))
+            }
+        };
+        Ok(Self { client, stored, batches })
     }
 
     /// Where the model is and how it is asked.
@@ -50,6 +77,13 @@ impl Gemini {
 #[async_trait]
 impl ChatModel for Gemini {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, ModelError> {
-        self.client.chat(request).await
+        match &self.stored {
+            None => self.client.chat(request).await,
+            Some(stored) => stored.chat(&self.client, request).await,
+        }
+    }
+
+    fn batch(&self) -> Option<&dyn BatchModel> {
+        (self.endpoint().batches == Batches::Served).then_some(&self.batches)
     }
 }

@@ -1,12 +1,13 @@
 //! The request's body.
 
 use serde_json::{Map, Value, json};
-use tiltmeter_core::prompt::{MessageParts, Turn};
+use tiltmeter_core::prompt::{MessageParts, Placement, Turn};
 
+use super::dialect::Dialect;
 use super::reply::ChatDraft;
 use crate::body::{Body, BodyWriter};
-use crate::context::{ShownPrompt, WriteTurns};
-use crate::endpoint::{Endpoint, TemperatureField, TokenField};
+use crate::context::{BREAKPOINT, ShownPrompt, WriteTurns, write_marked_parts};
+use crate::endpoint::{ContextCaching, Endpoint, TemperatureField, TokenField};
 use crate::error::ModelError;
 use crate::protocol::{Asked, Protocol};
 use crate::request::{ChatRequest, Reasoning, Sampling};
@@ -25,7 +26,9 @@ pub(super) struct ChatCompletions;
 impl Protocol for ChatCompletions {
     type Draft = ChatDraft;
 
-    const WRITE_TURNS: WriteTurns = write_turns;
+    fn write_turns(&self, endpoint: &Endpoint) -> WriteTurns {
+        if marks_context(endpoint) { write_marked_turns } else { write_turns }
+    }
 
     fn fields(&self, endpoint: &Endpoint, terms: Terms, parameter: Parameter) -> &'static [&'static str] {
         match parameter {
@@ -71,7 +74,11 @@ impl Protocol for ChatCompletions {
         writer.raw("{\"model\":");
         writer.json(&endpoint.model);
         writer.raw(",\"messages\":[");
-        write_messages(prompt, &mut writer);
+        if marks_context(endpoint) && !splits_message(endpoint, prompt) {
+            write_marked_messages(prompt, &mut writer);
+        } else {
+            write_messages(prompt, &mut writer);
+        }
         writer.raw("]");
         writer.fields(&settings(asked, sends));
         writer.fields(&endpoint.extra_body);
@@ -148,4 +155,49 @@ pub(crate) fn write_turns(turns: &[Turn], writer: &mut BodyWriter) {
         writer.json(&*turn.text);
         writer.raw("},");
     }
+}
+
+/// Whether the end of the context is marked for the provider's cache: behind OpenRouter, for Anthropic's models,
+/// which cache nothing without it, and for Google's where that is asked for, as their storage costs.
+fn marks_context(endpoint: &Endpoint) -> bool {
+    let is_explicit = endpoint.context_caching != ContextCaching::Implicit;
+    endpoint.dialect == Dialect::OpenRouter
+        && (endpoint.model.starts_with("anthropic/") || endpoint.model.starts_with("google/") && is_explicit)
+}
+
+/// Whether a mark would end a message where none ends: Google's models store whole messages, so that demonstrations
+/// in the question's own message cannot be stored without changing the prompt.
+fn splits_message(endpoint: &Endpoint, prompt: &ShownPrompt<'_>) -> bool {
+    endpoint.model.starts_with("google/") && prompt.placement() == Placement::FirstUser
+}
+
+/// The same messages, with the context's end marked. What the model sees is the same: parts of a message are joined
+/// as they are.
+fn write_marked_messages(prompt: &ShownPrompt<'_>, writer: &mut BodyWriter) {
+    if let Some(system) = &prompt.system {
+        write_marked_message(prompt, system, writer);
+        writer.raw(",");
+    }
+    writer.shared(&prompt.shared.turns);
+    write_marked_message(prompt, &prompt.question, writer);
+}
+
+fn write_marked_message(prompt: &ShownPrompt<'_>, message: &MessageParts<'_>, writer: &mut BodyWriter) {
+    writer.raw("{\"role\":");
+    writer.json(message.role.name());
+    writer.raw(",\"content\":");
+    write_marked_parts(prompt, &message.parts, writer);
+    writer.raw("}");
+}
+
+/// The last turn is where the shared context ends.
+fn write_marked_turns(turns: &[Turn], writer: &mut BodyWriter) {
+    let Some((last, before)) = turns.split_last() else { return };
+    write_turns(before, writer);
+    writer.raw("{\"role\":");
+    writer.json(last.role.name());
+    writer.raw(",\"content\":[{\"type\":\"text\",\"text\":");
+    writer.json(&*last.text);
+    writer.raw(BREAKPOINT);
+    writer.raw("}]},");
 }

@@ -8,6 +8,7 @@ mod reply;
 mod scoring;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -15,7 +16,8 @@ use self::body::ChatCompletions;
 pub(crate) use self::body::{write_messages, write_turns};
 pub use self::dialect::Dialect;
 use self::scoring::Scorer;
-use crate::endpoint::{Endpoint, Scoring};
+use crate::batch::{BatchModel, OpenAiBatches};
+use crate::endpoint::{Batches, Endpoint, Scoring};
 use crate::error::ModelError;
 use crate::protocol::Client;
 use crate::request::{ChatModel, ChatRequest, ChatResponse, ScoreRequest, TextScore};
@@ -23,7 +25,8 @@ use crate::transport::{KeyHeader, Transport};
 
 /// A model behind a server of OpenAI's chat-completions protocol.
 pub struct OpenAiCompatible {
-    client: Client<ChatCompletions>,
+    client: Arc<Client<ChatCompletions>>,
+    batches: OpenAiBatches<ChatCompletions>,
     scorer: Scorer,
 }
 
@@ -46,7 +49,8 @@ impl OpenAiCompatible {
         let transport = Transport::new(endpoint, KeyHeader::Bearer, &body::RESERVED)?;
         let url = transport.url("/chat/completions");
         let scorer = Scorer::new(&transport);
-        Ok(Self { client: Client::new(transport, url, ChatCompletions), scorer })
+        let client = Arc::new(Client::new(transport, url, ChatCompletions));
+        Ok(Self { batches: OpenAiBatches::of_chat_completions(&client), client, scorer })
     }
 
     /// Where the model is and how it is asked.
@@ -59,6 +63,10 @@ impl OpenAiCompatible {
 impl ChatModel for OpenAiCompatible {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, ModelError> {
         self.client.chat(request).await
+    }
+
+    fn batch(&self) -> Option<&dyn BatchModel> {
+        (self.endpoint().batches == Batches::Served).then_some(&self.batches)
     }
 
     fn can_score(&self) -> bool {

@@ -27,7 +27,9 @@ pub(super) struct Responses;
 impl Protocol for Responses {
     type Draft = ResponsesDraft;
 
-    const WRITE_TURNS: WriteTurns = write_turns;
+    fn write_turns(&self, _: &Endpoint) -> WriteTurns {
+        write_turns
+    }
 
     fn fields(&self, _: &Endpoint, _: Terms, parameter: Parameter) -> &'static [&'static str] {
         match parameter {

@@ -5,10 +5,14 @@
 mod body;
 mod reply;
 
+use std::fmt;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use self::body::Responses;
-use crate::endpoint::Endpoint;
+use crate::batch::{BatchModel, OpenAiBatches};
+use crate::endpoint::{Batches, Endpoint};
 use crate::error::ModelError;
 use crate::protocol::Client;
 use crate::request::{ChatModel, ChatRequest, ChatResponse};
@@ -18,9 +22,15 @@ use crate::transport::{KeyHeader, Transport};
 ///
 /// The protocol has no seed: where one is asked for, the reply names it as dropped. It has no stop texts either,
 /// which changes nothing about the answer, as the engine cuts it.
-#[derive(Debug)]
 pub struct OpenAiResponses {
-    client: Client<Responses>,
+    client: Arc<Client<Responses>>,
+    batches: OpenAiBatches<Responses>,
+}
+
+impl fmt::Debug for OpenAiResponses {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("OpenAiResponses").field("client", &self.client).finish_non_exhaustive()
+    }
 }
 
 impl OpenAiResponses {
@@ -31,7 +41,8 @@ impl OpenAiResponses {
     pub fn new(endpoint: Endpoint) -> Result<Self, ModelError> {
         let transport = Transport::new(endpoint, KeyHeader::Bearer, &body::RESERVED)?;
         let url = transport.url("/responses");
-        Ok(Self { client: Client::new(transport, url, Responses) })
+        let client = Arc::new(Client::new(transport, url, Responses));
+        Ok(Self { batches: OpenAiBatches::of_responses(&client), client })
     }
 
     /// Where the model is and how it is asked.
@@ -44,5 +55,9 @@ impl OpenAiResponses {
 impl ChatModel for OpenAiResponses {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, ModelError> {
         self.client.chat(request).await
+    }
+
+    fn batch(&self) -> Option<&dyn BatchModel> {
+        (self.endpoint().batches == Batches::Served).then_some(&self.batches)
     }
 }
