@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use tiltmeter_core::experiment::file::{self, EndpointFile};
 use tiltmeter_core::experiment::{Experiment, Judge, ModelSettings, Price, Subject};
 use tiltmeter_local::{LocalModel, LocalSettings, ModelSource};
-use tiltmeter_models::{Api, ChatModel, Endpoint, Provider, Scoring, provider, providers};
+use tiltmeter_models::{Api, ChatModel, ContextCaching, Endpoint, Provider, Scoring, provider, providers};
 use tiltmeter_store::ModelRecord;
 
 use crate::pace::PaceSettings;
@@ -19,6 +19,9 @@ use crate::ways::Ways;
 pub(crate) const CONCURRENCY: u32 = 64;
 /// Requests that may wait for a local model, so that it can form batches.
 const LOCAL_CONCURRENCY: u32 = 256;
+
+/// How long a context is held by name: as long as its requests take with some patience, as it costs by the hour.
+const CONTEXT_TIME: Duration = Duration::from_mins(30);
 
 /// The provider name of models on this machine.
 pub(crate) const LOCAL: &str = "local";
@@ -268,6 +271,9 @@ impl Connector<'_> {
             Some(file::Scoring::Vllm) => Scoring::VllmTokens,
             Some(file::Scoring::Echo) => Scoring::EchoPlainText,
         };
+        if settings.context_cache == file::ContextCache::Explicit {
+            endpoint.context_caching = ContextCaching::Explicit { time_to_live: CONTEXT_TIME };
+        }
         // Some models answer in no other way.
         endpoint.stream |= settings.stream;
         for (field, value) in &settings.extra_body {

@@ -37,6 +37,31 @@ pub enum Event {
         /// The judge's scores of them.
         judgements: u64,
     },
+    /// A batch was handed over to a provider, or found with it.
+    BatchSubmitted {
+        /// Name of the subject, or `judge`.
+        model: String,
+        /// What it asks.
+        requests: u64,
+    },
+    /// A batch is being worked on.
+    BatchRunning {
+        /// Name of the subject, or `judge`.
+        model: String,
+        /// Requests that are done.
+        done: u64,
+        /// Requests in all.
+        total: u64,
+    },
+    /// A batch is over, and its answers are given out.
+    BatchEnded {
+        /// Name of the subject, or `judge`.
+        model: String,
+        /// Requests that were answered.
+        answered: u64,
+        /// Requests that were not, and are asked again where that may help.
+        failed: u64,
+    },
     /// An attempt failed and will be made again.
     Retrying {
         /// Name of the subject, or `judge`.

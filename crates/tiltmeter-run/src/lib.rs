@@ -8,6 +8,7 @@
 //! source) and gives results to the store's writer (the result sink), and nothing else passes between them.
 
 mod analysis;
+mod batching;
 mod budget;
 mod calling;
 mod connect;
@@ -25,6 +26,7 @@ mod trace;
 mod ways;
 
 pub use analysis::{AnalysisError, analyse};
+pub use batching::{BatchPolicy, Batching, takes_batches};
 pub use budget::{Budget, Spent};
 pub use calling::RetryPolicy;
 pub use connect::{ConnectError, Connections, Model, connect, connect_judge, gives_log_probabilities};

@@ -50,6 +50,11 @@ impl Ways {
         self.places.clone().acquire_owned().await.ok()
     }
 
+    /// The model at the first endpoint.
+    pub(crate) fn first(&self) -> Option<Arc<dyn ChatModel>> {
+        self.endpoints.first().map(|way| way.chat.clone())
+    }
+
     /// Whether any endpoint has answered anything yet.
     pub(crate) fn has_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)

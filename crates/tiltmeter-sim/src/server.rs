@@ -341,7 +341,7 @@ fn read(script: &Script, headers: &HeaderMap, bytes: &[u8], wire: &Wire) -> Resu
         Box::new(refusal(400, &format!("We could not parse the JSON body: {error}"), None, None))
     })?;
     let body = match wire {
-        Wire::Chat => read_body(script, value),
+        Wire::Chat => read_body(script, &value),
         Wire::Gemini { model } => gemini::read(model, &value)
             .map_err(|message| refused_as(400, &format!("Invalid request: {message}"), None, None))
             .and_then(|body| checked(script, body, &value)),
@@ -373,10 +373,10 @@ fn refused_as(status: u16, message: &str, code: Option<&str>, param: Option<&str
 }
 
 /// What is wrong with a request's body, wherever it came from.
-pub(crate) fn read_body(script: &Script, value: Value) -> Result<ChatBody, Refused> {
+pub(crate) fn read_body(script: &Script, value: &Value) -> Result<ChatBody, Refused> {
     let body = serde_json::from_value(value.clone())
         .map_err(|error| refused_as(400, &format!("Invalid request: {error}"), None, None))?;
-    checked(script, body, &value)
+    checked(script, body, value)
 }
 
 /// What the server does not take of a request that can be read.

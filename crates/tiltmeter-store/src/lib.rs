@@ -4,6 +4,7 @@
 //! a model. Writes are acknowledged when they are on disk. The store does not know who asks and judges
 //! nothing: an answer that cannot be used is kept like any other.
 
+mod batches;
 mod directory;
 mod error;
 mod reader;
@@ -13,6 +14,7 @@ mod rows;
 mod schema;
 mod writer;
 
+pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
 pub use directory::RunDirectory;
 pub use error::StoreError;
 pub use reader::{

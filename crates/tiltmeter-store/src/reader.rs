@@ -18,7 +18,7 @@ use crate::schema::open_for_reading;
 
 /// A store, opened for reading. It may be read while a run writes to it.
 pub struct Reader {
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 /// An experiment as it was last run here.
@@ -668,7 +668,7 @@ impl Reader {
     }
 }
 
-fn collect<T>(
+pub(crate) fn collect<T>(
     statement: &mut rusqlite::Statement<'_>,
     parameters: &[&dyn rusqlite::ToSql],
     read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,

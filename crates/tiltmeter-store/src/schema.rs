@@ -288,6 +288,25 @@ CREATE TABLE failed_attempt (
     waited_ms INTEGER NOT NULL,
     at TEXT NOT NULL
 ) STRICT;
+
+-- Batches that were handed to a provider, written down before they are.
+CREATE TABLE batch (
+    id INTEGER PRIMARY KEY,
+    tag TEXT NOT NULL UNIQUE,        -- by which a lost one is found again
+    subject INTEGER REFERENCES subject(id),
+    judge INTEGER REFERENCES judge(id),
+    provider_id TEXT,                -- absent: it is not known whether the provider has it
+    state TEXT NOT NULL,             -- open | closed: its answers are stored | failed: nothing was answered
+    message TEXT,
+    created_at TEXT NOT NULL,
+    ended_at TEXT
+) STRICT;
+
+CREATE TABLE batch_request (
+    batch INTEGER NOT NULL REFERENCES batch(id),
+    hash BLOB NOT NULL,              -- of what is asked
+    PRIMARY KEY (batch, hash)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Opens the file for writing, and brings it to the newest schema.

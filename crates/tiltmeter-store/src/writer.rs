@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use tiltmeter_core::id::ContentId;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::batches::BatchRecord;
 use crate::directory::RunDirectory;
 use crate::error::StoreError;
 use crate::rows::{
@@ -28,6 +29,7 @@ enum Record {
     Score(ScoreRecord),
     Failure(FailureRecord),
     Adaptive(AdaptiveRecord),
+    Batch(BatchRecord),
     Attempts(ContentId, Vec<FailedAttempt>),
 }
 
@@ -39,6 +41,7 @@ impl Record {
             Self::Score(record) => record.write(connection),
             Self::Failure(record) => record.write(connection),
             Self::Adaptive(record) => record.write(connection),
+            Self::Batch(record) => record.write(connection),
             Self::Attempts(hash, attempts) => write_attempts(connection, *hash, attempts).map(|()| 0),
         }
     }
@@ -99,6 +102,14 @@ impl Writer {
     /// If it could not be stored.
     pub async fn score(&self, record: ScoreRecord) -> Result<(), StoreError> {
         self.write(Record::Score(record)).await.map(|_| ())
+    }
+
+    /// Stores what is known of a batch; returns once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn batch(&self, record: BatchRecord) -> Result<(), StoreError> {
+        self.write(Record::Batch(record)).await.map(|_| ())
     }
 
     /// Stores how far adaptive sampling has come; returns once it is on disk.

@@ -150,7 +150,33 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "USD", value_parser = Dollars::parse)]
     pub(crate) max_cost: Option<Dollars>,
     #[command(flatten)]
+    pub(crate) batch: BatchArguments,
+    #[command(flatten)]
     pub(crate) log: LogArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BatchArguments {
+    /// Ask in batches where the provider has them: half the price, answers within a day. The program may be stopped
+    /// meanwhile; run again with this to collect the answers
+    #[arg(long)]
+    pub(crate) batch: bool,
+    /// Look at batches every so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds, requires = "batch")]
+    pub(crate) batch_poll: f64,
+    /// The most requests in one batch
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..), requires = "batch")]
+    pub(crate) batch_size: u32,
+    /// Forget batches of earlier starts, and ask for what they hold again: it is paid for twice
+    #[arg(long)]
+    pub(crate) forget_batches: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.01..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds is from 0.01 to 86400".to_owned()),
+    }
 }
 
 #[derive(Args, Debug)]
@@ -173,6 +199,8 @@ pub(crate) struct JudgeArguments {
     /// Spend no more than so many US dollars now
     #[arg(long, value_name = "USD", value_parser = Dollars::parse)]
     pub(crate) max_cost: Option<Dollars>,
+    #[command(flatten)]
+    pub(crate) batch: BatchArguments,
     #[command(flatten)]
     pub(crate) log: LogArguments,
     /// Print one JSON document (schema tiltmeter.run/1) instead of the table

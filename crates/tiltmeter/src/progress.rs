@@ -1,5 +1,6 @@
 //! Progress for the person who waits: bars on a terminal, plain lines otherwise.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +31,8 @@ struct State {
     size: Option<u64>,
     failures_shown: u32,
     spent_usd: f64,
+    /// Requests in batches that are being worked on, done and in all, by model.
+    in_batches: BTreeMap<String, (u64, u64)>,
 }
 
 /// One kind of work.
@@ -82,6 +85,7 @@ impl Progress {
                 size: None,
                 failures_shown: 0,
                 spent_usd: 0.0,
+                in_batches: BTreeMap::new(),
             }),
         }
     }
@@ -141,7 +145,12 @@ impl Progress {
             } else {
                 String::new()
             };
-            Some(format!("{}; {rate:.1}/s, {left}{money}", parts.join(", ")))
+            let batches: String = state
+                .in_batches
+                .iter()
+                .map(|(model, (done, total))| format!("; {model}'s batch {done}/{total}"))
+                .collect();
+            Some(format!("{}; {rate:.1}/s, {left}{money}{batches}", parts.join(", ")))
         });
         if let Some(line) = line {
             output::note(&line);
@@ -206,6 +215,17 @@ impl Observer for Progress {
                 state.samples.shrink(samples);
                 state.judgements.shrink(judgements);
             }),
+            Event::BatchSubmitted { model, requests } => {
+                self.say(&format!("{model}: a batch of {requests} requests is with the provider"));
+            }
+            Event::BatchRunning { model, done, total } => self.with(|state| {
+                state.in_batches.insert(model, (done, total));
+            }),
+            Event::BatchEnded { model, answered, failed } => {
+                self.with(|state| state.in_batches.remove(&model));
+                let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
+                self.say(&format!("{model}: a batch is over, {answered} requests answered{failed}"));
+            }
             Event::ScoreStored => self.with(|state| state.scores.advance()),
             Event::JudgementStored => self.with(|state| state.judgements.advance()),
             Event::Retrying { model, kind, message, wait } => {

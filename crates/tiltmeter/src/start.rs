@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tiltmeter_run::{
-    Budget, ConnectError, EngineError, Means, Model, Outcome, RetryPolicy, RunResults, Stop, analyse,
+    BatchPolicy, Batching, Budget, ConnectError, EngineError, Means, Model, Outcome, RetryPolicy, RunResults,
+    Stop, analyse, takes_batches,
 };
-use tiltmeter_store::{InvocationEnd, Registration, RunDirectory, Writer};
+use tiltmeter_store::{InvocationEnd, OpenBatch, Reader, Registration, RunDirectory, Writer, forget_batches};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::BatchArguments;
 use crate::exit::{Exit, Failure};
 use crate::log::{Log, LogArguments};
 use crate::progress::Progress;
@@ -20,6 +22,25 @@ use crate::{output, prices};
 
 /// How long calls in flight may take to end after a first interrupt.
 const GRACE: Duration = Duration::from_mins(1);
+
+/// How models are asked in batches.
+pub(crate) struct Batches {
+    policy: BatchPolicy,
+    open: Vec<OpenBatch>,
+}
+
+impl Batches {
+    pub(crate) fn with(self, means: &Means) -> Batching {
+        Batching {
+            policy: self.policy,
+            open: self.open,
+            writer: means.writer.clone(),
+            stop: means.stop.clone(),
+            observer: means.observer.clone(),
+            now: means.now,
+        }
+    }
+}
 
 /// A start.
 pub(crate) struct Start {
@@ -84,6 +105,59 @@ impl Start {
         )))
     }
 
+    /// How models are to be asked in batches; `None` where they are not. A start that does not ask in batches, while some of
+    /// an earlier one are with their providers, would pay for their answers twice.
+    pub(crate) fn batching<'a>(
+        &self,
+        arguments: &BatchArguments,
+        reader: &Reader,
+        models: impl Iterator<Item = &'a Model>,
+    ) -> Result<Option<Batches>, Failure> {
+        if arguments.forget_batches {
+            let now = jiff::Timestamp::now().to_string();
+            forget_batches(&self.directory, &now).map_err(Failure::failed)?;
+        }
+        let open = reader.open_batches().map_err(Failure::failed)?;
+        if !arguments.batch {
+            if open.is_empty() {
+                return Ok(None);
+            }
+            return Err(Failure::configuration(format!(
+                "{} batches of an earlier start are with their providers, or may be\n  run with --batch to collect their \
+                 answers, or with --forget-batches to ask for them again and pay twice",
+                open.len()
+            )));
+        }
+        let mut live = Vec::new();
+        let mut any = false;
+        for model in models {
+            if takes_batches(model) {
+                any = true;
+            } else {
+                live.push(model.name.clone());
+            }
+        }
+        if !any {
+            return Err(Failure::configuration(
+                "no model's provider takes batches: leave --batch out (OpenAI, Gemini and Anthropic do, in their own protocols)",
+            ));
+        }
+        if !live.is_empty() {
+            output::note(&format!(
+                "asked one by one, as their providers take no batches: {}",
+                live.join(", ")
+            ));
+        }
+        let poll = Duration::from_secs_f64(arguments.batch_poll);
+        let policy = BatchPolicy {
+            most_requests: arguments.batch_size as usize,
+            quiet: BatchPolicy::default().quiet.min(poll),
+            poll,
+            ..BatchPolicy::default()
+        };
+        Ok(Some(Batches { policy, open }))
+    }
+
     /// Runs the engine, with its writer, until it ends or is interrupted for good.
     pub(crate) fn work<F>(&self, engine: impl FnOnce(Means) -> F) -> Result<Outcome, Failure>
     where
@@ -137,6 +211,13 @@ impl Start {
             timing: serde_json::to_string(&outcome.timing).map_err(Failure::failed)?,
         };
         let ended = Registration::end(&self.directory, invocation, &end);
+        let reader = Reader::open(&self.path).map_err(Failure::failed)?;
+        let open = reader.open_batches().map_err(Failure::failed)?.len();
+        if open > 0 {
+            output::note(&format!(
+                "{open} batches go on at their providers: run again with --batch to collect them"
+            ));
+        }
         if let Some(stop) = &outcome.stop {
             return Err(stopped(stop, &self.path));
         }

@@ -8,7 +8,7 @@ use tiltmeter_core::experiment::file::{ExperimentFile, JudgeFile};
 use tiltmeter_core::experiment::{Judge, resolve_judge};
 use tiltmeter_judge::JudgePrompts;
 use tiltmeter_run::{Rejudge, connect_judge, rejudge};
-use tiltmeter_store::{ExperimentRow, JudgePromptTexts, Reader, Rejudging};
+use tiltmeter_store::{BatchOwner, ExperimentRow, JudgePromptTexts, Reader, Rejudging};
 
 use crate::cli::JudgeArguments;
 use crate::exit::{Exit, Failure};
@@ -39,8 +39,14 @@ pub(crate) fn judge(arguments: &JudgeArguments) -> Result<Exit, Failure> {
     };
     let rows = rejudging.write(start.directory()).map_err(Failure::failed)?;
     let invocation = rows.invocation;
-    let outcome = start
-        .work(|means| rejudge(Rejudge { judge, model: Arc::new(model), rows, prompts, means }, reader))?;
+    let batches = start.batching(&arguments.batch, &reader, std::iter::once(&model))?;
+    let outcome = start.work(|means| async move {
+        let mut model = Arc::new(model);
+        if let Some(batches) = batches {
+            model = batches.with(&means).wrap_shared(model, BatchOwner::Judge(rows.judge));
+        }
+        rejudge(Rejudge { judge, model, rows, prompts, means }, reader).await
+    })?;
     start.end(invocation, &outcome, arguments.json)
 }
 

@@ -44,7 +44,14 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let reader = Reader::open(&path).map_err(Failure::failed)?;
     let stored = reader.stored_ids().map_err(Failure::failed)?;
     let invocation = rows.invocation;
-    let outcome = start.work(|means| {
+    let models = connections.subjects.iter().chain(connections.judge.as_deref());
+    let batches = start.batching(&arguments.batch, &reader, models)?;
+    let limit = arguments.limit;
+    let outcome = start.work(|means| async move {
+        let connections = match batches {
+            Some(batches) => batches.with(&means).wrap(connections, &rows.subjects, rows.judge),
+            None => connections,
+        };
         let run = Run {
             experiment: Arc::new(experiment),
             plan: Arc::new(plan),
@@ -52,10 +59,10 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
             prompts: Arc::new(prompts),
             rows: Arc::new(rows),
             stored: Arc::new(stored),
-            limit: arguments.limit,
+            limit,
             means,
         };
-        execute(run, reader)
+        execute(run, reader).await
     })?;
     start.end(invocation, &outcome, arguments.json)
 }

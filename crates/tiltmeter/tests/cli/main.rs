@@ -10,6 +10,7 @@
 
 mod adaptive;
 mod bad_input;
+mod batches;
 mod data;
 mod documents;
 mod engine;
