@@ -384,7 +384,7 @@ fn answers(stage: &Stage, content: &[u8]) -> Made {
 fn answer(stage: &Stage, id: ContentId, body: &Value, bytes: &str) -> (u16, Value) {
     let script = stage.script();
     let refused = |refusal: (u16, String)| (refusal.0, serde_json::from_str(&refusal.1).unwrap_or_default());
-    let read: ChatBody = match crate::server::read_body(script, body.clone()) {
+    let read: ChatBody = match crate::server::read_body(script, body) {
         Ok(read) => read,
         Err(refusal) => return refused(refusal),
     };

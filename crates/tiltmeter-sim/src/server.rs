@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tiltmeter_core::id::{Canonical, ContentId};
 use tokio::net::TcpListener;
@@ -295,7 +296,7 @@ fn read(script: &Script, headers: &HeaderMap, bytes: &[u8]) -> Result<ChatBody, 
     let value: Value = serde_json::from_slice(bytes).map_err(|error| {
         Box::new(refusal(400, &format!("We could not parse the JSON body: {error}"), None, None))
     })?;
-    read_body(script, value).map_err(|(status, body)| Box::new(reply(status, "application/json", body)))
+    read_body(script, &value).map_err(|(status, body)| Box::new(reply(status, "application/json", body)))
 }
 
 /// The refusal of a request that does not carry the key.
@@ -319,9 +320,9 @@ fn refused_as(status: u16, message: &str, code: Option<&str>, param: Option<&str
 }
 
 /// What is wrong with a request's body, wherever it came from.
-pub(crate) fn read_body(script: &Script, value: Value) -> Result<ChatBody, Refused> {
+pub(crate) fn read_body(script: &Script, value: &Value) -> Result<ChatBody, Refused> {
     let server = &script.server;
-    let body: ChatBody = serde_json::from_value(value.clone())
+    let body: ChatBody = ChatBody::deserialize(value)
         .map_err(|error| refused_as(400, &format!("Invalid request: {error}"), None, None))?;
     if !server.models.is_empty() && !server.models.contains(&body.model) {
         let message = format!("The model `{}` does not exist", body.model);

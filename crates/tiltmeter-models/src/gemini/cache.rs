@@ -50,18 +50,18 @@ pub(super) struct StoredContexts {
 }
 
 #[derive(Debug, Default)]
-enum State {
-    #[default]
-    New,
-    Stored {
-        name: Arc<str>,
-        until: Instant,
-        /// Tokens of the storing that no answer's usage has told of yet.
-        unpaid: u64,
-    },
-    Refused {
-        until: Instant,
-    },
+struct State {
+    stored: Option<Stored>,
+    /// Until when nothing is stored, since it was refused.
+    refused_until: Option<Instant>,
+    /// Tokens of storing that no answer's usage has told of yet.
+    unpaid: u64,
+}
+
+#[derive(Debug)]
+struct Stored {
+    name: Arc<str>,
+    until: Instant,
 }
 
 impl StoredContexts {
@@ -76,21 +76,26 @@ impl StoredContexts {
         client: &Client<GenerateContent>,
         request: &ChatRequest,
     ) -> Result<ChatResponse, ModelError> {
+        let Some(state) = self.state(request) else { return client.chat(request).await };
+        let mut response = self.ask(client, request, &state).await?;
+        let written = std::mem::take(&mut state.lock().await.unpaid);
+        response.usage.input_tokens += written;
+        response.usage.cache_write_tokens += written;
+        Ok(response)
+    }
+
+    async fn ask(
+        &self,
+        client: &Client<GenerateContent>,
+        request: &ChatRequest,
+        state: &Mutex<State>,
+    ) -> Result<ChatResponse, ModelError> {
         // Once more where the server has lost it, which includes that it was deleted by hand.
         for _ in 0..2 {
-            let Some(state) = self.state(request) else { break };
-            let Some(name) = self.name(client, request, &state).await else { break };
+            let Some(name) = self.name(client, request, state).await else { break };
             match client.chat_after(request, Some(&name)).await {
-                Ok(mut response) => {
-                    if let State::Stored { unpaid, .. } = &mut *state.lock().await {
-                        let written = std::mem::take(unpaid);
-                        response.usage.input_tokens += written;
-                        response.usage.cache_write_tokens += written;
-                    }
-                    return Ok(response);
-                }
-                Err(error) if is_gone(&error) => forget(&state, &name).await,
-                Err(error) => return Err(error),
+                Err(error) if is_gone(&error) => forget(state, &name).await,
+                outcome => return outcome,
             }
         }
         client.chat(request).await
@@ -117,23 +122,23 @@ impl StoredContexts {
         state: &Mutex<State>,
     ) -> Option<Arc<str>> {
         let mut state = state.lock().await;
-        match &*state {
-            State::Stored { name, until, .. } if Instant::now() < *until => return Some(Arc::clone(name)),
-            State::Refused { until } if Instant::now() < *until => return None,
-            State::New | State::Stored { .. } | State::Refused { .. } => {}
+        let now = Instant::now();
+        if let Some(stored) = state.stored.as_ref().filter(|stored| now < stored.until) {
+            return Some(Arc::clone(&stored.name));
         }
-        // Tokens of an earlier storing are still to be told of.
-        let before = if let State::Stored { unpaid, .. } = &*state { *unpaid } else { 0 };
-        let begun = Instant::now();
+        if state.refused_until.is_some_and(|until| now < until) {
+            return None;
+        }
         match self.store(client, request).await {
             Ok((name, tokens)) => {
-                let until = begun + self.time_to_live.saturating_sub(MARGIN);
-                *state = State::Stored { name: Arc::clone(&name), until, unpaid: before + tokens };
+                let until = now + self.time_to_live.saturating_sub(MARGIN);
+                state.stored = Some(Stored { name: Arc::clone(&name), until });
+                state.unpaid += tokens;
                 Some(name)
             }
             Err(error) => {
                 let pause = if error.kind == ErrorKind::BadRequest { LONG_PAUSE } else { PAUSE };
-                *state = State::Refused { until: Instant::now() + pause };
+                state.refused_until = Some(Instant::now() + pause);
                 None
             }
         }
@@ -183,9 +188,7 @@ fn is_gone(error: &ModelError) -> bool {
 /// Others may have stored it anew in the meantime.
 async fn forget(state: &Mutex<State>, gone: &str) {
     let mut state = state.lock().await;
-    if let State::Stored { name, until, .. } = &mut *state
-        && **name == *gone
-    {
-        *until = Instant::now();
+    if state.stored.as_ref().is_some_and(|stored| *stored.name == *gone) {
+        state.stored = None;
     }
 }

@@ -131,7 +131,7 @@ async fn a_context_that_is_gone_is_stored_anew() {
         ])
         .await;
         let usage = explicit(&server, HOUR).chat(&request).await.unwrap().usage;
-        assert_eq!(usage.input_tokens, 1200);
+        assert_eq!((usage.input_tokens, usage.cache_write_tokens), (3248, 2048), "both were paid for");
         assert!(server.received()[4].json().get("cachedContent").is_none());
     }
     // Another refusal is none of this one's business.

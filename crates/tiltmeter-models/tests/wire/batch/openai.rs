@@ -13,7 +13,7 @@ const BATCH: &str = include_str!("../../fixtures/openai_batch/batch.json");
 const OUTPUT: &str = include_str!("../../fixtures/openai_batch/output.jsonl");
 const ERRORS: &str = include_str!("../../fixtures/openai_batch/errors.jsonl");
 
-fn batch(changes: Value) -> String {
+fn batch(changes: &Value) -> String {
     let mut batch: Value = serde_json::from_str(BATCH).unwrap();
     for (name, value) in changes.as_object().unwrap() {
         batch[name] = value.clone();
@@ -138,7 +138,7 @@ async fn how_far_a_batch_is() {
         (json!({"status": "failed", "errors": null}), "Overloaded"),
     ];
     for (changes, expected) in cases {
-        let server = Server::start(vec![Answer::json(200, &batch(changes))]).await;
+        let server = Server::start(vec![Answer::json(200, &batch(&changes))]).await;
         let model = batching(Api::ChatCompletions, &server);
         let status = model.batch().unwrap().poll(&BatchId::new("batch_abc")).await.unwrap();
         let shown = match &status {
@@ -150,7 +150,7 @@ async fn how_far_a_batch_is() {
         assert!(head.starts_with("GET /v1/batches/batch_abc HTTP/1.1\r\n"), "{head}");
         assert!(!head.contains("content-type"), "{head}");
     }
-    let server = Server::start(vec![Answer::json(200, &batch(json!({"status": "dreaming"})))]).await;
+    let server = Server::start(vec![Answer::json(200, &batch(&json!({"status": "dreaming"})))]).await;
     let model = batching(Api::ChatCompletions, &server);
     let error = model.batch().unwrap().poll(&BatchId::new("batch_abc")).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::MalformedReply);
@@ -195,7 +195,7 @@ async fn results_in_any_order_with_broken_lines() {
 #[tokio::test]
 async fn results_of_batches_that_did_not_end_well() {
     let with = |changes: Value, file: &str| {
-        vec![Answer::json(200, &batch(changes)), Answer::new(200, &[], file.as_bytes())]
+        vec![Answer::json(200, &batch(&changes)), Answer::new(200, &[], file.as_bytes())]
     };
     // All failed, so that there is no file of answers.
     let server = Server::start(with(json!({"output_file_id": null}), ERRORS)).await;
@@ -238,8 +238,8 @@ async fn an_upload_that_breaks_off_makes_no_batch() {
 
 #[tokio::test]
 async fn a_lost_batch_is_found_by_its_tag() {
-    let other = batch(json!({"id": "batch_zzz", "metadata": null, "created_at": 1_764_000_900}));
-    let older = batch(json!({"id": "batch_old", "metadata": {"tiltmeter_tag": "run-0"}, "created_at": 1}));
+    let other = batch(&json!({"id": "batch_zzz", "metadata": null, "created_at": 1_764_000_900}));
+    let older = batch(&json!({"id": "batch_old", "metadata": {"tiltmeter_tag": "run-0"}, "created_at": 1}));
     let page = |batches: &[&str], more: bool| {
         let list = format!("{{\"object\":\"list\",\"data\":[{}],\"has_more\":{more}}}", batches.join(","));
         Answer::json(200, &list)
@@ -263,7 +263,7 @@ async fn a_lost_batch_is_found_by_its_tag() {
 
 #[tokio::test]
 async fn a_batch_is_cancelled() {
-    let server = Server::start(vec![Answer::json(200, &batch(json!({"status": "cancelling"})))]).await;
+    let server = Server::start(vec![Answer::json(200, &batch(&json!({"status": "cancelling"})))]).await;
     let model = batching(Api::ChatCompletions, &server);
     model.batch().unwrap().cancel(&BatchId::new("batch_abc without seed")).await.unwrap();
     let head = &server.received()[0].head;
