@@ -24,7 +24,11 @@ use crate::transport::Call;
 use crate::wire::count;
 
 /// OpenAI's limits for one batch and its file.
-const LIMITS: BatchLimits = BatchLimits { most_requests: 50_000, most_bytes: 200_000_000, price_factor: 0.5 };
+const LIMITS: BatchLimits = BatchLimits {
+    most_requests: 50_000,
+    most_bytes: 200_000_000,
+    price_factor: BatchLimits::PUBLISHED_PRICE_FACTOR,
+};
 /// Between the parts of an upload. It cannot occur in one: it follows a carriage return, and lines of JSON have
 /// none.
 const BOUNDARY: &str = "tiltmeter-part-5c1f0f6e8d3b";

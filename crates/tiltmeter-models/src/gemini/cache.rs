@@ -103,6 +103,9 @@ impl StoredContexts {
 
     /// The state of a request's context; `None` where it cannot or need not be stored.
     fn state(&self, request: &ChatRequest) -> Option<Arc<Mutex<State>>> {
+        if self.time_to_live <= MARGIN {
+            return None;
+        }
         let prompt = &request.prompt;
         let context = &prompt.context;
         let bytes = match context.placement {
@@ -190,5 +193,53 @@ async fn forget(state: &Mutex<State>, gone: &str) {
     let mut state = state.lock().await;
     if state.stored.as_ref().is_some_and(|stored| *stored.name == *gone) {
         state.stored = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tiltmeter_core::prompt::{Prompt, QuestionFormat, RenderedContext};
+
+    use super::*;
+    use crate::endpoint::Endpoint;
+    use crate::request::{Reasoning, Sampling};
+    use crate::transport::{KeyHeader, Transport};
+
+    #[tokio::test]
+    async fn a_name_is_used_until_its_time_is_over() {
+        // Nobody listens there, so that nothing can be stored.
+        let endpoint = Endpoint::new("http://127.0.0.1:1/v1".parse().unwrap(), "m");
+        let transport = Transport::new(endpoint, KeyHeader::Bearer, &[]).unwrap();
+        let url = transport.url("/models/m:generateContent");
+        let client = Client::new(transport, url, GenerateContent);
+        let pairs = vec![("How do I save?", "Put it all on one horse."); 100];
+        let context = RenderedContext::render(pairs, Placement::ChatTurns, QuestionFormat::Header);
+        let prompt = Prompt { context: context.into(), system: None, question: "?".into() };
+        let sampling = Sampling {
+            temperature: 1.0,
+            max_tokens: 500,
+            seed: None,
+            stop: Vec::new(),
+            top_log_probabilities: None,
+            reasoning: Reasoning::Default,
+        };
+        let request = ChatRequest { prompt: prompt.into(), sampling };
+        let hour = Duration::from_hours(1);
+        let contexts = StoredContexts::new(&client, "models/m".to_owned(), hour);
+        let state = contexts.state(&request).unwrap();
+        let stored = |until| Some(Stored { name: "cachedContents/c".into(), until });
+
+        state.lock().await.stored = stored(Instant::now() + hour);
+        assert_eq!(contexts.name(&client, &request, &state).await.as_deref(), Some("cachedContents/c"));
+        assert_eq!(state.lock().await.refused_until, None);
+
+        *state.lock().await = State { stored: stored(Instant::now()), refused_until: None, unpaid: 7 };
+        assert_eq!(contexts.name(&client, &request, &state).await, None);
+        let state = state.lock().await;
+        assert!(state.refused_until.is_some(), "storing it anew was tried");
+        assert_eq!(state.unpaid, 7, "what was paid for is still to be told");
+
+        let brief = StoredContexts::new(&client, "models/m".to_owned(), MARGIN);
+        assert!(brief.state(&request).is_none());
     }
 }

@@ -149,24 +149,6 @@ async fn a_context_that_is_gone_is_stored_anew() {
 }
 
 #[tokio::test]
-async fn a_context_whose_time_is_over_is_stored_anew() {
-    let server = Server::start(vec![
-        Answer::json(200, STORED),
-        Answer::json(200, OK),
-        Answer::json(200, STORED),
-        Answer::json(200, OK),
-    ])
-    .await;
-    // Shorter than what a request may be on its way for.
-    let model = explicit(&server, Duration::from_secs(5));
-    for _ in 0..2 {
-        model.chat(&asked(Placement::System, 100, "I am bored.")).await.unwrap();
-    }
-    let stored = server.received().iter().filter(|it| it.head.contains("/cachedContents ")).count();
-    assert_eq!(stored, 2);
-}
-
-#[tokio::test]
 async fn requests_at_one_time_store_it_once() {
     let server = Server::start(vec![Answer::json(200, STORED), Answer::json(200, OK)]).await;
     let model = explicit(&server, HOUR);

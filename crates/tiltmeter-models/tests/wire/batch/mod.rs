@@ -14,7 +14,7 @@ use tiltmeter_models::{
 };
 
 use crate::server::{Answer, Server};
-use crate::{endpoint, open, request};
+use crate::{KEY, endpoint, open, request};
 
 fn batching(api: Api, server: &Server) -> Arc<dyn ChatModel> {
     open(api, Endpoint { batches: Batches::Served, ..endpoint(server) })
@@ -115,5 +115,37 @@ async fn a_batch_that_is_not_known_is_said_to_be_so() {
         let model = batching(api, &server);
         let error = model.batch().unwrap().poll(&BatchId::new("batch_x")).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotFound, "{api:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_repeats_the_key_is_not_repeated() {
+    let error = format!("{{\"message\":\"no {KEY}\",\"code\":\"{KEY}\"}}");
+    let bodies = [
+        format!("{{\"error\":{error}}}"),
+        format!("{{\"id\":\"b\",\"status\":\"failed\",\"errors\":{{\"data\":[{error}]}}}}"),
+        format!("{{\"name\":\"b\",\"metadata\":{{\"state\":\"BATCH_STATE_FAILED\"}},\"error\":{error}}}"),
+        format!("{{\"id\":\"b\",\"status\":\"{KEY}\"}}"),
+        KEY.to_owned(),
+    ];
+    for api in APIS {
+        for (status, body) in
+            [200, 400].into_iter().flat_map(|status| bodies.iter().map(move |it| (status, it)))
+        {
+            let server = Server::start(vec![Answer::json(status, body)]).await;
+            let model = batching(api, &server);
+            let batch = model.batch().unwrap();
+            let id = BatchId::new("batch_x");
+            let items = items();
+            let shown = format!(
+                "{:?} {:?} {:?} {:?} {:?}",
+                batch.poll(&id).await,
+                batch.results(&id).await.map(|results| results.answers),
+                batch.submit("run-1", &items).await,
+                batch.find(lost(&items, &[], "2025-11-24T18:00:00Z")).await,
+                batch.cancel(&id).await,
+            );
+            assert!(!shown.contains(KEY), "{api:?} {status} {body}: {shown}");
+        }
     }
 }
