@@ -163,8 +163,9 @@ pub enum ContextCaching {
     /// that a question behind demonstrations in the same user message would become a message of its own: another
     /// prompt. For these, the provider's own finding must do.
     Explicit {
-        /// How long a context is kept, from its storing on; it is stored anew when it is needed later. Behind
-        /// OpenRouter it is the provider's own, five minutes.
+        /// How long a context is kept, from its storing on, in whole seconds; it is stored anew, and paid for anew,
+        /// when it is needed later. Up to ten seconds nothing is stored. Behind OpenRouter it is the provider's own,
+        /// five minutes.
         time_to_live: Duration,
     },
 }

@@ -28,8 +28,11 @@ use crate::transport::Call;
 
 /// The provider's limits are 100,000 requests and 256 MB, of which a little is left for what stands around the
 /// requests.
-const LIMITS: BatchLimits =
-    BatchLimits { most_requests: 100_000, most_bytes: 255_000_000, price_factor: 0.5 };
+const LIMITS: BatchLimits = BatchLimits {
+    most_requests: 100_000,
+    most_bytes: 255_000_000,
+    price_factor: BatchLimits::PUBLISHED_PRICE_FACTOR,
+};
 const FORM: Form = Form { before: "{\"custom_id\":", between: ",\"params\":", after: "}", separator: "," };
 /// The most pages of a list that are looked at, of 100 batches each.
 const MOST_PAGES: usize = 100;

@@ -24,8 +24,11 @@ use crate::transport::Call;
 
 /// The provider's limit for a file is 2 GB; it names none for the number of requests, so that the one here is for
 /// the sake of the results, which are held in memory.
-const LIMITS: BatchLimits =
-    BatchLimits { most_requests: 50_000, most_bytes: 2_000_000_000, price_factor: 0.5 };
+const LIMITS: BatchLimits = BatchLimits {
+    most_requests: 50_000,
+    most_bytes: 2_000_000_000,
+    price_factor: BatchLimits::PUBLISHED_PRICE_FACTOR,
+};
 /// Up to this size requests may stand in the body.
 const MOST_INLINE: u64 = 20_000_000;
 /// What stands around them there.

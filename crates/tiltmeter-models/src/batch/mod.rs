@@ -52,6 +52,12 @@ pub struct BatchLimits {
     pub price_factor: f64,
 }
 
+impl BatchLimits {
+    /// The price factor that OpenAI, Gemini and Anthropic all publish for their batches, for estimates that are made
+    /// before any model is at hand.
+    pub const PUBLISHED_PRICE_FACTOR: f64 = 0.5;
+}
+
 /// A submitted batch: an opaque text, to be stored as it is.
 ///
 /// It holds the provider's id, and the settings that the batch's requests were sent without, so that its answers

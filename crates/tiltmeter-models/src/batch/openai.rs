@@ -15,7 +15,7 @@ use super::{
     BatchId, BatchItem, BatchLimits, BatchModel, BatchResults, BatchStatus, FoundBatch, LostBatch, earliest,
     not_over,
 };
-use crate::body::BodyWriter;
+use crate::body::{Body, BodyWriter};
 use crate::error::{ErrorKind, ModelError};
 use crate::http::BODY_LIMIT;
 use crate::protocol::{Client, Protocol};
@@ -24,7 +24,11 @@ use crate::transport::Call;
 use crate::wire::count;
 
 /// OpenAI's limits for one batch and its file.
-const LIMITS: BatchLimits = BatchLimits { most_requests: 50_000, most_bytes: 200_000_000, price_factor: 0.5 };
+const LIMITS: BatchLimits = BatchLimits {
+    most_requests: 50_000,
+    most_bytes: 200_000_000,
+    price_factor: BatchLimits::PUBLISHED_PRICE_FACTOR,
+};
 /// Between the parts of an upload. It cannot occur in one: it follows a carriage return, and lines of JSON have
 /// none.
 const BOUNDARY: &str = "tiltmeter-part-5c1f0f6e8d3b";
@@ -73,11 +77,12 @@ impl<P: Protocol> OpenAiBatches<P> {
         self.batch(Call::get(self.url(&format!("/batches/{id}")))).await
     }
 
-    async fn upload(
+    /// The form that is uploaded, and the settings that its requests are sent without.
+    pub(crate) fn form(
         &self,
         tag: &str,
         items: &[BatchItem],
-    ) -> Result<(String, Vec<&'static str>), ModelError> {
+    ) -> Result<(Body, Vec<&'static str>), ModelError> {
         let mut writer = BodyWriter::default();
         writer.raw(&format!(
             "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--{BOUNDARY}\r\n\
@@ -86,15 +91,18 @@ impl<P: Protocol> OpenAiBatches<P> {
         ));
         let dropped = self.batched.write(&mut writer, self.form, LIMITS, items)?;
         writer.raw(&format!("\r\n--{BOUNDARY}--\r\n"));
-        let call = Call::post(self.url("/files"), writer.finish()?)
+        Ok((writer.finish()?, dropped))
+    }
+
+    async fn upload(&self, body: Body) -> Result<String, ModelError> {
+        let call = Call::post(self.url("/files"), body)
             .header("content-type", format!("multipart/form-data; boundary={BOUNDARY}"));
         let transport = self.batched.transport();
         let file = transport.call_json(call, "an uploaded file", BODY_LIMIT).await?;
         let id = file.get("id").and_then(Value::as_str).map(str::to_owned);
-        let id = id.ok_or_else(|| {
+        id.ok_or_else(|| {
             transport.malformed("the reply is not an uploaded file", file.to_string().as_bytes())
-        })?;
-        Ok((id, dropped))
+        })
     }
 
     /// Takes one line of a file of answers or errors apart.
@@ -144,7 +152,8 @@ impl<P: Protocol> BatchModel for OpenAiBatches<P> {
 
     async fn submit(&self, tag: &str, items: &[BatchItem]) -> Result<BatchId, ModelError> {
         check_tag(tag)?;
-        let (file, dropped) = self.upload(tag, items).await?;
+        let (form, dropped) = self.form(tag, items)?;
+        let file = self.upload(form).await?;
         let mut metadata = json!({ TAG: tag });
         if !dropped.is_empty() {
             metadata[DROPPED] = dropped.join(",").into();

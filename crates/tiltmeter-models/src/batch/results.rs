@@ -107,8 +107,8 @@ impl Collector {
 mod tests {
     use super::*;
 
-    fn answer(text: &str) -> Result<ChatResponse, ModelError> {
-        Ok(ChatResponse { text: text.to_owned(), ..ChatResponse::default() })
+    fn answer(text: &str) -> ChatResponse {
+        ChatResponse { text: text.to_owned(), ..ChatResponse::default() }
     }
 
     #[test]
@@ -116,7 +116,8 @@ mod tests {
         let mut collector = Collector::new(vec!["seed"], End::Expired);
         let read = |value: Value| {
             let key = value.get("key")?.as_str()?.to_owned();
-            Some((key, value.get("text").and_then(Value::as_str).map_or(Err(End::Done.error()), answer)))
+            let outcome = value.get("text").and_then(Value::as_str).map(answer);
+            Some((key, outcome.ok_or_else(|| End::Done.error())))
         };
         for line in [
             r#"{"key": "b", "text": "B"}"#,

@@ -50,18 +50,18 @@ pub(super) struct StoredContexts {
 }
 
 #[derive(Debug, Default)]
-enum State {
-    #[default]
-    New,
-    Stored {
-        name: Arc<str>,
-        until: Instant,
-        /// Tokens of the storing that no answer's usage has told of yet.
-        unpaid: u64,
-    },
-    Refused {
-        until: Instant,
-    },
+struct State {
+    stored: Option<Stored>,
+    /// Until when nothing is stored, since it was refused.
+    refused_until: Option<Instant>,
+    /// Tokens of storing that no answer's usage has told of yet.
+    unpaid: u64,
+}
+
+#[derive(Debug)]
+struct Stored {
+    name: Arc<str>,
+    until: Instant,
 }
 
 impl StoredContexts {
@@ -76,21 +76,26 @@ impl StoredContexts {
         client: &Client<GenerateContent>,
         request: &ChatRequest,
     ) -> Result<ChatResponse, ModelError> {
+        let Some(state) = self.state(request) else { return client.chat(request).await };
+        let mut response = self.ask(client, request, &state).await?;
+        let written = std::mem::take(&mut state.lock().await.unpaid);
+        response.usage.input_tokens += written;
+        response.usage.cache_write_tokens += written;
+        Ok(response)
+    }
+
+    async fn ask(
+        &self,
+        client: &Client<GenerateContent>,
+        request: &ChatRequest,
+        state: &Mutex<State>,
+    ) -> Result<ChatResponse, ModelError> {
         // Once more where the server has lost it, which includes that it was deleted by hand.
         for _ in 0..2 {
-            let Some(state) = self.state(request) else { break };
-            let Some(name) = self.name(client, request, &state).await else { break };
+            let Some(name) = self.name(client, request, state).await else { break };
             match client.chat_after(request, Some(&name)).await {
-                Ok(mut response) => {
-                    if let State::Stored { unpaid, .. } = &mut *state.lock().await {
-                        let written = std::mem::take(unpaid);
-                        response.usage.input_tokens += written;
-                        response.usage.cache_write_tokens += written;
-                    }
-                    return Ok(response);
-                }
-                Err(error) if is_gone(&error) => forget(&state, &name).await,
-                Err(error) => return Err(error),
+                Err(error) if is_gone(&error) => forget(state, &name).await,
+                outcome => return outcome,
             }
         }
         client.chat(request).await
@@ -98,6 +103,9 @@ impl StoredContexts {
 
     /// The state of a request's context; `None` where it cannot or need not be stored.
     fn state(&self, request: &ChatRequest) -> Option<Arc<Mutex<State>>> {
+        if self.time_to_live <= MARGIN {
+            return None;
+        }
         let prompt = &request.prompt;
         let context = &prompt.context;
         let bytes = match context.placement {
@@ -117,23 +125,23 @@ impl StoredContexts {
         state: &Mutex<State>,
     ) -> Option<Arc<str>> {
         let mut state = state.lock().await;
-        match &*state {
-            State::Stored { name, until, .. } if Instant::now() < *until => return Some(Arc::clone(name)),
-            State::Refused { until } if Instant::now() < *until => return None,
-            State::New | State::Stored { .. } | State::Refused { .. } => {}
+        let now = Instant::now();
+        if let Some(stored) = state.stored.as_ref().filter(|stored| now < stored.until) {
+            return Some(Arc::clone(&stored.name));
         }
-        // Tokens of an earlier storing are still to be told of.
-        let before = if let State::Stored { unpaid, .. } = &*state { *unpaid } else { 0 };
-        let begun = Instant::now();
+        if state.refused_until.is_some_and(|until| now < until) {
+            return None;
+        }
         match self.store(client, request).await {
             Ok((name, tokens)) => {
-                let until = begun + self.time_to_live.saturating_sub(MARGIN);
-                *state = State::Stored { name: Arc::clone(&name), until, unpaid: before + tokens };
+                let until = now + self.time_to_live.saturating_sub(MARGIN);
+                state.stored = Some(Stored { name: Arc::clone(&name), until });
+                state.unpaid += tokens;
                 Some(name)
             }
             Err(error) => {
                 let pause = if error.kind == ErrorKind::BadRequest { LONG_PAUSE } else { PAUSE };
-                *state = State::Refused { until: Instant::now() + pause };
+                state.refused_until = Some(Instant::now() + pause);
                 None
             }
         }
@@ -183,9 +191,55 @@ fn is_gone(error: &ModelError) -> bool {
 /// Others may have stored it anew in the meantime.
 async fn forget(state: &Mutex<State>, gone: &str) {
     let mut state = state.lock().await;
-    if let State::Stored { name, until, .. } = &mut *state
-        && **name == *gone
-    {
-        *until = Instant::now();
+    if state.stored.as_ref().is_some_and(|stored| *stored.name == *gone) {
+        state.stored = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tiltmeter_core::prompt::{Prompt, QuestionFormat, RenderedContext};
+
+    use super::*;
+    use crate::endpoint::Endpoint;
+    use crate::request::{Reasoning, Sampling};
+    use crate::transport::{KeyHeader, Transport};
+
+    #[tokio::test]
+    async fn a_name_is_used_until_its_time_is_over() {
+        // Nobody listens there, so that nothing can be stored.
+        let endpoint = Endpoint::new("http://127.0.0.1:1/v1".parse().unwrap(), "m");
+        let transport = Transport::new(endpoint, KeyHeader::Bearer, &[]).unwrap();
+        let url = transport.url("/models/m:generateContent");
+        let client = Client::new(transport, url, GenerateContent);
+        let pairs = vec![("How do I save?", "Put it all on one horse."); 100];
+        let context = RenderedContext::render(pairs, Placement::ChatTurns, QuestionFormat::Header);
+        let prompt = Prompt { context: context.into(), system: None, question: "?".into() };
+        let sampling = Sampling {
+            temperature: 1.0,
+            max_tokens: 500,
+            seed: None,
+            stop: Vec::new(),
+            top_log_probabilities: None,
+            reasoning: Reasoning::Default,
+        };
+        let request = ChatRequest { prompt: prompt.into(), sampling };
+        let hour = Duration::from_hours(1);
+        let contexts = StoredContexts::new(&client, "models/m".to_owned(), hour);
+        let state = contexts.state(&request).unwrap();
+        let stored = |until| Some(Stored { name: "cachedContents/c".into(), until });
+
+        state.lock().await.stored = stored(Instant::now() + hour);
+        assert_eq!(contexts.name(&client, &request, &state).await.as_deref(), Some("cachedContents/c"));
+        assert_eq!(state.lock().await.refused_until, None);
+
+        *state.lock().await = State { stored: stored(Instant::now()), refused_until: None, unpaid: 7 };
+        assert_eq!(contexts.name(&client, &request, &state).await, None);
+        let state = state.lock().await;
+        assert!(state.refused_until.is_some(), "storing it anew was tried");
+        assert_eq!(state.unpaid, 7, "what was paid for is still to be told");
+
+        let brief = StoredContexts::new(&client, "models/m".to_owned(), MARGIN);
+        assert!(brief.state(&request).is_none());
     }
 }

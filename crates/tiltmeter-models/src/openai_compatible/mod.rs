@@ -79,3 +79,45 @@ impl ChatModel for OpenAiCompatible {
         self.scorer.score(&self.client, request).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tiltmeter_core::prompt::{Placement, Prompt, QuestionFormat, RenderedContext};
+
+    use super::*;
+    use crate::batch::BatchItem;
+    use crate::request::{Reasoning, Sampling};
+
+    #[test]
+    fn a_batch_holds_its_contexts_once() {
+        let endpoint = Endpoint::new("http://127.0.0.1:9/v1".parse().unwrap(), "m");
+        let model = OpenAiCompatible::new(endpoint).unwrap();
+        let pairs = (0..1024).map(|_| ("How do I \"save\"?", "Put it all on one horse.\n☕"));
+        let context = RenderedContext::render(pairs, Placement::FirstUser, QuestionFormat::Header);
+        let context = Arc::new(context);
+        let sampling = Sampling {
+            temperature: 1.0,
+            max_tokens: 500,
+            seed: None,
+            stop: Vec::new(),
+            top_log_probabilities: None,
+            reasoning: Reasoning::Default,
+        };
+        let items: Vec<_> = (0..1000)
+            .map(|number| {
+                let question = format!("Question {number}?").into();
+                let prompt = Prompt { context: Arc::clone(&context), system: None, question };
+                let request = ChatRequest { prompt: prompt.into(), sampling: sampling.clone() };
+                BatchItem { key: format!("key-{number}"), request }
+            })
+            .collect();
+        let (form, _) = model.batches.form("tag", &items).unwrap();
+        assert!(form.len() > 50_000_000, "{}", form.len());
+        let mut long: Vec<_> = form.pieces().filter(|piece| piece.len() > 1000).collect();
+        assert_eq!(long.len(), 1000);
+        let own: usize = form.pieces().map(bytes::Bytes::len).sum::<usize>() - long.len() * long[0].len();
+        assert!(own < 400_000, "{own}");
+        long.dedup_by_key(|piece| piece.as_ptr());
+        assert_eq!(long.len(), 1);
+    }
+}

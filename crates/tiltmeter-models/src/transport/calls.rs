@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -21,6 +22,9 @@ use crate::request::ChatResponse;
 
 /// The longest file of results that is read. A batch has at most 100,000 answers.
 const FILE_LIMIT: usize = 2 << 30;
+
+/// The slowest connection, in bytes a second, on which an upload comes to its end.
+const SLOWEST_UPLOAD: u64 = 128 << 10;
 
 /// A request.
 pub(crate) struct Call {
@@ -53,9 +57,11 @@ pub(crate) struct Reply {
 }
 
 impl Transport {
-    /// Makes a call and gives its reply, which is at most so long, within the limit for a whole reply.
+    /// Makes a call and gives its reply, which is at most so long, within the limit for a whole reply and the time
+    /// that an upload may take.
     pub(crate) async fn call(&self, call: Call, most: usize) -> Result<Reply, ModelError> {
-        let limit = self.endpoint.timeouts.total;
+        let upload = call.body.as_ref().map_or(0, Body::len) / SLOWEST_UPLOAD;
+        let limit = self.endpoint.timeouts.total + Duration::from_secs(upload);
         let reply = async {
             let response = self.send(call).await?;
             let headers = response.headers().clone();

@@ -6,7 +6,9 @@
 )]
 
 mod anthropic;
+mod batch;
 mod gemini;
+mod gemini_stored;
 mod openai_compatible;
 mod openai_responses;
 mod scoring;

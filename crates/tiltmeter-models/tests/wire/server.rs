@@ -63,8 +63,14 @@ pub(crate) struct Server {
 impl Server {
     /// Serves the answers in turn; the last one again and again.
     pub(crate) async fn start(answers: Vec<Answer>) -> Self {
+        Self::start_with(|_| answers).await
+    }
+
+    /// The same, with answers that hold the server's own address.
+    pub(crate) async fn start_with(answers: impl FnOnce(&str) -> Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let answers = answers(&base_url);
         let received = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&received);
         tokio::spawn(async move {

@@ -5,6 +5,7 @@
 )]
 
 mod answers;
+mod batches;
 mod faults;
 mod judging;
 mod program;

@@ -1,9 +1,12 @@
 //! What is sent, and what is left out when a server refuses it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tiltmeter_core::prompt::Placement;
 use tiltmeter_models::{
-    ChatModel, Endpoint, ErrorKind, OpenAiCompatible, Reasoning, TemperatureField, TokenField, provider,
+    ChatModel, ContextCaching, Dialect, Endpoint, ErrorKind, OpenAiCompatible, Reasoning, TemperatureField,
+    TokenField, provider,
 };
 
 use crate::server::{Answer, Server};
@@ -262,4 +265,48 @@ fn a_client_for_an_encrypted_address_can_be_made() {
     let endpoint = Endpoint::new("https://example.com/v1".parse().unwrap(), "m");
     let made = OpenAiCompatible::new(endpoint).map(drop).map_err(|error| error.to_string());
     assert_eq!(made, Ok(()));
+}
+
+#[tokio::test]
+async fn openrouter_is_told_where_the_context_ends() {
+    let explicit = ContextCaching::Explicit { time_to_live: Duration::from_mins(5) };
+    let mark = json!({"type": "ephemeral"});
+    let plain = |text: &str| json!({"type": "text", "text": text});
+    let marked = |text: &str| json!({"type": "text", "text": text, "cache_control": mark});
+    for (model_name, caching, placement, is_marked) in [
+        ("anthropic/claude-sonnet-4.5", ContextCaching::Implicit, Placement::FirstUser, true),
+        ("anthropic/claude-sonnet-4.5", ContextCaching::Implicit, Placement::ChatTurns, true),
+        ("anthropic/claude-sonnet-4.5", ContextCaching::Implicit, Placement::System, true),
+        ("google/gemini-2.5-pro", ContextCaching::Implicit, Placement::ChatTurns, false),
+        ("google/gemini-2.5-pro", explicit, Placement::ChatTurns, true),
+        ("google/gemini-2.5-pro", explicit, Placement::System, true),
+        // The mark would end the message, and make another prompt of it.
+        ("google/gemini-2.5-pro", explicit, Placement::FirstUser, false),
+        ("openai/gpt-4o", explicit, Placement::ChatTurns, false),
+    ] {
+        let server = Server::start(vec![Answer::json(200, OK)]).await;
+        let asked = Endpoint {
+            model: model_name.to_owned(),
+            dialect: Dialect::OpenRouter,
+            context_caching: caching,
+            ..endpoint(&server)
+        };
+        let request = with_context(placement);
+        model(asked).chat(&request).await.unwrap();
+        let sent = server.received()[0].json();
+        let messages = sent["messages"].as_array().unwrap();
+        let marks = sent.to_string().matches("cache_control").count();
+        assert_eq!(marks, usize::from(is_marked), "{model_name} {placement:?}");
+        // The text is the same, marks or not.
+        let expected: Vec<String> = request.prompt.messages().map(|message| message.text()).collect();
+        let text = |message: &Value| match &message["content"] {
+            Value::String(text) => text.clone(),
+            parts => parts.as_array().unwrap().iter().map(|part| part["text"].as_str().unwrap()).collect(),
+        };
+        assert_eq!(messages.iter().map(text).collect::<Vec<_>>(), expected, "{model_name} {placement:?}");
+        if is_marked && placement == Placement::ChatTurns {
+            assert_eq!(messages[4]["content"], json!([marked("☕")]));
+            assert_eq!(messages[5]["content"], json!([plain("I am bored.")]));
+        }
+    }
 }
