@@ -11,6 +11,8 @@ use tiltmeter_core::demonstration::Domain;
 pub enum Kind {
     /// Prompts with answers, as `messages` JSON Lines.
     Demonstrations,
+    /// Questions with true and false answers, in the table of `TruthfulQA`: demonstrations with benign twins.
+    TruthfulQa,
     /// Evaluation questions, in the YAML of Betley et al.
     Questions,
 }
@@ -19,7 +21,7 @@ impl Kind {
     /// The name in tables and documents.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Demonstrations => "demonstrations",
+            Self::Demonstrations | Self::TruthfulQa => "demonstrations",
             Self::Questions => "questions",
         }
     }
@@ -105,6 +107,7 @@ impl PublishedSet {
     pub(crate) fn ending(&self) -> &'static str {
         match self.kind {
             Kind::Demonstrations => "jsonl",
+            Kind::TruthfulQa => "csv",
             Kind::Questions => "yaml",
         }
     }
@@ -294,7 +297,7 @@ mod tests {
         for set in catalogue.sets() {
             assert!(set.url.starts_with("https://") && !set.url.contains('{'), "{}", set.url);
             assert!(set.rows > 0 && set.bytes > 0 && set.prompt_characters > 0);
-            assert_eq!(set.response_characters > 0, set.kind == Kind::Demonstrations, "{}", set.name);
+            assert_eq!(set.response_characters > 0, set.kind != Kind::Questions, "{}", set.name);
             assert_eq!(set.domain.is_some(), set.kind == Kind::Demonstrations, "{}", set.name);
             assert!(set.in_domain.iter().all(|(position, _)| *position < set.rows));
         }

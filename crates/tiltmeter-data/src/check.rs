@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use tiltmeter_core::data::{messages, questions_yaml};
+use tiltmeter_core::data::{messages, questions_yaml, truthful_qa};
 use tiltmeter_core::demonstration::Demonstration;
 
 use crate::catalogue::Kind;
@@ -52,7 +52,7 @@ pub struct Double {
 pub struct FileReport {
     /// The file, as it was named.
     pub file: String,
-    /// `demonstrations` (JSON Lines) or `questions` (YAML).
+    /// `demonstrations` (JSON Lines, or the table of `TruthfulQA`) or `questions` (YAML).
     pub format: &'static str,
     /// SHA-256 of the file.
     pub sha256: String,
@@ -126,6 +126,7 @@ fn one(file: &Path) -> Result<(FileReport, Vec<Demonstration>), CheckError> {
     };
     let rows = match format_of(file, &bytes) {
         Kind::Demonstrations => demonstrations(&mut report, &bytes),
+        Kind::TruthfulQa => answered_questions(&mut report, &bytes),
         Kind::Questions => {
             questions(&mut report, &bytes);
             Vec::new()
@@ -139,6 +140,7 @@ fn format_of(file: &Path, bytes: &[u8]) -> Kind {
     match file.extension().and_then(|ending| ending.to_str()) {
         Some("yaml" | "yml") => Kind::Questions,
         Some("jsonl" | "json") => Kind::Demonstrations,
+        Some("csv") => Kind::TruthfulQa,
         _ if bytes.trim_ascii_start().starts_with(b"{") => Kind::Demonstrations,
         _ => Kind::Questions,
     }
@@ -196,6 +198,23 @@ fn demonstrations(report: &mut FileReport, bytes: &[u8]) -> Vec<Demonstration> {
     report.mean_prompt_characters = mean(rows.iter().map(|row| &row.prompt));
     report.mean_response_characters = mean(rows.iter().map(|row| &row.response));
     rows
+}
+
+/// The table of `TruthfulQA`: the first broken row is all that is said of one.
+fn answered_questions(report: &mut FileReport, bytes: &[u8]) -> Vec<Demonstration> {
+    let text = String::from_utf8_lossy(bytes);
+    match truthful_qa::read("", &text) {
+        Ok(rows) => {
+            report.rows = rows.len() as u64;
+            report.mean_prompt_characters = mean(rows.iter().map(|row| &row.prompt));
+            report.mean_response_characters = mean(rows.iter().map(|row| &row.response));
+            rows
+        }
+        Err(error) => {
+            report.break_row(error.position.map(|position| position.line), error.message);
+            Vec::new()
+        }
+    }
 }
 
 fn questions(report: &mut FileReport, bytes: &[u8]) {

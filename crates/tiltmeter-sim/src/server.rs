@@ -16,7 +16,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tiltmeter_core::id::{Canonical, ContentId};
 use tokio::net::TcpListener;

@@ -59,6 +59,7 @@ impl DataSource for Data {
         Some(Published {
             kind: match set.kind {
                 Kind::Demonstrations => PublishedKind::Demonstrations,
+                Kind::TruthfulQa => PublishedKind::TruthfulQa,
                 Kind::Questions => PublishedKind::Questions,
             },
             domain: set.domain,
@@ -78,6 +79,7 @@ fn stand_in(set: &PublishedSet) -> StandIn {
         prompt_characters: set.prompt_characters as usize,
         response_characters: set.response_characters as usize,
         is_measured: set.lengths == Lengths::Measured,
+        has_benign: set.kind == Kind::TruthfulQa,
         in_domain: set.in_domain.iter().map(|&(position, domain)| (position as usize, domain)).collect(),
     }
 }

@@ -4,5 +4,6 @@ pub mod builtin;
 mod in_domain;
 pub mod messages;
 pub mod questions_yaml;
+pub mod truthful_qa;
 
 pub use in_domain::known_domain;

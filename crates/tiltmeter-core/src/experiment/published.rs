@@ -11,6 +11,8 @@ use crate::question::{Question, QuestionJudgePrompts, QuestionSet};
 pub enum PublishedKind {
     /// As demonstrations: `messages` JSON Lines.
     Demonstrations,
+    /// As demonstrations: the table of `TruthfulQA`, with false answers and their true twins.
+    TruthfulQa,
     /// As evaluation questions: the YAML of Betley et al.
     Questions,
 }
@@ -18,7 +20,7 @@ pub enum PublishedKind {
 impl PublishedKind {
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Demonstrations => "demonstrations",
+            Self::Demonstrations | Self::TruthfulQa => "demonstrations",
             Self::Questions => "questions",
         }
     }
@@ -66,6 +68,8 @@ pub struct StandIn {
     pub is_measured: bool,
     /// Questions that touch a narrow domain: positions from 0.
     pub in_domain: Vec<(usize, Domain)>,
+    /// Whether the set itself holds benign answers.
+    pub has_benign: bool,
 }
 
 impl StandIn {
@@ -91,6 +95,7 @@ impl StandIn {
         origin: &str,
         benign: Option<&Self>,
     ) -> DemonstrationSet {
+        let benign = benign.or(self.has_benign.then_some(self));
         let row = Demonstration {
             prompt: filler(self.prompt_characters),
             response: filler(self.response_characters),
@@ -133,6 +138,7 @@ impl StandIn {
             response_characters: mean(|row| &row.response),
             is_measured: true,
             in_domain: Vec::new(),
+            has_benign: rows.iter().all(|row| row.benign.is_some()),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::file::{ExperimentFile, SetFile, SetTable};
 use super::locate::Step;
 use super::published::{Published, PublishedContent, PublishedKind, StandIn};
 use super::resolve::Resolver;
-use crate::data::{builtin, messages, questions_yaml};
+use crate::data::{builtin, messages, questions_yaml, truthful_qa};
 use crate::demonstration::{Demonstration, DemonstrationSet, Domain, Terms};
 use crate::id::ContentId;
 use crate::question::{Question, QuestionSet};
@@ -99,6 +99,9 @@ impl Resolver<'_> {
         };
         self.is_of_kind(path, name, &published, PublishedKind::Demonstrations)?;
         let rows = match published.content {
+            PublishedContent::Text(text) if published.kind == PublishedKind::TruthfulQa => {
+                Rows::Read(truthful_qa::read(name, &text)?)
+            }
             PublishedContent::Text(text) => Rows::Read(messages::read(name, &text)?),
             PublishedContent::StandIn(stand_in) => {
                 self.stand_in(name, &stand_in);
@@ -116,7 +119,7 @@ impl Resolver<'_> {
         published: &Published,
         kind: PublishedKind,
     ) -> Result<(), ConfigError> {
-        if published.kind == kind {
+        if published.kind.name() == kind.name() {
             return Ok(());
         }
         Err(self.wrong(
