@@ -11,6 +11,7 @@
 mod bad_input;
 mod data;
 mod documents;
+mod effects;
 mod engine;
 mod local;
 mod planted;
