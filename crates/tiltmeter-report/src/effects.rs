@@ -82,7 +82,7 @@ fn dose_lines(dose: &DoseResult) -> Vec<String> {
         // Where a parameter is at its bound the limit says nothing.
         if let Some(law) = law.filter(|law| !law.at_bound) {
             lines.push(format!(
-                "{name}: tends to {} by the bounded power law of {} draws",
+                "{name}: tends to {} by a bounded power law through {} points",
                 nats(&law.limit),
                 law.points
             ));
@@ -116,7 +116,7 @@ pub(crate) fn write_across(text: &mut String, results: &RunResults) {
                 if scale.measure == "parameters_b" { "doubling of parameters" } else { "rank of size" };
             let _ = writeln!(
                 text,
-                "size ({set}{instruction}): {} logits per {unit}, over {} subjects as clusters{}",
+                "size ({set}{instruction}): {} logits per {unit};\n  {} subjects as clusters{}",
                 logits(&scale.effect),
                 scale.subjects.len(),
                 if scale.within_families { ", within families" } else { "" }

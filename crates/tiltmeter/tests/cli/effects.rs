@@ -108,11 +108,12 @@ fn planted_differences_dose_and_instruction_come_out() {
             (&dose["slope"]["clusters"], &dose["slope"]["method"]),
             (&32.into(), &"logistic-cr2".into())
         );
-        assert!(number(&dose["slope"]["p_value"]) < 1e-4, "{dose}");
         // One server gives no log-probabilities of given text: what is left out says why.
         assert!(dose["tilt_law"].is_null());
         assert_eq!(named(&dose["omitted"], "what", "tilt_law")["why"], "there is no tilt above k = 0");
     }
+    let dose = named(&results["dose_response"], "instruction", "none");
+    assert!(number(&dose["slope"]["p_value"]) < 1e-4, "{dose}");
     assert_eq!(results["across_subjects"].as_array().unwrap().len(), 0);
 
     let text = world.run(&["run", "x.toml", "--out", "run"]).expect(0).stdout;
