@@ -6,6 +6,9 @@ use tiltmeter_run::{Comparison, ConditionResult, DoseResult, EffectResult, RunRe
 
 use crate::table::{NOTHING_TO_SHOW, printable, write_grid};
 
+/// Warnings that are shown; a grid at low rates can have one for each of its rows.
+const SHOWN: usize = 5;
+
 /// Column titles, by what is compared with.
 const AGAINST: [(&str, &str); 3] = [
     ("no-demonstrations", "above k = 0"),
@@ -147,12 +150,16 @@ pub(crate) fn write_legend(text: &mut String, results: &RunResults) {
     if results.dose_response.iter().any(|dose| dose.slope.is_some()) {
         let _ = writeln!(
             text,
-            "dose: logistic regression with questions as clusters; onset: smallest k whose EM rate is above that at \
-             k = 0, by Holm"
+            "dose: logistic regression with questions as clusters; onset: smallest k whose EM rate is above that at k = 0,\n  \
+             one-sided, by Holm over the k of its block"
         );
     }
-    for warning in &results.warnings {
+    for warning in results.warnings.iter().take(SHOWN) {
         let _ = writeln!(text, "warning: {}", printable(warning));
+    }
+    let more = results.warnings.len().saturating_sub(SHOWN);
+    if more > 0 {
+        let _ = writeln!(text, "warning: {more} more intervals cover too little; results.json names them");
     }
 }
 
