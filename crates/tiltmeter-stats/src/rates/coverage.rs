@@ -171,7 +171,7 @@ impl fmt::Display for CoverageAssessment {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "the 95 % interval covers {:.1} % of like cases, and Wilson's {:.1} % (correlation {}{:.2})",
+            "the 95 % interval covers {:.1} %, Wilson's {:.1} % of like cases (correlation {}{:.2})",
             self.coverage.clustered * 100.0,
             self.coverage.plain * 100.0,
             if self.is_correlation_assumed { "taken as " } else { "" },

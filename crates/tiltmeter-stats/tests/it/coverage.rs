@@ -122,7 +122,7 @@ fn an_interval_is_assessed_at_its_own_design() {
     assert_absolute(like.correlation, 0.0, 0.0, "told");
     assert_eq!(
         like.to_string(),
-        "the 95 % interval covers 95.0 % of like cases, and Wilson's 89.9 % (correlation 0.00)"
+        "the 95 % interval covers 95.0 %, Wilson's 89.9 % of like cases (correlation 0.00)"
     );
     // Exactly ten successes are enough.
     let ten = |successes| rate(&[&[(1, 10); 10][..], &[(successes, 10); 14]].concat()).coverage().unwrap();

@@ -120,7 +120,7 @@ fn planted_differences_dose_and_instruction_come_out() {
     for part in ["above k = 0", "above benign", "above no instruction", " dose: +0.", "onset at k = "] {
         assert!(text.contains(part), "{part} in:\n{text}");
     }
-    assert!(text.lines().all(|line| line.chars().count() <= 130), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 135), "{text}");
 }
 
 #[test]
