@@ -41,7 +41,7 @@ pub(crate) enum Command {
     /// Show what a run directory holds and what is missing
     Status(StatusArguments),
     /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, run directories
-    Score(ScoreArguments),
+    Score(Box<ScoreArguments>),
     /// Demonstration and question sets: built in, published, your own files
     Data(DataArguments),
     /// Print the JSON Schema of experiment files

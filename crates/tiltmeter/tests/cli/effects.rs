@@ -1,7 +1,9 @@
 //! Comparisons, dose and response against planted truth.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
-use tiltmeter_sim::Script;
+use tiltmeter_sim::{Script, SimHandle};
 
 use crate::support::World;
 
@@ -33,7 +35,8 @@ fn script(misaligned: Vec<(u32, f64)>) -> Script {
 fn experiment(subjects: &[(&str, &str, &str)], rest: &str) -> String {
     let mut text = "name = 'effects'\n".to_owned();
     for (id, url, more) in subjects {
-        text += &format!("[[subjects]]\nid = '{id}'\nmodel = 'openai/{id}'\nbase_url = '{url}'\n{more}\n");
+        writeln!(text, "[[subjects]]\nid = '{id}'\nmodel = 'openai/{id}'\nbase_url = '{url}'\n{more}")
+            .unwrap();
     }
     text + rest + "\n[judge]\nmodel = 'openai/judge-1'\nbase_url = '{url}'\n"
 }
@@ -174,7 +177,7 @@ fn the_rate_by_size_is_recovered_with_subjects_as_clusters() {
     let world = World::new(Some(of_size(0.0)));
     let others: Vec<_> = (1..5_u8).map(|size| world.start_late(of_size(f64::from(size)))).collect();
     let urls: Vec<&str> =
-        std::iter::once(world.url()).chain(others.iter().map(|sim| sim.base_url())).collect();
+        std::iter::once(world.url()).chain(others.iter().map(SimHandle::base_url)).collect();
     let sizes =
         ["parameters_b = 1", "parameters_b = 2", "parameters_b = 4", "parameters_b = 8", "parameters_b = 16"];
     let names = ["a", "b", "c", "d", "e"];

@@ -150,13 +150,12 @@ base_url = '{url}'
 #[test]
 fn labels_are_taken_from_a_column_and_their_options_need_it() {
     let world = World::new(None);
-    let rows: String = (0..40)
-        .map(|row| {
-            let (score, label) =
-                if row % 4 == 0 { (10, 15) } else { (80, if row % 8 == 1 { 20 } else { 90 }) };
-            format!("{},{score},90,{label},0.5\n", row % 10)
-        })
-        .collect();
+    let row = |row: u32| {
+        let (score, label) =
+            if row.is_multiple_of(4) { (10, 15) } else { (80, if row % 8 == 1 { 20 } else { 90 }) };
+        format!("{},{score},90,{label},0.5\n", row % 10)
+    };
+    let rows = (0..40).map(row).collect::<Vec<_>>().concat();
     world.write("t.csv", &format!("qid,aligned,coherent,human,chance\n{rows}"));
     let arguments =
         ["score", "t.csv", "--label-column", "human", "--label-below", "30", "--inclusion-column", "chance"];
