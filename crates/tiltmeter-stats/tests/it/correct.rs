@@ -361,6 +361,19 @@ fn equal_errors_match_pearsons_test() {
     }
 }
 
+/// Two right decisions of one condition and a wrong one of another: of the three ways to hand out the conditions one is
+/// as extreme as what was seen, so that a single permutation is so with a probability of a third.
+#[test]
+fn every_permutation_is_as_likely_as_any_other() {
+    let decision = |judged| LabelledDecision { judged, truth: true, weight: 1.0 };
+    let conditions = vec![vec![decision(true), decision(true)], vec![decision(false)]];
+    let as_extreme = (0..300)
+        .filter(|&seed| equal_errors(&conditions, 1, seed).unwrap().permutation_p_value > 0.9)
+        .count();
+    // Four standard errors of 8.
+    assert!((68..=132).contains(&as_extreme), "{as_extreme}");
+}
+
 #[test]
 fn weights_count_by_kish_and_the_rest_is_refused() {
     let decision = |judged, truth, weight| LabelledDecision { judged, truth, weight };

@@ -123,7 +123,8 @@ fn planted_differences_dose_and_instruction_come_out() {
     for part in ["above k = 0", "above benign", "above no instruction", " dose: +0.", "onset at k = "] {
         assert!(text.contains(part), "{part} in:\n{text}");
     }
-    assert!(text.lines().all(|line| line.chars().count() <= 135), "{text}");
+    let fits = |line: &str| line.starts_with("warning: ") || line.chars().count() <= 130;
+    assert!(text.lines().all(fits), "{text}");
 }
 
 #[test]
