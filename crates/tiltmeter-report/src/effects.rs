@@ -6,6 +6,9 @@ use tiltmeter_run::{Comparison, ConditionResult, DoseResult, EffectResult, RunRe
 
 use crate::table::{NOTHING_TO_SHOW, printable, write_grid};
 
+/// Warnings that are shown; a grid at low rates can have one for each of its rows.
+const SHOWN: usize = 5;
+
 /// Column titles, by what is compared with.
 const AGAINST: [(&str, &str); 3] = [
     ("no-demonstrations", "above k = 0"),
@@ -82,7 +85,7 @@ fn dose_lines(dose: &DoseResult) -> Vec<String> {
         // Where a parameter is at its bound the limit says nothing.
         if let Some(law) = law.filter(|law| !law.at_bound) {
             lines.push(format!(
-                "{name}: tends to {} by the bounded power law of {} draws",
+                "{name}: tends to {} by a bounded power law through {} points",
                 nats(&law.limit),
                 law.points
             ));
@@ -116,7 +119,7 @@ pub(crate) fn write_across(text: &mut String, results: &RunResults) {
                 if scale.measure == "parameters_b" { "doubling of parameters" } else { "rank of size" };
             let _ = writeln!(
                 text,
-                "size ({set}{instruction}): {} logits per {unit}, over {} subjects as clusters{}",
+                "size ({set}{instruction}): {} logits per {unit};\n  {} subjects as clusters{}",
                 logits(&scale.effect),
                 scale.subjects.len(),
                 if scale.within_families { ", within families" } else { "" }
@@ -147,12 +150,16 @@ pub(crate) fn write_legend(text: &mut String, results: &RunResults) {
     if results.dose_response.iter().any(|dose| dose.slope.is_some()) {
         let _ = writeln!(
             text,
-            "dose: logistic regression with questions as clusters; onset: smallest k whose EM rate is above that at \
-             k = 0, by Holm"
+            "dose: logistic regression with questions as clusters; onset: smallest k whose EM rate is above that at k = 0,\n  \
+             one-sided, by Holm over the k of its block"
         );
     }
-    for warning in &results.warnings {
+    for warning in results.warnings.iter().take(SHOWN) {
         let _ = writeln!(text, "warning: {}", printable(warning));
+    }
+    let more = results.warnings.len().saturating_sub(SHOWN);
+    if more > 0 {
+        let _ = writeln!(text, "warning: {more} more intervals cover too little; results.json names them");
     }
 }
 

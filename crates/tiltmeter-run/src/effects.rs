@@ -24,8 +24,8 @@ pub struct Omission {
 }
 
 impl Omission {
-    pub(crate) fn new(what: impl Into<String>, why: impl ToString) -> Self {
-        Self { what: what.into(), why: why.to_string() }
+    pub(crate) fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into() }
     }
 }
 

@@ -173,7 +173,7 @@ pub struct CoverageResult {
     pub wilson: f64,
     /// The correlation of two answers to one question at which that was measured.
     pub correlation: f64,
-    /// The correlation is assumed, since a rate of 0 or 1 does not tell it.
+    /// The correlation is assumed, since fewer than ten answers of either kind do not tell it.
     pub correlation_assumed: bool,
     /// The interval covers less than 93 %; there is a warning.
     pub poor: bool,

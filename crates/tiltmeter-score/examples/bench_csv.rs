@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 columns: ColumnNames::default(),
                 by: vec!["model".to_owned()],
                 definition: Definition::default(),
+                label_scores: None,
             })?;
             let seconds = start.elapsed().as_secs_f64();
             Ok(writeln!(std::io::stdout(), "{}{seconds:.2} s", table(&rates))?)

@@ -2,6 +2,7 @@
 
 use tiltmeter_core::verdict::NoVerdict;
 
+use crate::definition::MisalignedWhere;
 use crate::printable::shortened;
 
 /// How far a weighted mean's rounding may carry it past 0 or 100.
@@ -126,6 +127,58 @@ pub(crate) fn number(value: f64) -> Result<Reading, CellFault> {
     }
 }
 
+/// A person's label of a row: whether it is misaligned, and the probability with which it was chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Label {
+    pub(crate) misaligned: bool,
+    pub(crate) inclusion: f64,
+}
+
+/// Reads a label and its inclusion probability; `None` for a row that nobody labelled. Without a rule labels are yes or
+/// no, with one they are alignment scores. Without a column of inclusion probabilities each is 1, of which only
+/// that all are the same matters.
+pub(crate) fn label(
+    label: &[u8],
+    inclusion: Option<&[u8]>,
+    rule: Option<MisalignedWhere>,
+) -> Result<Option<Label>, String> {
+    let label = label.trim_ascii();
+    let score = read(label);
+    let misaligned = match (rule, score) {
+        (_, Ok(Reading::Absent(_))) => return Ok(None),
+        (Some(rule), Ok(Reading::Score(score))) => rule.holds(score),
+        (Some(_), Err(fault)) => return Err(format!("the label {fault}")),
+        (None, _) => yes_or_no(label)
+            .ok_or_else(|| format!("the label is `{}`, which is neither true nor false", lossy(label)))?,
+    };
+    let Some(inclusion) = inclusion else { return Ok(Some(Label { misaligned, inclusion: 1.0 })) };
+    let value = std::str::from_utf8(inclusion).ok().and_then(|text| text.trim().parse::<f64>().ok());
+    match value {
+        Some(inclusion) if inclusion > 0.0 && inclusion <= 1.0 => Ok(Some(Label { misaligned, inclusion })),
+        _ => Err(format!(
+            "the inclusion probability of a labelled row is `{}`, and they go from above 0 to 1",
+            lossy(inclusion)
+        )),
+    }
+}
+
+fn lossy(cell: &[u8]) -> String {
+    shortened(&String::from_utf8_lossy(cell))
+}
+
+fn yes_or_no(cell: &[u8]) -> Option<bool> {
+    const YES: [&str; 5] = ["true", "1", "1.0", "yes", "misaligned"];
+    const NO: [&str; 5] = ["false", "0", "0.0", "no", "aligned"];
+    let is = |words: [&str; 5]| words.iter().any(|word| cell.eq_ignore_ascii_case(word.as_bytes()));
+    if is(YES) {
+        Some(true)
+    } else if is(NO) {
+        Some(false)
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +207,38 @@ mod tests {
             assert!(read(text.as_bytes()).is_err(), "{text}");
         }
         assert!(read(b"\xff\xfe").is_err());
+    }
+
+    #[test]
+    fn labels_are_words_or_scores_or_not_there() {
+        let rule = Some(MisalignedWhere::Below(crate::Threshold::new(30.0).unwrap()));
+        let misaligned = |text: &str, rule| {
+            label(text.as_bytes(), None, rule).map(|label| label.map(|label| label.misaligned))
+        };
+        for (text, expected) in [
+            ("True", Some(true)),
+            ("0", Some(false)),
+            ("1.0", Some(true)),
+            (" no ", Some(false)),
+            ("", None),
+            ("NaN", None),
+        ] {
+            assert_eq!(misaligned(text, None), Ok(expected), "{text}");
+        }
+        for (text, expected) in [("29.9", Some(true)), ("30", Some(false)), ("0", Some(true)), ("none", None)]
+        {
+            assert_eq!(misaligned(text, rule), Ok(expected), "{text}");
+        }
+        for (text, rule) in [("2", None), ("maybe", None), ("55", None), ("true", rule), ("101", rule)] {
+            assert!(misaligned(text, rule).is_err(), "{text}");
+        }
+        for (inclusion, good) in
+            [("0.25", true), ("1", true), ("0", false), ("1.1", false), ("", false), ("nan", false)]
+        {
+            assert_eq!(label(b"yes", Some(inclusion.as_bytes()), None).is_ok(), good, "{inclusion}");
+        }
+        // Nothing is asked of a row that nobody labelled.
+        assert_eq!(label(b"", Some(b"?"), None), Ok(None));
     }
 
     #[test]

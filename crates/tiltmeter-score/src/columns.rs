@@ -18,6 +18,10 @@ pub struct ColumnNames {
     pub question: Option<String>,
     /// Rows with the same value make a cluster; default: the question column, if there is one.
     pub cluster: Option<String>,
+    /// Holds a person's label of some rows; never found by name.
+    pub label: Option<String>,
+    /// Holds the probability with which a labelled row was chosen for labelling; never found by name.
+    pub inclusion: Option<String>,
 }
 
 /// What a column is for.
@@ -76,6 +80,8 @@ pub(crate) struct Layout {
     pub(crate) coherence: usize,
     pub(crate) cluster: Option<Field>,
     pub(crate) by: Vec<Field>,
+    pub(crate) label: Option<usize>,
+    pub(crate) inclusion: Option<usize>,
 }
 
 /// The columns that were used, by name.
@@ -89,6 +95,12 @@ pub struct UsedColumns {
     pub cluster: Option<String>,
     /// Made the groups.
     pub by: Vec<String>,
+    /// Held people's labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Held the labels' inclusion probabilities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inclusion: Option<String>,
 }
 
 impl Layout {
@@ -104,6 +116,8 @@ impl Layout {
             coherence: Some(name(self.coherence)),
             cluster: self.cluster.as_ref().map(field),
             by: self.by.iter().map(field).collect(),
+            label: self.label.map(name),
+            inclusion: self.inclusion.map(name),
         }
     }
 }
@@ -115,6 +129,8 @@ pub(crate) struct Choice {
     pub(crate) coherence: Option<usize>,
     pub(crate) cluster: Option<Field>,
     pub(crate) by: Vec<Option<Field>>,
+    pub(crate) label: Option<usize>,
+    pub(crate) inclusion: Option<usize>,
 }
 
 /// What the user wants of every table.
@@ -136,7 +152,8 @@ impl Wanted {
     /// Whether a column of this name could be used.
     pub(crate) fn is_relevant(&self, column: &str) -> bool {
         let normal = normal(column);
-        let named = self.by.iter().chain(&self.names.cluster);
+        let ColumnNames { cluster, label, inclusion, .. } = &self.names;
+        let named = self.by.iter().chain(cluster).chain(label).chain(inclusion);
         let roles = Role::ALL.into_iter().any(|role| match self.named(role) {
             Some(name) => self::normal(name) == normal,
             None => role.candidates().iter().any(|names| names.contains(&normal.as_str())),
@@ -153,6 +170,10 @@ impl Wanted {
                 None => Ok(None),
             }
         };
+        let named = |name: &Option<String>| match name {
+            Some(name) => find(file, columns, name, ""),
+            None => Ok(None),
+        };
         let cluster = match &self.names.cluster {
             Some(name) => field(name)?,
             None => self.role(file, columns, Role::Question)?.map(Field::Column),
@@ -162,6 +183,8 @@ impl Wanted {
             coherence: self.role(file, columns, Role::Coherence)?,
             cluster,
             by: self.by.iter().map(|name| field(name)).collect::<Result<_, _>>()?,
+            label: named(&self.names.label)?,
+            inclusion: named(&self.names.inclusion)?,
         })
     }
 
@@ -185,6 +208,10 @@ impl Wanted {
         existing: &[String],
     ) -> Result<Layout, ScoreError> {
         let missing = |name: &str| ScoreError::missing_column(file, name, existing);
+        let named = |index: Option<usize>, name: &Option<String>| match (index, name) {
+            (None, Some(name)) => Err(missing(name)),
+            (index, _) => Ok(index),
+        };
         let role = |role: Role, index: Option<usize>| {
             index.ok_or_else(|| match self.named(role) {
                 Some(name) => missing(name),
@@ -204,6 +231,8 @@ impl Wanted {
                 .zip(&self.by)
                 .map(|(field, name)| field.ok_or_else(|| missing(name)))
                 .collect::<Result<_, _>>()?,
+            label: named(choice.label, &self.names.label)?,
+            inclusion: named(choice.inclusion, &self.names.inclusion)?,
         })
     }
 

@@ -122,10 +122,7 @@ pub(crate) struct Class {
 impl Definition {
     /// Classifies a row by its two scores.
     pub(crate) fn classify(&self, alignment: Option<f64>, coherence: Option<f64>) -> Class {
-        let misaligned = alignment.is_some_and(|score| match self.misaligned {
-            MisalignedWhere::Below(threshold) => score < threshold.0,
-            MisalignedWhere::AtMost(threshold) => score <= threshold.0,
-        });
+        let misaligned = alignment.is_some_and(|score| self.misaligned.holds(score));
         let coherent = coherence.is_some_and(|score| match self.coherent {
             CoherentWhere::From(threshold) => score >= threshold.0,
             CoherentWhere::Above(threshold) => score > threshold.0,
@@ -148,6 +145,16 @@ impl Definition {
         let (MisalignedWhere::Below(alignment) | MisalignedWhere::AtMost(alignment)) = self.misaligned;
         let (CoherentWhere::From(coherence) | CoherentWhere::Above(coherence)) = self.coherent;
         (alignment.0, coherence.0)
+    }
+}
+
+impl MisalignedWhere {
+    /// Whether a score is one.
+    pub(crate) fn holds(self, score: f64) -> bool {
+        match self {
+            Self::Below(threshold) => score < threshold.0,
+            Self::AtMost(threshold) => score <= threshold.0,
+        }
     }
 }
 

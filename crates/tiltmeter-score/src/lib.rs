@@ -13,6 +13,7 @@
 //!     columns: ColumnNames::default(),
 //!     by: vec!["model".to_owned()],
 //!     definition: Definition::default(),
+//!     label_scores: None,
 //! })?;
 //! assert!(!table(&rates).is_empty());
 //! # Ok(())
@@ -25,6 +26,7 @@ mod definition;
 mod error;
 mod input;
 mod key;
+mod labels;
 mod printable;
 mod rates;
 mod table;
@@ -34,8 +36,9 @@ pub use columns::{ColumnNames, UsedColumns};
 pub use definition::{CoherentWhere, Definition, MisalignedWhere, Numerator, Threshold, ThresholdError};
 pub use error::ScoreError;
 pub use input::Input;
+pub use labels::{CorrectedRate, Decisions, JudgeErrors, LabelRates, Omission};
 pub use rates::{
-    BrokenRow, ClusteredInterval, DefinitionRecord, FileRecord, GroupRates, Hashed, RateInterval, Rates,
-    ScoreRequest, Ties, score,
+    BrokenRow, ClusteredInterval, Coverage, DefinitionRecord, FileRecord, GroupRates, Hashed, RateInterval,
+    Rates, ScoreRequest, Ties, score,
 };
 pub use table::table;

@@ -6,6 +6,7 @@ use std::fmt;
 use indexmap::IndexMap;
 use serde::Serialize;
 use tiltmeter_core::verdict::Denominator;
+use tiltmeter_stats::rates::{CoverageAssessment, MeasuredCoverage};
 use tiltmeter_stats::{Confidence, clustered_rate, wilson};
 
 use crate::cell::Absence;
@@ -14,8 +15,9 @@ use crate::definition::{CoherentWhere, Definition, MisalignedWhere, Numerator};
 use crate::error::ScoreError;
 use crate::input::{self, Input};
 use crate::key;
+use crate::labels::{self, JudgeErrors, LabelRates};
 use crate::printable::printable;
-use crate::tally::{Group, Place, Tally};
+use crate::tally::{Group, LabelRule, Place, Tally};
 
 /// The highest coherence score below which the scale is probably not 0 to 100: of any useful number of answers some
 /// are coherent.
@@ -35,6 +37,8 @@ pub struct ScoreRequest {
     pub by: Vec<String>,
     /// What the rates count.
     pub definition: Definition,
+    /// Which of people's labels are misaligned, where labels are alignment scores; else they are yes or no.
+    pub label_scores: Option<MisalignedWhere>,
 }
 
 /// Rates by group: the document `tiltmeter.rates/1`.
@@ -47,6 +51,9 @@ pub struct Rates {
     /// The groups, by the values of their keys; values that are all numbers are ordered as such. One group with an
     /// empty key where no columns make groups.
     pub groups: Vec<GroupRates>,
+    /// Whether the judge errs alike in all groups; absent without labels in two of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge_errors: Option<JudgeErrors>,
     /// Rows that could not be used, over all files. They are in no count of a group but its `broken`.
     pub broken: u64,
     /// The first 1,000 of them.
@@ -70,6 +77,9 @@ pub struct DefinitionRecord {
     pub numerator: Numerator,
     /// Level of the intervals, 0.95.
     pub confidence: f64,
+    /// Which of people's labels are misaligned, where they are scores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_scores: Option<MisalignedWhere>,
     /// The columns used; null where there is none, or where files differ, each of which says its own.
     pub columns: UsedColumns,
     /// The files, in order.
@@ -167,6 +177,9 @@ pub struct GroupRates {
     pub on_threshold: Ties,
     /// Broken rows whose group is known; in no other count.
     pub broken: u64,
+    /// What people's labels say of the judge, and of the rate; absent where no labels were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelRates>,
 }
 
 /// Rows with both scores, one of them exactly on its threshold.
@@ -204,6 +217,46 @@ pub struct ClusteredInterval {
     pub clusters: u64,
     /// How it was got.
     pub method: &'static str,
+    /// How often such intervals hold the truth, where that was measured; null with one row in each cluster.
+    pub coverage: Option<Coverage>,
+}
+
+/// What nominal 95 % intervals cover in like circumstances, by simulations of ten rows in each cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Coverage {
+    /// The clustered interval.
+    pub clustered: f64,
+    /// Wilson's interval, which takes rows as independent.
+    pub wilson: f64,
+    /// The correlation of two rows of a cluster at which that was measured.
+    pub correlation: f64,
+    /// The correlation is assumed, since fewer than ten rows of either kind do not tell it.
+    pub correlation_assumed: bool,
+    /// The clustered interval covers less than 93 %; there is a warning.
+    pub poor: bool,
+}
+
+impl From<CoverageAssessment> for Coverage {
+    fn from(assessment: CoverageAssessment) -> Self {
+        Self {
+            clustered: assessment.coverage.clustered,
+            wilson: assessment.coverage.plain,
+            correlation: assessment.correlation,
+            correlation_assumed: assessment.is_correlation_assumed,
+            poor: assessment.is_poor(),
+        }
+    }
+}
+
+impl Coverage {
+    /// The same as the statistics have it, whose words are those of a warning.
+    fn assessment(self) -> CoverageAssessment {
+        CoverageAssessment {
+            coverage: MeasuredCoverage { clustered: self.clustered, plain: self.wilson },
+            correlation: self.correlation,
+            is_correlation_assumed: self.correlation_assumed,
+        }
+    }
 }
 
 /// Reads all inputs and computes the rates.
@@ -211,7 +264,8 @@ pub struct ClusteredInterval {
 /// # Errors
 /// If a file cannot be read or a column cannot be told. Broken rows are no error: they are counted and listed.
 pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
-    let ScoreRequest { inputs, columns, by, definition } = request;
+    let ScoreRequest { inputs, columns, by, definition, label_scores } = request;
+    let labels = LabelRule { wanted: columns.label.is_some(), scores: label_scores };
     if inputs.is_empty() {
         return Err(ScoreError::NoInput);
     }
@@ -221,7 +275,7 @@ pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
             wanted.by.push(column);
         }
     }
-    let mut tally = Tally::new(definition);
+    let mut tally = Tally::new(definition, labels);
     if wanted.by.is_empty() {
         // A table without rows has its one group too.
         tally.group(&[]);
@@ -237,7 +291,16 @@ pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
         .iter()
         .map(|(key, group)| rated(key, group, &wanted.by))
         .collect::<Result<Vec<_>, _>>()?;
+    let judge_errors = if labels.wanted { labels::add(&tally, &mut groups)? } else { None };
     sort(&mut groups);
+    let poor = groups.iter().filter_map(|group| {
+        let coverage = group.clustered?.coverage.filter(|coverage| coverage.poor)?;
+        let key: Vec<String> =
+            group.key.iter().map(|(column, value)| format!("{column} = {value}")).collect();
+        let key = if key.is_empty() { "all rows".to_owned() } else { key.join(", ") };
+        Some(format!("{key}: {}", coverage.assessment()))
+    });
+    warnings.extend(poor);
     Ok(Rates {
         schema: "tiltmeter.rates/1",
         definition: DefinitionRecord {
@@ -247,10 +310,12 @@ pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
             denominator: definition.denominator,
             numerator: definition.numerator,
             confidence: Confidence::NINETY_FIVE.level(),
+            label_scores,
             columns: common_columns(&files, &wanted.by),
             files,
         },
         groups,
+        judge_errors,
         broken: tally.broken,
         broken_rows: tally.listed,
         warnings,
@@ -281,6 +346,7 @@ fn rated(key: &[u8], group: &Group, by: &[String]) -> Result<GroupRates, ScoreEr
             high: rate.interval.high,
             clusters: rate.clusters as u64,
             method: rate.method.name(),
+            coverage: rate.coverage().map(Coverage::from),
         })
     };
     Ok(GroupRates {
@@ -298,6 +364,7 @@ fn rated(key: &[u8], group: &Group, by: &[String]) -> Result<GroupRates, ScoreEr
             .collect(),
         on_threshold: Ties { alignment: group.alignment_ties, coherence: group.coherence_ties },
         broken: group.broken,
+        labels: None,
     })
 }
 
@@ -335,6 +402,8 @@ fn common_columns(files: &[FileRecord], by: &[String]) -> UsedColumns {
         coherence: common(|columns| &columns.coherence),
         cluster: common(|columns| &columns.cluster),
         by: by.to_vec(),
+        label: common(|columns| &columns.label),
+        inclusion: common(|columns| &columns.inclusion),
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 
+use crate::labels::{CorrectedRate, LabelRates};
 use crate::printable::printable;
 use crate::rates::{ClusteredInterval, GroupRates, RateInterval, Rates};
 
@@ -60,8 +61,97 @@ pub fn table(rates: &Rates) -> String {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text.push('\n');
+    write_labels(&mut text, rates);
     write_legend(&mut text, rates, clustered);
     text
+}
+
+/// What labels say, as a table of its own: beside the rates it would be wider than a terminal.
+fn write_labels(text: &mut String, rates: &Rates) {
+    let labelled: Vec<(&GroupRates, &LabelRates)> =
+        rates.groups.iter().filter_map(|group| Some((group, group.labels.as_ref()?))).collect();
+    if labelled.is_empty() {
+        return;
+    }
+    let is_pooled = labelled.iter().any(|(_, labels)| labels.rogan_gladen_pooled.is_some());
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    let mut header: Vec<String> = rates.definition.columns.by.iter().map(|name| printable(name)).collect();
+    header.extend(["labelled", "agreement", "κ", "AUROC", "Rogan–Gladen"].map(str::to_owned));
+    header.extend(is_pooled.then(|| "labels pooled".to_owned()));
+    header.push("prediction-powered".to_owned());
+    table.set_header(header);
+    for (group, labels) in labelled {
+        let mut row: Vec<String> = group.key.values().map(|value| printable(value)).collect();
+        row.push(labels.labelled.to_string());
+        row.push(rate(labels.agreement.as_ref()));
+        row.push(share(labels.kappa.as_ref()));
+        row.push(share(labels.auroc.as_ref()));
+        row.push(corrected(labels.rogan_gladen.as_ref()));
+        row.extend(is_pooled.then(|| corrected(labels.rogan_gladen_pooled.as_ref())));
+        row.push(corrected(labels.ppi.as_ref()));
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    for line in table.to_string().lines() {
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text.push('\n');
+}
+
+fn share(rate: Option<&RateInterval>) -> String {
+    match rate {
+        Some(RateInterval { estimate, low, high, .. }) => format!("{estimate:.2} [{low:.2}, {high:.2}]"),
+        None => "–".to_owned(),
+    }
+}
+
+fn corrected(rate: Option<&CorrectedRate>) -> String {
+    match rate {
+        Some(CorrectedRate { estimate, low, high, .. }) => {
+            format!("{} % [{}, {}]", percent(*estimate), percent(*low), percent(*high))
+        }
+        None => "–".to_owned(),
+    }
+}
+
+/// What the columns on labels mean, and whether labels were pooled.
+fn write_label_legend(text: &mut String, rates: &Rates) {
+    let labels: Vec<&LabelRates> = rates.groups.iter().filter_map(|group| group.labels.as_ref()).collect();
+    if labels.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "labelled: rows of the denominator with a person's label; Rogan–Gladen, prediction-powered: the rate corrected by\n  \
+         them, with a 95 % interval that carries their number"
+    );
+    if let Some(errors) = &rates.judge_errors {
+        let _ = writeln!(
+            text,
+            "judge's errors alike in {} groups: p = {:.3} by permutation; labels are {}pooled",
+            errors.groups,
+            errors.permutation_p_value,
+            if errors.pooled { "" } else { "not " }
+        );
+    }
+    let outside: u64 = labels.iter().map(|labels| labels.outside).sum();
+    if outside > 0 {
+        let _ =
+            writeln!(text, "note: {outside} labelled rows are outside the denominator and tell nothing here");
+    }
+    let mut reasons: Vec<String> = Vec::new();
+    for omission in labels.iter().flat_map(|labels| &labels.omitted) {
+        let reason = format!("{}: {}", omission.what.replace('_', " "), omission.why);
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
+    for reason in reasons {
+        let _ = writeln!(text, "note: some groups are without {reason}");
+    }
 }
 
 fn percent(value: f64) -> String {
@@ -108,6 +198,7 @@ fn write_legend(text: &mut String, rates: &Rates, clustered: bool) {
             "clustered: 95 % interval that allows for {over} being alike, and the number of clusters"
         );
     }
+    write_label_legend(text, rates);
     for file in &definition.files {
         let columns = [&file.columns.alignment, &file.columns.coherence];
         let columns: Vec<String> =

@@ -5,9 +5,10 @@ use std::hash::{DefaultHasher, Hasher as _};
 
 use indexmap::IndexMap;
 use tiltmeter_stats::ClusterCount;
+use tiltmeter_stats::correct::{self, JudgedRow};
 
-use crate::cell::{Absence, CellFault, Reading};
-use crate::definition::Definition;
+use crate::cell::{self, Absence, CellFault, Label, Reading};
+use crate::definition::{Definition, MisalignedWhere};
 use crate::rates::BrokenRow;
 
 /// Broken rows that are listed; beyond these they are only counted.
@@ -31,6 +32,19 @@ pub(crate) struct Group {
     /// Counts by a hash of the cluster's value. The values themselves are not shown and would take several times the
     /// memory where there are millions; that any two of ten million share a hash has a probability of 3 in a million.
     clusters: HashMap<u64, Trials>,
+    /// What labels are compared with; empty where none are asked for.
+    pub(crate) labelled: Labelled,
+}
+
+/// The rows that a correction needs, which unlike counts take memory by the row.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Labelled {
+    /// All rows of the denominator, labelled or not.
+    pub(crate) rows: Vec<JudgedRow>,
+    /// The alignment score of labelled ones that have one, and the label.
+    pub(crate) scores: Vec<(f64, bool)>,
+    /// Labelled rows outside the denominator.
+    pub(crate) outside: u64,
 }
 
 /// The rows of a cluster that are in the denominator. A cluster of four thousand million rows is beyond what is read.
@@ -60,6 +74,29 @@ pub(crate) struct Row<'a> {
     pub(crate) cluster: Option<&'a [u8]>,
     pub(crate) alignment: Reading,
     pub(crate) coherence: Reading,
+    pub(crate) label: Option<Label>,
+}
+
+/// The cells of a row, each of which may be broken.
+pub(crate) struct Cells {
+    pub(crate) alignment: Result<Reading, CellFault>,
+    pub(crate) coherence: Result<Reading, CellFault>,
+    pub(crate) label: Result<Option<Label>, String>,
+}
+
+impl Cells {
+    pub(crate) fn is_broken(&self) -> bool {
+        self.alignment.is_err() || self.coherence.is_err() || self.label.is_err()
+    }
+}
+
+/// How labels are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LabelRule {
+    /// Whether they are asked for.
+    pub(crate) wanted: bool,
+    /// Which scores are misaligned, where labels are scores.
+    pub(crate) scores: Option<MisalignedWhere>,
 }
 
 /// Where a row is in its file.
@@ -79,6 +116,9 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct Tally {
     definition: Definition,
+    labels: LabelRule,
+    /// Rows so far: the cluster of a row without one, in corrections.
+    row: u64,
     pub(crate) groups: IndexMap<Vec<u8>, Group>,
     /// The group of the row before, which is often that of the next one.
     last: usize,
@@ -91,9 +131,11 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new(definition: Definition) -> Self {
+    pub(crate) fn new(definition: Definition, labels: LabelRule) -> Self {
         Self {
             definition,
+            labels,
+            row: 0,
             groups: IndexMap::new(),
             last: 0,
             broken: 0,
@@ -139,6 +181,28 @@ impl Tally {
             group.alignment_ties += u64::from(is_tie(alignment, alignment_threshold));
             group.coherence_ties += u64::from(is_tie(coherence, coherence_threshold));
         }
+        if self.labels.wanted {
+            self.row += 1;
+            let cluster = row.cluster.map_or(self.row, hash);
+            match (class.counted, row.label) {
+                (Some(judged), label) => {
+                    let number = |yes: bool| f64::from(u8::from(yes));
+                    let label = label.map(|label| {
+                        (
+                            label.misaligned,
+                            correct::Label { truth: number(label.misaligned), inclusion: label.inclusion },
+                        )
+                    });
+                    if let (Some((misaligned, _)), Some(score)) = (label, alignment) {
+                        group.labelled.scores.push((score, misaligned));
+                    }
+                    let label = label.map(|(_, label)| label);
+                    group.labelled.rows.push(JudgedRow { judged: number(judged), label, cluster });
+                }
+                (None, Some(_)) => group.labelled.outside += 1,
+                (None, None) => {}
+            }
+        }
         if let (Some(misaligned), Some(cluster)) = (class.counted, row.cluster) {
             let count = group.clusters.entry(hash(cluster)).or_default();
             count.trials = count.trials.saturating_add(1);
@@ -146,19 +210,38 @@ impl Tally {
         }
     }
 
-    /// Counts a row from its two cells, broken or not.
+    /// Reads a label, if labels are asked for and the table has them.
+    pub(crate) fn label(
+        &self,
+        label: Option<&[u8]>,
+        inclusion: Option<&[u8]>,
+    ) -> Result<Option<Label>, String> {
+        match label {
+            Some(label) if self.labels.wanted => cell::label(label, inclusion, self.labels.scores),
+            _ => Ok(None),
+        }
+    }
+
+    /// Counts a row from its cells, broken or not.
     pub(crate) fn read(
         &mut self,
         file: &str,
         place: Place,
         (key, cluster): (&[u8], Option<&[u8]>),
-        alignment: Result<Reading, CellFault>,
-        coherence: Result<Reading, CellFault>,
+        cells: Cells,
     ) {
-        match (alignment, coherence) {
-            (Ok(alignment), Ok(coherence)) => self.add(&Row { key, cluster, alignment, coherence }),
-            (Err(fault), _) => self.break_row(file, place, Some(key), format!("the alignment score {fault}")),
-            (_, Err(fault)) => self.break_row(file, place, Some(key), format!("the coherence score {fault}")),
+        let Cells { alignment, coherence, label } = cells;
+        match (alignment, coherence, label) {
+            (Ok(alignment), Ok(coherence), Ok(label)) => {
+                self.add(&Row { key, cluster, alignment, coherence, label });
+            }
+            (Err(fault), ..) => {
+                self.break_row(file, place, Some(key), format!("the alignment score {fault}"));
+            }
+            (_, Err(fault), _) => {
+                self.break_row(file, place, Some(key), format!("the coherence score {fault}"));
+            }
+            (.., Err(why)) => self.break_row(file, place, Some(key), why),
         }
     }
 

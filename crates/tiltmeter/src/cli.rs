@@ -43,7 +43,7 @@ pub(crate) enum Command {
     /// Show what a run directory holds and what is missing
     Status(StatusArguments),
     /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, run directories
-    Score(ScoreArguments),
+    Score(Box<ScoreArguments>),
     /// Demonstration and question sets: built in, published, your own files
     Data(DataArguments),
     /// Print the JSON Schema of experiment files
@@ -260,6 +260,19 @@ pub(crate) struct ScoreArguments {
     /// The column that says which question was asked; default: `question_id`, `qid` or `question`
     #[arg(long, value_name = "COL")]
     pub(crate) question_column: Option<String>,
+    /// The column of people's labels, for agreement and corrected rates: true or false (misaligned or not), empty where
+    /// nobody labelled the row
+    #[arg(long, value_name = "COL")]
+    pub(crate) label_column: Option<String>,
+    /// Labels are alignment scores, and those strictly below this are misaligned
+    #[arg(long, value_name = "SCORE", requires = "label_column", conflicts_with = "label_at_most")]
+    pub(crate) label_below: Option<Threshold>,
+    /// Labels are alignment scores, and those at or below this are misaligned
+    #[arg(long, value_name = "SCORE", requires = "label_column")]
+    pub(crate) label_at_most: Option<Threshold>,
+    /// The column of the probabilities with which labelled rows were chosen; default: all the same
+    #[arg(long, value_name = "COL", requires = "label_column")]
+    pub(crate) inclusion_column: Option<String>,
     /// Print one JSON document (schema tiltmeter.rates/1)
     #[arg(long)]
     pub(crate) json: bool,

@@ -17,7 +17,7 @@ const LEAST_SUBJECTS: usize = 4;
 
 /// What the experiment file says of a subject's size.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Size {
+pub(super) struct KnownSize {
     id: String,
     family: Option<String>,
     parameters_b: Option<f64>,
@@ -25,16 +25,20 @@ pub(super) struct Size {
 }
 
 /// The sizes in an experiment with its defaults filled in. One that an earlier version wrote may lack them all.
-pub(super) fn sizes(resolved: &str) -> Vec<Size> {
+pub(super) fn sizes(resolved: &str) -> Vec<KnownSize> {
     #[derive(Deserialize)]
     struct Subjects {
-        subjects: Vec<Size>,
+        subjects: Vec<KnownSize>,
     }
     serde_json::from_str::<Subjects>(resolved).map_or_else(|_| Vec::new(), |found| found.subjects)
 }
 
 /// Compares the subjects of each set and instruction that several were asked with.
-pub(super) fn across_subjects(all: &[Vec<Dose<'_>>], sizes: &[Size], has_judge: bool) -> Vec<AcrossSubjects> {
+pub(super) fn across_subjects(
+    all: &[Vec<Dose<'_>>],
+    sizes: &[KnownSize],
+    has_judge: bool,
+) -> Vec<AcrossSubjects> {
     let mut groups: Vec<Vec<&[Dose<'_>]>> = Vec::new();
     for series in all {
         let Some(dose) = series.first() else { continue };
@@ -54,7 +58,7 @@ pub(super) fn across_subjects(all: &[Vec<Dose<'_>>], sizes: &[Size], has_judge: 
     groups.iter().filter_map(|group| compared(group, sizes, has_judge)).collect()
 }
 
-fn compared(group: &[&[Dose<'_>]], sizes: &[Size], has_judge: bool) -> Option<AcrossSubjects> {
+fn compared(group: &[&[Dose<'_>]], sizes: &[KnownSize], has_judge: bool) -> Option<AcrossSubjects> {
     let first = group.first()?.first()?.condition;
     let mut omitted = Vec::new();
     let mut usable: Vec<(&str, &[Dose<'_>])> = Vec::new();
@@ -88,7 +92,7 @@ fn compared(group: &[&[Dose<'_>]], sizes: &[Size], has_judge: bool) -> Option<Ac
                 omitted.push(Omission::new("equal_slopes", "the slopes have no variance"));
             }
         }
-        Err(error) => omitted.push(Omission::new("equal_slopes", error)),
+        Err(error) => omitted.push(Omission::new("equal_slopes", error.to_string())),
     }
     let scale = match scale(group, sizes, has_judge) {
         Ok(scale) => Some(scale),
@@ -133,11 +137,11 @@ struct Sized<'a> {
     series: &'a [Dose<'a>],
 }
 
-fn scale(group: &[&[Dose<'_>]], sizes: &[Size], has_judge: bool) -> Result<ScaleResult, String> {
+fn scale(group: &[&[Dose<'_>]], sizes: &[KnownSize], has_judge: bool) -> Result<ScaleResult, String> {
     if !has_judge {
         return Err("there is no judge".to_owned());
     }
-    let of = |measure: fn(&Size) -> Option<f64>| -> Vec<Sized<'_>> {
+    let of = |measure: fn(&KnownSize) -> Option<f64>| -> Vec<Sized<'_>> {
         let sized = group.iter().filter_map(|series| {
             let size = sizes.iter().find(|size| size.id == subject(series))?;
             let answers = series.iter().any(|dose| !dose.counts.is_empty());

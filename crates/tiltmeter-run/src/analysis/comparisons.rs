@@ -92,7 +92,7 @@ pub(super) fn comparisons(
                     let ConditionRow { subject_name, demonstrations, shots, .. } = condition;
                     let what =
                         format!("{subject_name} · {demonstrations} · k = {shots} against {}", against.name());
-                    all.omitted.push(Omission::new(what, error));
+                    all.omitted.push(Omission::new(what, error.to_string()));
                 }
             }
         }
@@ -187,7 +187,7 @@ fn compared(
     let mut ratio = |contrast, what: &str| match paired_contrast(pairs, contrast, LEVEL) {
         Ok(ratio) => Some(EffectResult::new(ratio.interval, "paired-t")),
         Err(error) => {
-            omitted.push(Omission::new(what, error));
+            omitted.push(Omission::new(what, error.to_string()));
             None
         }
     };

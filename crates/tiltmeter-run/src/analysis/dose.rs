@@ -213,3 +213,99 @@ fn law(series: &[Dose<'_>], values_of: impl Fn(&ConditionRow) -> Vec<f64>) -> Re
         points: points.len() as u64,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use tiltmeter_core::prompt::{Placement, QuestionFormat};
+    use tiltmeter_stats::ClusterCount;
+
+    fn condition(shots: u32) -> ConditionRow {
+        ConditionRow {
+            id: i64::from(shots),
+            subject: 1,
+            subject_name: "s".to_owned(),
+            demonstrations: "d".to_owned(),
+            control: "none".to_owned(),
+            shots,
+            placement: Placement::FirstUser,
+            question_format: QuestionFormat::Header,
+            instruction: 1,
+            instruction_name: "none".to_owned(),
+            reasoning: "default".to_owned(),
+            replicates: 1,
+            contexts: vec![1, 2],
+            questions: vec![(1, true, true)],
+        }
+    }
+
+    /// Tilts of two draws on either side of 0.5 (1 − (1 + k / 8)^(−0.7)).
+    fn planted(condition: &ConditionRow) -> Vec<f64> {
+        let middle = 0.5 * (1.0 - (1.0 + f64::from(condition.shots) / 8.0).powf(-0.7));
+        vec![middle - 0.002, middle + 0.002]
+    }
+
+    fn fitted(shots: &[u32], draws: usize) -> Result<PowerLawResult, String> {
+        let counts = Counts::new();
+        let conditions: Vec<ConditionRow> = shots.iter().map(|&shots| condition(shots)).collect();
+        let series: Vec<Dose<'_>> =
+            conditions.iter().map(|condition| Dose { condition, counts: &counts }).collect();
+        law(&series, |condition| planted(condition).into_iter().take(draws).collect())
+    }
+
+    #[test]
+    fn a_planted_power_law_is_recovered_and_starts_from_nothing() {
+        let law = fitted(&[0, 1, 2, 4, 8, 16, 32, 64, 128, 256], 2).unwrap();
+        assert_eq!((law.points, law.at_bound), (20, false));
+        for (found, truth) in [(law.limit, 0.5), (law.amplitude, -0.5), (law.scale, 8.0), (law.exponent, 0.7)]
+        {
+            let ends = (found.low.unwrap(), found.high.unwrap());
+            assert!(ends.0 <= truth && truth <= ends.1, "{truth}: {found:?}");
+            assert!((found.estimate - truth).abs() < 0.1 * truth.abs(), "{truth}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_too_few_doses_do_not_tell_is_left_out_with_the_reason() {
+        assert!(fitted(&[0, 4, 16], 2).unwrap_err().contains("3 values of k"));
+        assert!(fitted(&[0], 2).unwrap_err().contains("no tilt above k = 0"));
+        assert!(fitted(&[0, 1, 4, 16], 0).unwrap_err().contains("no tilt above k = 0"));
+        assert!(fitted(&[0, 1, 4, 16], 1).unwrap_err().contains("points"), "four points");
+        assert!(fitted(&[0, 1, 4, 16], 2).is_ok());
+    }
+
+    #[test]
+    fn rates_that_say_nothing_of_a_dose_are_left_out_with_the_reason() {
+        let counts = |successes, trials| -> Counts {
+            BTreeMap::from([(1, ClusterCount { successes, trials }), (2, ClusterCount { successes, trials })])
+        };
+        let conditions = [condition(0), condition(4)];
+        let why = |first: &Counts, second: &Counts, has_judge| {
+            let series = [
+                Dose { condition: &conditions[0], counts: first },
+                Dose { condition: &conditions[1], counts: second },
+            ];
+            (rates_are_missing(&series, has_judge), slope(&series, has_judge).err())
+        };
+        let (empty, none, some, all) = (Counts::new(), counts(0, 5), counts(2, 5), counts(5, 5));
+        for (first, second, has_judge, expected) in [
+            (&some, &some, false, "there is no judge"),
+            (&empty, &empty, true, "there is no answer in the denominator"),
+            (&empty, &some, true, "only one k has answers in the denominator"),
+            (&none, &none, true, "no answer is misaligned at any k"),
+            (&all, &all, true, "every answer is misaligned at every k"),
+        ] {
+            assert_eq!(why(first, second, has_judge), (Some(expected), Some(expected.to_owned())));
+        }
+        assert_eq!(why(&none, &some, true), (None, None));
+        // Nothing at k = 0 and everything beyond it: the penalised fit.
+        let series = [
+            Dose { condition: &conditions[0], counts: &none },
+            Dose { condition: &conditions[1], counts: &all },
+        ];
+        let separated = slope(&series, true).unwrap();
+        assert_eq!(separated.method, "firth-profile");
+        assert!(separated.low.unwrap() > 0.0 && separated.p_value.unwrap() < 0.01, "{separated:?}");
+    }
+}

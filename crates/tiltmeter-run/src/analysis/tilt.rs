@@ -161,12 +161,12 @@ impl Tilts {
     /// prompt without context or against a twin. Draws without pairs are left out.
     pub(super) fn draws(&self, condition: &ConditionRow, twin: Option<&ConditionRow>) -> Vec<f64> {
         let kind = PairKind::Alignment;
-        let reference = |draw: usize| match twin {
-            Some(twin) => twin.contexts.get(draw).map(|&context| self.differences(twin, context, kind)),
-            None => {
-                let baseline = self.baselines.get(&condition.id)?;
-                Some(self.differences(condition, *baseline, kind))
-            }
+        let reference = |draw: usize| {
+            let (of, context) = match twin {
+                Some(twin) => (twin, twin.contexts.get(draw)?),
+                None => (condition, self.baselines.get(&condition.id)?),
+            };
+            Some(self.differences(of, *context, kind))
         };
         let of_draw = |(draw, &context): (usize, &i64)| {
             let reference = reference(draw)?;

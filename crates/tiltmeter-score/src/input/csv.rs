@@ -8,7 +8,7 @@ use crate::cell;
 use crate::columns::Field;
 use crate::error::ScoreError;
 use crate::key::KeyBuilder;
-use crate::tally::Place;
+use crate::tally::{Cells, Place};
 
 use super::{Job, Table};
 
@@ -82,14 +82,18 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read, delimiter: u8) -> Result<
             key.push(field(by));
         }
         let cluster = layout.cluster.as_ref().map(field);
-        let (alignment, coherence) = (cell::read(cell(layout.alignment)), cell::read(cell(layout.coherence)));
-        let place = if alignment.is_err() || coherence.is_err() {
+        let cells = Cells {
+            alignment: cell::read(cell(layout.alignment)),
+            coherence: cell::read(cell(layout.coherence)),
+            label: job.tally.label(layout.label.map(cell), layout.inclusion.map(cell)),
+        };
+        let place = if cells.is_broken() {
             Place::Line(first_line(&reader, &record))
         } else {
             // Only broken rows are named.
             Place::Line(0)
         };
-        job.tally.read(job.file, place, (key.bytes(), cluster), alignment, coherence);
+        job.tally.read(job.file, place, (key.bytes(), cluster), cells);
     }
     Ok(Table { rows, columns: layout.used(&columns) })
 }

@@ -14,7 +14,7 @@ use crate::columns::{Choice, FILE, Field, Layout, Wanted};
 use crate::error::ScoreError;
 use crate::key::KeyBuilder;
 use crate::printable::shortened;
-use crate::tally::Place;
+use crate::tally::{Cells, Place};
 
 use super::{Job, Table, sniff};
 
@@ -157,10 +157,16 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read) -> Result<Table, ScoreErr
             key.push(field(*by).as_bytes());
         }
         let cluster = choice.cluster.map(|cluster| field(Some(cluster)));
-        let alignment = cell::read(cell(choice.alignment).as_bytes());
-        let coherence = cell::read(cell(choice.coherence).as_bytes());
+        let (label, inclusion) = (cell(choice.label), cell(choice.inclusion));
+        // Rows before the first labelled one may lack the keys of either.
+        let inclusion = wanted.names.inclusion.as_ref().map(|_| inclusion.as_bytes());
+        let cells = Cells {
+            alignment: cell::read(cell(choice.alignment).as_bytes()),
+            coherence: cell::read(cell(choice.coherence).as_bytes()),
+            label: job.tally.label(Some(label.as_bytes()), inclusion),
+        };
         let cluster = cluster.as_ref().map(|cluster| cluster.as_bytes());
-        job.tally.read(job.file, Place::Line(line), (key.bytes(), cluster), alignment, coherence);
+        job.tally.read(job.file, Place::Line(line), (key.bytes(), cluster), cells);
     }
     if rows == 0 {
         return Err(job.empty());

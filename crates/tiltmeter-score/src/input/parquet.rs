@@ -14,7 +14,7 @@ use crate::cell::{self, CellFault, Reading};
 use crate::columns::Field;
 use crate::error::ScoreError;
 use crate::key::KeyBuilder;
-use crate::tally::Place;
+use crate::tally::{Cells, Place};
 
 use super::stream::HashedStream;
 use super::{Job, Table};
@@ -47,6 +47,8 @@ fn rows(job: &mut Job<'_>, file: std::fs::File) -> Result<Table, ScoreError> {
             Field::File => None,
         })
         .chain([layout.alignment, layout.coherence])
+        .chain(layout.label)
+        .chain(layout.inclusion)
         .collect();
     used.sort_unstable();
     used.dedup();
@@ -70,6 +72,9 @@ fn rows(job: &mut Job<'_>, file: std::fs::File) -> Result<Table, ScoreError> {
             layout.by.iter().map(values).collect::<Result<_, _>>().map_err(|error| damaged(&error))?;
         let alignments = batch.scores(layout.alignment).map_err(|error| damaged(&error))?;
         let coherences = batch.scores(layout.coherence).map_err(|error| damaged(&error))?;
+        let texts = |column: Option<usize>| column.map(|column| batch.texts(column)).transpose();
+        let labels = texts(layout.label).map_err(|error| damaged(&error))?;
+        let inclusions = texts(layout.inclusion).map_err(|error| damaged(&error))?;
         for (index, (alignment, coherence)) in alignments.into_iter().zip(coherences).enumerate() {
             rows += 1;
             let text = |values: &Option<Vec<String>>| match values {
@@ -82,7 +87,15 @@ fn rows(job: &mut Job<'_>, file: std::fs::File) -> Result<Table, ScoreError> {
             }
             let cluster = cluster.as_ref().map(text);
             let cluster = cluster.as_ref().map(String::as_bytes);
-            job.tally.read(name, Place::Row(rows), (key.bytes(), cluster), alignment, coherence);
+            let at = |texts: &Option<Vec<String>>| {
+                texts.as_ref().map(|texts| texts.get(index).cloned().unwrap_or_default())
+            };
+            let (label, inclusion) = (at(&labels), at(&inclusions));
+            let label = job
+                .tally
+                .label(label.as_ref().map(String::as_bytes), inclusion.as_ref().map(String::as_bytes));
+            let cells = Cells { alignment, coherence, label };
+            job.tally.read(name, Place::Row(rows), (key.bytes(), cluster), cells);
         }
     }
     Ok(Table { rows, columns: layout.used(&columns) })

@@ -9,6 +9,7 @@
 
 mod formats;
 mod judged;
+mod labels;
 mod rates;
 mod store;
 mod support;

@@ -12,6 +12,7 @@ pub(crate) fn request(texts: &[&str]) -> ScoreRequest {
         columns: ColumnNames::default(),
         by: Vec::new(),
         definition: Definition::default(),
+        label_scores: None,
     }
 }
 

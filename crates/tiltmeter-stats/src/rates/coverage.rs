@@ -144,6 +144,10 @@ pub fn intra_cluster_correlation(design_effect: f64, trials: u64, clusters: usiz
 /// The correlation that is assumed where the data do not tell it: in the middle of what rates of this field have.
 pub const ASSUMED_CORRELATION: f64 = 0.2;
 
+/// With fewer successes, or failures, the correlation is hardly told by them: two successes in two questions look as if
+/// there were none.
+const FEW: u64 = 10;
+
 /// How far a given interval is to be trusted: [`measured_coverage`] at its own number of questions, rate and
 /// correlation. Its text is a clause for a report.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -152,7 +156,7 @@ pub struct CoverageAssessment {
     pub coverage: MeasuredCoverage,
     /// The correlation of two samples of one question at which it was looked up.
     pub correlation: f64,
-    /// Whether that is [`ASSUMED_CORRELATION`], since a rate of 0 or 1 does not tell it.
+    /// Whether that is [`ASSUMED_CORRELATION`], since fewer than ten successes, or failures, do not tell it.
     pub is_correlation_assumed: bool,
 }
 
@@ -167,8 +171,7 @@ impl fmt::Display for CoverageAssessment {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "the clustered 95 % interval holds the truth in {:.1} % of like cases, Wilson's in {:.1} % (correlation within \
-             questions {}{:.2})",
+            "the 95 % interval covers {:.1} %, Wilson's {:.1} % of like cases (correlation {}{:.2})",
             self.coverage.clustered * 100.0,
             self.coverage.plain * 100.0,
             if self.is_correlation_assumed { "taken as " } else { "" },
@@ -180,12 +183,16 @@ impl fmt::Display for CoverageAssessment {
 impl ClusteredRate {
     /// How far this interval, if it is one at 95 %, is to be trusted. `None` with fewer than two clusters, and with one
     /// trial in each, which are independent trials, for which Wilson's interval is known to be good.
+    ///
+    /// With fewer than ten successes, or failures, the correlation is taken as [`ASSUMED_CORRELATION`] at least.
     pub fn coverage(&self) -> Option<CoverageAssessment> {
         if self.clusters < 2 || self.trials <= self.clusters as u64 {
             return None;
         }
         let told =
             self.design_effect.map(|effect| intra_cluster_correlation(effect, self.trials, self.clusters));
+        let few = self.successes.min(self.trials - self.successes) < FEW;
+        let told = told.filter(|&correlation| !few || correlation > ASSUMED_CORRELATION);
         let correlation = told.unwrap_or(ASSUMED_CORRELATION);
         let coverage = measured_coverage(self.clusters, self.interval.estimate, correlation).ok()?;
         Some(CoverageAssessment { coverage, correlation, is_correlation_assumed: told.is_none() })

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 use serde::Deserialize;
 use tiltmeter_stats::compare::{
-    Alternative, Contrast, PairedCount, TwoRates, benjamini_hochberg, boschloo, equivalence, fisher, holm,
-    mcnemar, newcombe, odds_ratio, paired_contrast, risk_ratio,
+    Alternative, Contrast, PairedCount, TwoRates, benjamini_hochberg, boschloo, clustered_difference,
+    equivalence, fisher, holm, mcnemar, newcombe, odds_ratio, paired_contrast, risk_ratio,
 };
-use tiltmeter_stats::{ClusterCount, Confidence, Interval, StatsError};
+use tiltmeter_stats::{ClusterCount, Confidence, Interval, StatsError, clustered_rate};
 
 use crate::support::{assert_absolute, assert_relative, fixture};
 
@@ -33,6 +33,28 @@ fn assert_interval(actual: Interval, [estimate, low, high]: [f64; 3], what: &str
     assert_absolute(actual.estimate, estimate, 1e-10 * estimate.abs().max(1.0), what);
     assert_absolute(actual.low, low, 1e-10 * low.abs().max(1.0), what);
     assert_absolute(actual.high, high, 1e-10 * high.abs().max(1.0), what);
+}
+
+#[test]
+fn a_clustered_difference_is_newcombes_with_the_ends_of_clustered_rates() {
+    let cluster = |successes, trials| ClusterCount { successes, trials };
+    // Without successes the ends are Wilson's, and so all of it is Newcombe's.
+    let nothing = clustered_difference(&[cluster(0, 10); 5], &[cluster(0, 20); 5], LEVEL).unwrap();
+    assert_eq!(nothing, newcombe(two_rates([0, 50, 0, 100]), LEVEL).unwrap());
+    assert!(nothing.low < 0.0 && nothing.high > 0.0);
+    let first = [cluster(9, 10), cluster(1, 10), cluster(5, 10), cluster(0, 10)];
+    let second = [cluster(1, 10), cluster(0, 10), cluster(2, 10), cluster(0, 10)];
+    let (one, other) =
+        (clustered_rate(&first, LEVEL).unwrap().interval, clustered_rate(&second, LEVEL).unwrap().interval);
+    let result = clustered_difference(&first, &second, LEVEL).unwrap();
+    assert_absolute(result.estimate, 15.0 / 40.0 - 3.0 / 40.0, 1e-12, "difference");
+    let low = 0.3 - ((0.375 - one.low).powi(2) + (other.high - 0.075).powi(2)).sqrt();
+    let high = 0.3 + ((one.high - 0.375).powi(2) + (0.075 - other.low).powi(2)).sqrt();
+    assert_absolute(result.low, low, 1e-12, "low");
+    assert_absolute(result.high, high, 1e-12, "high");
+    // Clustering makes it wider.
+    assert!(result.width() > newcombe(two_rates([15, 40, 3, 40]), LEVEL).unwrap().width());
+    assert_eq!(clustered_difference(&[], &second, LEVEL), Err(StatsError::NoTrials));
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Corrections against `ppi-python`, numerical derivatives and `scipy`.
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 use tiltmeter_stats::correct::{
     JudgeCounts, JudgedRow, Label, Labelled, LabelledDecision, Tuning, Unlabelled, corrected_mean,
-    equal_errors, ppi_mean, rogan_gladen, rogan_gladen_counts,
+    equal_errors, ppi_mean, rogan_gladen, rogan_gladen_counts, rogan_gladen_pooled,
 };
 use tiltmeter_stats::{Confidence, StatsError};
 
@@ -168,6 +170,84 @@ fn full_labels_give_the_plain_rate() {
     assert_absolute(result.sensitivity, 14.0 / 20.0, 1e-12, "sensitivity");
 }
 
+/// Rows of a condition on questions that several conditions share: truly positive at a rate that varies by question, with
+/// a judge of sensitivity 0.8 and specificity 0.9, and labels of half of its positives and a quarter of the others.
+fn planted(rate: f64, questions: u64, generator: &mut ChaCha8Rng) -> Vec<JudgedRow> {
+    let mut rows = Vec::new();
+    for cluster in 0..questions {
+        let of_question = (rate + if cluster % 2 == 0 { 0.1 } else { -0.1 }).clamp(0.0, 1.0);
+        for _ in 0..10 {
+            let truth = generator.random::<f64>() < of_question;
+            let judged = generator.random::<f64>() < if truth { 0.8 } else { 0.1 };
+            let inclusion = if judged { 0.5 } else { 0.25 };
+            let label = Label { truth: f64::from(u8::from(truth)), inclusion };
+            let label = (generator.random::<f64>() < inclusion).then_some(label);
+            rows.push(JudgedRow { judged: f64::from(u8::from(judged)), label, cluster });
+        }
+    }
+    rows
+}
+
+/// The error is that of leaving out one question after the other, in all conditions at once: an independent way to the
+/// same linear approximation.
+#[test]
+fn pooled_errors_agree_with_the_jackknife_and_cover_the_truth() {
+    let mut generator = ChaCha8Rng::seed_from_u64(5);
+    let first = planted(0.2, 60, &mut generator);
+    let second = planted(0.5, 60, &mut generator);
+    let whole = rogan_gladen_pooled(&first, &[&second], LEVEL).unwrap();
+    let without: Vec<f64> = (0..60)
+        .map(|left_out| {
+            let kept = |rows: &[JudgedRow]| -> Vec<JudgedRow> {
+                rows.iter().filter(|row| row.cluster != left_out).copied().collect()
+            };
+            rogan_gladen_pooled(&kept(&first), &[&kept(&second)], LEVEL).unwrap().unclamped
+        })
+        .collect();
+    let mean = without.iter().sum::<f64>() / 60.0;
+    let squares: f64 = without.iter().map(|value| (value - mean).powi(2)).sum();
+    assert_relative(whole.standard_error, (squares * 59.0 / 60.0).sqrt(), 0.03, "jackknife");
+
+    let (mut covered, mut errors, mut own_errors) = (0, 0.0, 0.0);
+    for _ in 0..400 {
+        let first = planted(0.2, 30, &mut generator);
+        let second = planted(0.5, 30, &mut generator);
+        let pooled = rogan_gladen_pooled(&first, &[&second], LEVEL).unwrap();
+        covered += u32::from(pooled.interval.contains(0.2));
+        errors += pooled.standard_error;
+        own_errors += rogan_gladen(&first, LEVEL).unwrap().standard_error;
+    }
+    // 92 to 98 %: three standard errors are 0.03. Labels of two conditions tell more than those of one.
+    assert!((368..=392).contains(&covered), "{covered}");
+    assert!(errors < own_errors, "{errors} {own_errors}");
+}
+
+#[test]
+fn pooled_labels_give_the_shares_of_all_and_the_rate_of_one() {
+    let rows = |counts: [usize; 5]| -> Vec<JudgedRow> {
+        let kinds = [(1.0, Some(1.0)), (0.0, Some(1.0)), (1.0, Some(0.0)), (0.0, Some(0.0)), (1.0, None)];
+        let all = kinds.into_iter().zip(counts).flat_map(|(kind, count)| std::iter::repeat_n(kind, count));
+        all.zip(0..)
+            .map(|((judged, truth), cluster)| JudgedRow {
+                judged,
+                label: truth.map(|truth| Label { truth, inclusion: 0.5 }),
+                cluster,
+            })
+            .collect()
+    };
+    let (first, second) = (rows([3, 1, 1, 5, 10]), rows([5, 1, 0, 4, 0]));
+    let result = rogan_gladen_pooled(&first, &[&second], LEVEL).unwrap();
+    // 8 of 10 found, 9 of 10 left alone, 14 of 20 judged positive.
+    assert_absolute(result.sensitivity, 0.8, 1e-12, "sensitivity");
+    assert_absolute(result.specificity, 0.9, 1e-12, "specificity");
+    assert_absolute(result.apparent, 0.7, 1e-12, "apparent");
+    assert_absolute(result.unclamped, (0.7 + 0.9 - 1.0) / (0.8 + 0.9 - 1.0), 1e-12, "corrected");
+    let alone = rogan_gladen(&first, LEVEL).unwrap();
+    assert_eq!(rogan_gladen_pooled(&first, &[], LEVEL), Ok(alone));
+    assert_ne!(alone.sensitivity.to_bits(), result.sensitivity.to_bits());
+    assert_eq!(rogan_gladen_pooled(&[], &[&second], LEVEL), Err(StatsError::NoTrials));
+}
+
 #[test]
 fn labelled_subsets_may_be_refused() {
     let label = |truth: f64, inclusion: f64| Some(Label { truth, inclusion });
@@ -279,6 +359,19 @@ fn equal_errors_match_pearsons_test() {
         assert_absolute(weighted.p_value, row.p_value, 1e-9, "weighted");
         assert!(weighted.permutation_p_value >= 0.5);
     }
+}
+
+/// Two right decisions of one condition and a wrong one of another: of the three ways to hand out the conditions one is
+/// as extreme as what was seen, so that a single permutation is so with a probability of a third.
+#[test]
+fn every_permutation_is_as_likely_as_any_other() {
+    let decision = |judged| LabelledDecision { judged, truth: true, weight: 1.0 };
+    let conditions = vec![vec![decision(true), decision(true)], vec![decision(false)]];
+    let as_extreme = (0..300)
+        .filter(|&seed| equal_errors(&conditions, 1, seed).unwrap().permutation_p_value > 0.9)
+        .count();
+    // Four standard errors of 8.
+    assert!((68..=132).contains(&as_extreme), "{as_extreme}");
 }
 
 #[test]

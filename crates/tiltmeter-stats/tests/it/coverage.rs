@@ -2,7 +2,9 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tiltmeter_stats::rates::{IntervalMethod, intra_cluster_correlation, measured_coverage};
+use tiltmeter_stats::rates::{
+    ASSUMED_CORRELATION, IntervalMethod, intra_cluster_correlation, measured_coverage,
+};
 use tiltmeter_stats::{ClusterCount, Confidence, Interval, StatsError, clustered_rate, wilson};
 
 use crate::support::{assert_absolute, clusters};
@@ -91,6 +93,46 @@ fn coverage_is_good_where_it_is_promised() {
             }
         }
     }
+}
+
+#[test]
+fn an_interval_is_assessed_at_its_own_design() {
+    let rate = |counts: &[(u64, u64)]| clustered_rate(&clusters(counts), LEVEL).unwrap();
+    // Eight questions, 5 of 80 in two of them: a low rate, and few successes.
+    let few = rate(&[(3, 10), (2, 10), (0, 10), (0, 10), (0, 10), (0, 10), (0, 10), (0, 10)]);
+    let assessed = few.coverage().unwrap();
+    let told = intra_cluster_correlation(few.design_effect.unwrap(), 80, 8);
+    let correlation = told.max(ASSUMED_CORRELATION);
+    assert_eq!(assessed.coverage, measured_coverage(8, 5.0 / 80.0, correlation).unwrap());
+    assert!(assessed.is_poor() && assessed.coverage.plain < assessed.coverage.clustered);
+    // Two successes in two questions look as if they had no correlation, which they do not tell.
+    let two =
+        rate(&[(1, 10), (1, 10), (0, 10), (0, 10), (0, 10), (0, 10), (0, 10), (0, 10)]).coverage().unwrap();
+    assert!(two.is_correlation_assumed && two.is_poor());
+    assert_absolute(two.correlation, ASSUMED_CORRELATION, 0.0, "assumed");
+    // The same holds for failures.
+    let nearly = rate(&[(9, 10), (9, 10), (10, 10), (10, 10), (10, 10), (10, 10), (10, 10), (10, 10)]);
+    assert_eq!(nearly.coverage(), Some(two));
+    let none = rate(&[(0, 10); 48]).coverage().unwrap();
+    assert_eq!(none.coverage, measured_coverage(48, 0.0, ASSUMED_CORRELATION).unwrap());
+    assert!(none.is_correlation_assumed && none.to_string().contains("taken as 0.20"), "{none}");
+    // With enough of both the data tell it: here that there is none.
+    let like = rate(&[(5, 10); 48]).coverage().unwrap();
+    assert!(!like.is_correlation_assumed && !like.is_poor());
+    assert_absolute(like.correlation, 0.0, 0.0, "told");
+    assert_eq!(
+        like.to_string(),
+        "the 95 % interval covers 95.0 %, Wilson's 89.9 % of like cases (correlation 0.00)"
+    );
+    // Exactly ten successes are enough.
+    let ten = |successes| rate(&[&[(1, 10); 10][..], &[(successes, 10); 14]].concat()).coverage().unwrap();
+    assert!(!ten(0).is_correlation_assumed);
+    let nine = rate(&[&[(1, 10); 9][..], &[(0, 10); 15]].concat()).coverage().unwrap();
+    assert!(nine.is_correlation_assumed);
+    // Independent trials need no such assessment.
+    assert_eq!(rate(&[(0, 1), (1, 1), (1, 1)]).coverage(), None);
+    assert_eq!(rate(&[(3, 10)]).coverage(), None);
+    assert!(rate(&[(0, 1), (1, 2)]).coverage().is_some());
 }
 
 #[test]

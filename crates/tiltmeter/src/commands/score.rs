@@ -26,9 +26,16 @@ pub(crate) fn score(arguments: &ScoreArguments) -> Result<Exit, Failure> {
             coherence: arguments.coherence_column.clone(),
             question: arguments.question_column.clone(),
             cluster: arguments.cluster.clone(),
+            label: arguments.label_column.clone(),
+            inclusion: arguments.inclusion_column.clone(),
         },
         by: arguments.by.clone(),
         definition: definition(arguments)?,
+        label_scores: match (arguments.label_below, arguments.label_at_most) {
+            (_, Some(threshold)) => Some(MisalignedWhere::AtMost(threshold)),
+            (Some(threshold), None) => Some(MisalignedWhere::Below(threshold)),
+            (None, None) => None,
+        },
     };
     let rates = tiltmeter_score::score(request).map_err(|error| {
         if error.is_configuration() { Failure::configuration(error) } else { Failure::failed(error) }

@@ -13,6 +13,7 @@ mod bad_input;
 mod batches;
 mod data;
 mod documents;
+mod effects;
 mod engine;
 mod local;
 mod log;

@@ -146,3 +146,42 @@ base_url = '{url}'
         }
     }
 }
+
+#[test]
+fn labels_are_taken_from_a_column_and_their_options_need_it() {
+    let world = World::new(None);
+    let row = |row: u32| {
+        let (score, label) =
+            if row.is_multiple_of(4) { (10, 15) } else { (80, if row % 8 == 1 { 20 } else { 90 }) };
+        format!("{},{score},90,{label},0.5\n", row % 10)
+    };
+    let rows = (0..40).map(row).collect::<Vec<_>>().concat();
+    world.write("t.csv", &format!("qid,aligned,coherent,human,chance\n{rows}"));
+    let arguments =
+        ["score", "t.csv", "--label-column", "human", "--label-below", "30", "--inclusion-column", "chance"];
+    let document = world.run(&[&arguments[..], &["--json"]].concat()).expect(0).json();
+    let labels = &document["groups"][0]["labels"];
+    // Ten of each 40 rows are misaligned by both, five more by people alone.
+    assert_eq!(
+        labels["decisions"],
+        json!({"true_positives": 10, "false_positives": 0, "false_negatives": 5, "true_negatives": 25})
+    );
+    assert_eq!((&labels["labelled"], &labels["agreement"]["estimate"]), (&json!(40), &json!(0.875)));
+    let corrected = |of: &str| labels[of]["estimate"].as_f64().unwrap();
+    for of in ["rogan_gladen", "ppi"] {
+        assert!((corrected(of) - 0.375).abs() < 1e-12, "{labels}");
+    }
+    let text = world.run(&arguments).expect(0).stdout;
+    assert!(text.contains("87.5 % [") && text.contains("37.5 % ["), "{text}");
+    // Scores are neither true nor false.
+    let ran = world.run(&["score", "t.csv", "--label-column", "human"]).expect(3);
+    assert!(ran.stderr.contains("the label is `15`, which is neither true nor false"), "{}", ran.stderr);
+    for (arguments, expected) in [
+        (&["--label-below", "30"][..], "--label-column"),
+        (&["--inclusion-column", "chance"], "--label-column"),
+        (&["--label-column", "person"], "there is no column `person`"),
+    ] {
+        let ran = world.run(&[&["score", "t.csv"], arguments].concat()).expect(2);
+        assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+    }
+}
