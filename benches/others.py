@@ -8,7 +8,7 @@ from pathlib import Path
 from measure import checked, disk_bytes, run
 
 INSPECT = ("inspect-ai==0.3.285", "openai==3.57.0")
-PROMPTFOO = "promptfoo@PROMPTFOOVERSION"
+PROMPTFOO = "promptfoo@0.121.20"
 TASK = Path(__file__).resolve().parent / "tasks" / "inspect_task.py"
 CONFIGURATION = Path(__file__).resolve().parent / "tasks" / "promptfoo.json"
 
@@ -44,14 +44,20 @@ class Others:
         logs, log = bench.fresh("inspect-logs"), bench.fresh("inspect.log")
         parameters = {"questions": questions, "judge": str(judge).lower(), "turns": turns or ""}
         command = [
-            self._inspect, "eval", TASK, "--model", "openai-api/sim/m", "--epochs", str(epochs),
+            self._inspect, "eval", TASK.name, "--model", "openai-api/sim/m", "--epochs", str(epochs),
             "--max-connections", str(connections), "--max-samples", str(connections), "--max-tokens", "400",
             "--display", "none", "--log-dir", logs,
         ]
         for name, value in parameters.items():
             command += ["-T", f"{name}={value}"]
-        environment = {"SIM_BASE_URL": url, "SIM_API_KEY": "none", "HOME": str(self.folder)}
-        use = checked(run(command, log, environment, self.folder), log)
+        environment = {
+            "SIM_BASE_URL": url,
+            "SIM_API_KEY": "none",
+            "HOME": str(self.folder),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        # It takes the task's file only by a path relative to where it is started.
+        use = checked(run(command, log, environment, TASK.parent), log)
         return use, disk_bytes(logs)
 
     def promptfoo(self, url, bench, *, repeat, connections=100):

@@ -44,7 +44,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
     let experiment = reader.experiment()?;
     let conditions = reader.conditions(experiment.id)?;
     let failures = reader.failures()?;
-    let samples = Samples::new(reader.samples(&experiment)?, &failures, &experiment);
+    let samples = Samples::new(&reader, &failures, &experiment)?;
     let tilts = Tilts::new(&reader, &experiment, &conditions)?;
     let mut results = Vec::with_capacity(conditions.len());
     for condition in &conditions {
@@ -124,21 +124,21 @@ struct Samples {
 }
 
 impl Samples {
-    fn new(rows: Vec<SampleRow>, failures: &[FailureRow], experiment: &ExperimentRow) -> Self {
+    fn new(reader: &Reader, failures: &[FailureRow], experiment: &ExperimentRow) -> Result<Self, StoreError> {
         let failed: HashSet<i64> = failures
             .iter()
             .filter(|failure| failure.judge.is_some() && failure.judge == experiment.judge)
             .filter_map(|failure| failure.response)
             .collect();
         let mut blocks: HashMap<BlockKey, Vec<Judged>> = HashMap::new();
-        for row in rows {
+        reader.for_each_sample(experiment, |row| {
             blocks.entry((row.subject, row.context, row.instruction)).or_default().push(Judged {
                 question: row.question,
                 replicate: row.replicate,
                 truncated: row.truncated,
                 verdict: verdict(&row, experiment.judge.is_some(), failed.contains(&row.response)),
             });
-        }
+        })?;
         for failure in failures {
             if let Some((subject, context, instruction, question, replicate)) = failure.sample {
                 blocks.entry((subject, context, instruction)).or_default().push(Judged {
@@ -149,7 +149,7 @@ impl Samples {
                 });
             }
         }
-        Self { blocks }
+        Ok(Self { blocks })
     }
 
     fn of(&self, condition: &ConditionRow) -> Vec<Judged> {

@@ -132,8 +132,7 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
     let experiment = reader.experiment()?;
     let conditions = reader.conditions(experiment.id)?;
     let failures = reader.failures()?;
-    let totals = reader.token_totals()?;
-    let costs = reader.costs()?;
+    let (totals, costs) = reader.usage()?;
     let invocations = reader.invocations()?;
     let conditions = conditions.iter().zip(&results.conditions).map(|(row, result)| {
         let questions = row.questions.iter().filter(|(_, is_sampled, _)| *is_sampled).count() as u64;

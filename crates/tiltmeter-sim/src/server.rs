@@ -190,8 +190,9 @@ async fn models(State(stage): State<Arc<Stage>>) -> Response {
 
 /// The counts so far, for those who run the server as a program of its own.
 async fn counters(State(stage): State<Arc<Stage>>) -> Response {
-    let Counters { subject_requests, judge_requests, by_status, answered, duplicates, most_in_flight, .. } =
-        stage.ledger().counters.clone();
+    let Counters {
+        subject_requests, judge_requests, by_status, answered, duplicates, most_in_flight, ..
+    } = stage.ledger().counters.clone();
     let document = json!({
         "subject_requests": subject_requests,
         "judge_requests": judge_requests,

@@ -11,13 +11,14 @@ mod register;
 mod rejudging;
 mod rows;
 mod schema;
+mod stored;
 mod writer;
 
 pub use directory::RunDirectory;
 pub use error::StoreError;
 pub use reader::{
-    ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, SampleRow, ScoreRow, StoredIds,
-    StoredResponse, TokenTotals, judgement_hash,
+    ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, SampleRow, ScoreRow, TokenTotals,
+    judgement_hash,
 };
 pub use register::{JudgePromptTexts, ModelRecord, Registered, Registration};
 pub use rejudging::{AnswerToJudge, Rejudged, Rejudging};
@@ -25,4 +26,5 @@ pub use rows::{
     FailedAttempt, FailureRecord, FailureTarget, InvocationEnd, JudgementRecord, ResponseOutcome,
     ResponseRecord, ScoreRecord,
 };
+pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 pub use writer::Writer;

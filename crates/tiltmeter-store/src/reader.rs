@@ -1,6 +1,6 @@
 //! Reads a run directory: what is there, and what tables are computed from.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -15,6 +15,7 @@ use crate::register::JudgePromptTexts;
 use crate::rejudging::AnswerToJudge;
 use crate::rows::ResponseOutcome;
 use crate::schema::open_for_reading;
+use crate::stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 
 /// A store, opened for reading. It may be read while a run writes to it.
 pub struct Reader {
@@ -136,26 +137,6 @@ pub struct ScoreRow {
     pub tilted: bool,
     /// Mean log-probability per token, nats.
     pub mean_log_probability: f64,
-}
-
-/// A response that is stored already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredResponse {
-    /// Its row.
-    pub row: i64,
-    /// Whether there is an answer to judge: no refusal by the provider's word, nothing withheld.
-    pub is_answer: bool,
-}
-
-/// What is stored already, by content address.
-#[derive(Clone, Debug, Default)]
-pub struct StoredIds {
-    /// Responses.
-    pub responses: HashMap<ContentId, StoredResponse>,
-    /// Judgements.
-    pub judgements: HashSet<ContentId>,
-    /// Scored texts.
-    pub scores: HashSet<ContentId>,
 }
 
 /// Tokens that a run has used.
@@ -303,25 +284,32 @@ impl Reader {
         Ok(conditions)
     }
 
-    /// All stored answers with the scores that the experiment's judge gave them by its present prompts.
+    /// Hands out all stored answers with the scores that the experiment's judge gave them by its present prompts, in
+    /// the order in which they were stored. They are not collected, because there may be millions.
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn samples(&self, experiment: &ExperimentRow) -> Result<Vec<SampleRow>, StoreError> {
-        let mut statement = self.connection.prepare(
-            "SELECT r.id, r.subject, r.context, r.instruction, r.question, r.replicate, r.outcome, r.truncated,
-                 a.outcome, a.score, a.method, c.outcome, c.score, c.method
-             FROM response AS r
-             LEFT JOIN experiment_prompt AS pa ON pa.experiment = ?1 AND pa.question = r.question AND pa.aspect = 'alignment'
-             LEFT JOIN judgement AS a ON a.response = r.id AND a.judge = ?2 AND a.aspect = 'alignment' AND a.prompt = pa.prompt
-             LEFT JOIN experiment_prompt AS pc ON pc.experiment = ?1 AND pc.question = r.question AND pc.aspect = 'coherence'
-             LEFT JOIN judgement AS c ON c.response = r.id AND c.judge = ?2 AND c.aspect = 'coherence' AND c.prompt = pc.prompt
-             ORDER BY r.id",
+    pub fn for_each_sample(
+        &self,
+        experiment: &ExperimentRow,
+        mut take: impl FnMut(SampleRow),
+    ) -> Result<(), StoreError> {
+        let prompts = self.prompt_rows(experiment.id)?;
+        // Both sides come in the order of the responses, so that they are merged as they are read: looking up the
+        // judgements of each response takes several times as long.
+        let mut judged = self.connection.prepare(
+            "SELECT response, aspect, prompt, outcome, score, method FROM judgement WHERE judge = ?1
+             ORDER BY response",
         )?;
-        let mut rows = statement.query(params![experiment.id, experiment.judge])?;
-        let mut samples = Vec::new();
-        while let Some(row) = rows.next()? {
-            samples.push(SampleRow {
+        let mut judgements = judged.query(params![experiment.judge])?;
+        let mut next = judgements.next()?.map(read_judgement).transpose()?;
+        let mut answered = self.connection.prepare(
+            "SELECT id, subject, context, instruction, question, replicate, outcome, truncated FROM response
+             ORDER BY id",
+        )?;
+        let mut responses = answered.query([])?;
+        while let Some(row) = responses.next()? {
+            let mut sample = SampleRow {
                 response: row.get(0)?,
                 subject: row.get(1)?,
                 context: row.get(2)?,
@@ -332,11 +320,39 @@ impl Reader {
                     row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?,
                 )?,
                 truncated: row.get(7)?,
-                alignment: aspect_outcome(row, 8)?,
-                coherence: aspect_outcome(row, 11)?,
-            });
+                alignment: None,
+                coherence: None,
+            };
+            while let Some(judgement) = next.filter(|judgement| judgement.response <= sample.response) {
+                let by = prompts.get(&sample.question).map(|prompts| prompts[judgement.aspect as usize]);
+                if judgement.response == sample.response && by == Some(judgement.prompt) {
+                    let side = match judgement.aspect {
+                        Aspect::Alignment => &mut sample.alignment,
+                        Aspect::Coherence => &mut sample.coherence,
+                    };
+                    *side = Some(judgement.outcome);
+                }
+                next = judgements.next()?.map(read_judgement).transpose()?;
+            }
+            take(sample);
         }
-        Ok(samples)
+        Ok(())
+    }
+
+    /// The rows of the prompts by which an experiment's judge scores answers, by row of the question and by aspect.
+    fn prompt_rows(&self, experiment: i64) -> Result<HashMap<i64, [i64; 2]>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT question, aspect, prompt FROM experiment_prompt WHERE experiment = ?1")?;
+        let rows: Vec<(i64, Aspect, i64)> = collect(&mut statement, params![experiment], |row| {
+            Ok((row.get(0)?, aspect(row.get_ref(1)?.as_str()?)?, row.get(2)?))
+        })?;
+        let mut prompts: HashMap<i64, [i64; 2]> = HashMap::new();
+        for (question, aspect, prompt) in rows {
+            // No row has the number 0.
+            prompts.entry(question).or_insert([0; 2])[aspect as usize] = prompt;
+        }
+        Ok(prompts)
     }
 
     /// All calls that failed for good and have not succeeded since.
@@ -397,19 +413,37 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn stored_ids(&self) -> Result<StoredIds, StoreError> {
-        let mut stored = StoredIds::default();
+        let mut responses = Vec::with_capacity(self.rows_of("response")?);
         let mut statement = self.connection.prepare("SELECT hash, id, outcome FROM response")?;
-        stored.responses = collect(&mut statement, params![], |row| {
-            let is_answer = row.get_ref(2)?.as_str()? == ResponseOutcome::Answer.name();
-            Ok((hash(row)?, StoredResponse { row: row.get(1)?, is_answer }))
-        })?
-        .into_iter()
-        .collect();
-        let mut statement = self.connection.prepare("SELECT hash FROM judgement")?;
-        stored.judgements = collect(&mut statement, params![], hash)?.into_iter().collect();
-        let mut statement = self.connection.prepare("SELECT hash FROM text_score")?;
-        stored.scores = collect(&mut statement, params![], hash)?.into_iter().collect();
-        Ok(stored)
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let outcome = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+            let is_answer = outcome == ResponseOutcome::Answer.name();
+            responses.push((hash(row)?, StoredResponse { row: row.get(1)?, is_answer }));
+        }
+        Ok(StoredIds {
+            responses: StoredResponses::new(responses),
+            judgements: self.hashes("judgement")?,
+            scores: self.hashes("text_score")?,
+        })
+    }
+
+    /// About how many rows a table has that nothing is ever removed from.
+    fn rows_of(&self, table: &str) -> Result<usize, StoreError> {
+        let query = format!("SELECT coalesce(max(id), 0) FROM {table}");
+        let most: i64 = self.connection.query_row(&query, [], |row| row.get(0))?;
+        Ok(usize::try_from(most).unwrap_or(0))
+    }
+
+    fn hashes(&self, table: &str) -> Result<IdSet, StoreError> {
+        let mut ids = Vec::with_capacity(self.rows_of(table)?);
+        // The index on the hashes is all that this reads.
+        let mut statement = self.connection.prepare(&format!("SELECT hash FROM {table} ORDER BY hash"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            ids.push(hash(row)?);
+        }
+        Ok(IdSet::new(ids))
     }
 
     /// The text of a stored answer, as it is judged.
@@ -540,23 +574,6 @@ impl Reader {
         Ok(rows.into_iter().map(texts).collect())
     }
 
-    /// What all calls cost whose results are stored.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn costs(&self) -> Result<Costs, StoreError> {
-        let mut costs = Costs::default();
-        for (table, is_judge) in [("response", false), ("text_score", false), ("judgement", true)] {
-            let query =
-                format!("SELECT coalesce(total(cost_usd), 0), count(*) - count(cost_usd) FROM {table}");
-            let (sum, unknown): (f64, i64) =
-                self.connection.query_row(&query, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            *(if is_judge { &mut costs.judge_usd } else { &mut costs.subjects_usd }) += sum;
-            costs.unknown_calls += u64::try_from(unknown).unwrap_or(0);
-        }
-        Ok(costs)
-    }
-
     /// All starts of the program on this directory, oldest first.
     ///
     /// # Errors
@@ -583,33 +600,32 @@ impl Reader {
         })
     }
 
-    /// Tokens used by all calls whose results are stored.
+    /// Tokens used by all calls whose results are stored, and what these cost. Both at once, because each takes a
+    /// pass over all rows.
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn token_totals(&self) -> Result<TokenTotals, StoreError> {
-        let unsigned = |row: &Row<'_>, index: usize| -> rusqlite::Result<u64> {
-            Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0))
+    pub fn usage(&self) -> Result<(TokenTotals, Costs), StoreError> {
+        let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
+        let sums = |columns: &str, table: &str| {
+            let query = format!("SELECT {columns}, total(cost_usd), count(*) - count(cost_usd) FROM {table}");
+            self.connection.query_row(&query, [], |row| {
+                let tokens = [row.get(0)?, row.get(1)?, row.get(2)?].map(unsigned);
+                Ok((tokens, row.get::<_, f64>(3)?, unsigned(row.get(4)?)))
+            })
         };
-        let mut totals = self.connection.query_row(
-            "SELECT coalesce(sum(input_tokens), 0), coalesce(sum(cached_input_tokens), 0),
-                 coalesce(sum(output_tokens), 0) FROM response",
-            [],
-            |row| {
-                Ok(TokenTotals {
-                    input: unsigned(row, 0)?,
-                    cached: unsigned(row, 1)?,
-                    output: unsigned(row, 2)?,
-                    ..TokenTotals::default()
-                })
-            },
-        )?;
-        (totals.judge_input, totals.judge_output) = self.connection.query_row(
-            "SELECT coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0) FROM judgement",
-            [],
-            |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)),
-        )?;
-        Ok(totals)
+        let columns = "coalesce(sum(input_tokens), 0), coalesce(sum(cached_input_tokens), 0),
+             coalesce(sum(output_tokens), 0)";
+        let ([input, cached, output], answers_usd, unknown_answers) = sums(columns, "response")?;
+        let ([judge_input, _, judge_output], judge_usd, unknown_judgements) = sums(columns, "judgement")?;
+        let (_, scores_usd, unknown_scores) = sums("0, 0, 0", "text_score")?;
+        let tokens = TokenTotals { input, cached, output, judge_input, judge_output };
+        let costs = Costs {
+            subjects_usd: answers_usd + scores_usd,
+            judge_usd,
+            unknown_calls: unknown_answers + unknown_judgements + unknown_scores,
+        };
+        Ok((tokens, costs))
     }
 
     /// Texts whose log-probability is stored.
@@ -664,11 +680,31 @@ fn hash(row: &Row<'_>) -> rusqlite::Result<ContentId> {
     row.get(0).map(ContentId::from_bytes)
 }
 
+fn aspect(name: &str) -> rusqlite::Result<Aspect> {
+    named(name, &Aspect::ALL, Aspect::name)
+}
+
+/// A judgement without its texts.
+#[derive(Clone, Copy)]
+struct JudgementRow {
+    response: i64,
+    aspect: Aspect,
+    prompt: i64,
+    outcome: AspectOutcome,
+}
+
+fn read_judgement(row: &Row<'_>) -> Result<JudgementRow, StoreError> {
+    Ok(JudgementRow {
+        response: row.get(0)?,
+        aspect: aspect(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?,
+        prompt: row.get(2)?,
+        outcome: aspect_outcome(row, 3)?,
+    })
+}
+
 /// Reads outcome, score and method from three columns.
-fn aspect_outcome(row: &Row<'_>, first: usize) -> Result<Option<AspectOutcome>, StoreError> {
-    let Some(name) = row.get_ref(first)?.as_str_or_null().map_err(rusqlite::Error::from)? else {
-        return Ok(None);
-    };
+fn aspect_outcome(row: &Row<'_>, first: usize) -> Result<AspectOutcome, StoreError> {
+    let name = row.get_ref(first)?.as_str().map_err(rusqlite::Error::from)?;
     let outcome = match name {
         "score" => {
             let method = row.get_ref(first + 2)?.as_str().map_err(rusqlite::Error::from)?;
@@ -687,7 +723,7 @@ fn aspect_outcome(row: &Row<'_>, first: usize) -> Result<Option<AspectOutcome>, 
         "unparsable" => AspectOutcome::Unparsable,
         other => return Err(StoreError::Damaged { what: format!("judgement outcome `{other}`") }),
     };
-    Ok(Some(outcome))
+    Ok(outcome)
 }
 
 /// The hash under which a judgement is stored.

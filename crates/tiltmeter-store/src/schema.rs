@@ -225,7 +225,8 @@ CREATE TABLE judgement (
     cost_usd REAL,                   -- absent: not known
     attempts INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX judgement_by_response ON judgement (response, judge, aspect, prompt);
+-- Holds all that a rate is computed from, so that the table itself is not read for it.
+CREATE INDEX judgement_by_response ON judgement (response, judge, aspect, prompt, outcome, score, method);
 
 CREATE TABLE judgement_body (
     judgement INTEGER PRIMARY KEY REFERENCES judgement(id),
