@@ -10,6 +10,7 @@ mod reader;
 mod register;
 mod rejudging;
 mod rows;
+mod samples;
 mod schema;
 mod stored;
 mod writer;
@@ -17,7 +18,7 @@ mod writer;
 pub use directory::RunDirectory;
 pub use error::StoreError;
 pub use reader::{
-    ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, SampleRow, ScoreRow, TokenTotals,
+    ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, ScoreRow, TokenTotals,
     judgement_hash,
 };
 pub use register::{JudgePromptTexts, ModelRecord, Registered, Registration};
@@ -26,5 +27,6 @@ pub use rows::{
     FailedAttempt, FailureRecord, FailureTarget, InvocationEnd, JudgementRecord, ResponseOutcome,
     ResponseRecord, ScoreRecord,
 };
+pub use samples::SampleRow;
 pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 pub use writer::Writer;
