@@ -88,7 +88,7 @@ fn play(cap: Cap, ceiling: u32, wanted: usize, latency: Duration) -> (usize, usi
                 }
                 Cap::SlidingRounded(_) => Some(Some(SECOND)),
                 Cap::SlidingSilent(_) | Cap::FixedSilent(_) => Some(None),
-                Cap::Fixed(_) => Some(Some(SECOND - into_second)),
+                Cap::Fixed(_) => Some(Some(SECOND.saturating_sub(into_second))),
                 Cap::Even(rate) => let_in.back().and_then(|&last| {
                     let due = last + Duration::from_secs_f64(1.0 / rate);
                     (now < due).then(|| Some(due - now))
