@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 /// Requests in flight before anything is known of a server.
 const FIRST_WINDOW: f64 = 4.0;
-/// By how much a reply widens the window: what is in flight grows by a quarter in the time of one reply.
-const WIDENING: f64 = 0.25;
+/// By how much a reply widens the window: what is in flight grows by two fifths in the time of one reply.
+const WIDENING: f64 = 0.4;
 /// The share of the accepted rate that is asked for after a refusal.
 const BELOW_ACCEPTED: f64 = 0.95;
 /// The share of a rate that is asked for after it was refused soon after it was set.

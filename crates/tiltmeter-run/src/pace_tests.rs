@@ -15,6 +15,12 @@ enum Cap {
     Sliding(usize),
     /// The same, but always asks to wait for a second.
     SlidingRounded(usize),
+    /// At most so many in any second; does not say how long to wait.
+    SlidingSilent(usize),
+    /// At most so many from one full second of the clock to the next; says when that is.
+    Fixed(usize),
+    /// The same, but does not say when.
+    FixedSilent(usize),
     /// So many a second one by one: no burst at all.
     Even(f64),
     /// None, but each so-many-th request is refused all the same.
@@ -29,8 +35,8 @@ fn play(cap: Cap, ceiling: u32, wanted: usize, latency: Duration) -> (usize, usi
     let origin = Instant::now();
     let mut now = origin;
     let mut let_in: VecDeque<Instant> = VecDeque::new();
-    // Replies on their way: when, start, wait where refused.
-    let mut coming: Vec<(Instant, Instant, Option<Duration>)> = Vec::new();
+    // Replies on their way: when, start, and, where refused, the wait that is asked for, if any.
+    let mut coming: Vec<(Instant, Instant, Option<Option<Duration>>)> = Vec::new();
     let (mut sent, mut refused, mut done, mut waiting) = (0, 0, 0, wanted);
     while done < wanted {
         coming.retain(|&(at, start, wait)| {
@@ -45,7 +51,7 @@ fn play(cap: Cap, ceiling: u32, wanted: usize, latency: Duration) -> (usize, usi
                 Some(wait) => {
                     waiting += 1;
                     let mut error = ModelError::new(ErrorKind::RateLimited, "slow down");
-                    error.retry_after = Some(wait);
+                    error.retry_after = wait;
                     pacer.failed(now, start, &error, SECOND);
                 }
             }
@@ -54,18 +60,38 @@ fn play(cap: Cap, ceiling: u32, wanted: usize, latency: Duration) -> (usize, usi
         while waiting > 0 && pacer.try_start(now, 0).is_ok() {
             waiting -= 1;
             sent += 1;
-            while let_in.front().is_some_and(|&at| now.duration_since(at) >= SECOND) {
+            // The clock of fixed windows is not the client's: its seconds begin elsewhere.
+            let into_second = (now - origin + Duration::from_millis(370)).subsec_nanos();
+            let into_second = Duration::from_nanos(into_second.into());
+            let counted =
+                if matches!(cap, Cap::Fixed(_) | Cap::FixedSilent(_)) { into_second } else { SECOND };
+            while let_in
+                .front()
+                .is_some_and(|&at| now - at > counted || (counted == SECOND && now - at == SECOND))
+            {
                 let_in.pop_front();
             }
             let wait = match cap {
                 Cap::Unlimited => None,
-                Cap::Moody(each) => (sent % each == 0).then(|| Duration::from_millis(10)),
-                Cap::Sliding(most) | Cap::SlidingRounded(most) if let_in.len() < most => None,
-                Cap::Sliding(_) => Some(SECOND.saturating_sub(now.duration_since(*let_in.front().unwrap()))),
-                Cap::SlidingRounded(_) => Some(SECOND),
+                Cap::Moody(each) => (sent % each == 0).then(|| Some(Duration::from_millis(10))),
+                Cap::Sliding(most)
+                | Cap::SlidingRounded(most)
+                | Cap::SlidingSilent(most)
+                | Cap::Fixed(most)
+                | Cap::FixedSilent(most)
+                    if let_in.len() < most =>
+                {
+                    None
+                }
+                Cap::Sliding(_) => {
+                    Some(Some(SECOND.saturating_sub(now.duration_since(*let_in.front().unwrap()))))
+                }
+                Cap::SlidingRounded(_) => Some(Some(SECOND)),
+                Cap::SlidingSilent(_) | Cap::FixedSilent(_) => Some(None),
+                Cap::Fixed(_) => Some(Some(SECOND.saturating_sub(into_second))),
                 Cap::Even(rate) => let_in.back().and_then(|&last| {
                     let due = last + Duration::from_secs_f64(1.0 / rate);
-                    (now < due).then(|| due - now)
+                    (now < due).then(|| Some(due - now))
                 }),
             };
             if wait.is_none() {
@@ -96,6 +122,31 @@ fn a_cap_is_found_with_little_waste_and_little_loss() {
             println!("{cap:?} {ceiling}: {refused} of {sent} refused, {seconds:.2} s");
             assert!(refused as f64 <= most_waste * sent as f64, "{cap:?} {ceiling}: {refused} of {sent}");
             assert!(seconds <= most_time, "{cap:?} {ceiling}: {seconds} s");
+        }
+    }
+}
+
+#[test]
+fn caps_of_several_sizes_are_found_with_hints_and_without() {
+    let latency = Duration::from_millis(50);
+    for most in [10, 50, 300] {
+        // A server that asks for a second whatever is left of its window makes each refusal cost that second: where ten
+        // requests are a second's worth, finding the rate takes a fifth of the first minute.
+        let rounded = if most == 10 { 1.25 } else { 1.12 };
+        for (cap, most_time) in [
+            (Cap::Sliding(most), 1.1),
+            (Cap::SlidingRounded(most), rounded),
+            (Cap::SlidingSilent(most), 1.15),
+            (Cap::Fixed(most), 1.03),
+            (Cap::FixedSilent(most), 1.1),
+        ] {
+            for ceiling in [32, 100] {
+                // A minute's worth.
+                let (sent, refused, seconds) = play(cap, ceiling, most * 60, latency);
+                let (waste, time) = (refused as f64 / sent as f64, seconds / 60.0);
+                println!("{cap:?} {ceiling}: {waste:.3} refused, {time:.3} of the ideal time");
+                assert!(waste <= 0.05 && time <= most_time, "{cap:?} {ceiling}: {waste}, {time}");
+            }
         }
     }
 }

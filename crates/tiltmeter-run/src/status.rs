@@ -1,6 +1,8 @@
 //! What a run directory holds, what is still missing, and what it took. Never asks a model.
 
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 use serde::Serialize;
 use tiltmeter_store::{InvocationRow, Reader};
@@ -127,13 +129,20 @@ impl ConditionStatus {
 /// # Errors
 /// If the store cannot be read.
 pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
-    let results = analyse(directory)?;
+    // Both take a pass over all rows, so that they are made at the same time.
+    let (results, usage) = thread::scope(|scope| {
+        let usage = scope.spawn(|| Reader::open(directory)?.usage());
+        (analyse(directory), usage.join())
+    });
+    let results = results?;
+    let (totals, costs) = match usage {
+        Ok(usage) => usage?,
+        Err(panic) => resume_unwind(panic),
+    };
     let reader = Reader::open(directory)?;
     let experiment = reader.experiment()?;
     let conditions = reader.conditions(experiment.id)?;
     let failures = reader.failures()?;
-    let totals = reader.token_totals()?;
-    let costs = reader.costs()?;
     let invocations = reader.invocations()?;
     let conditions = conditions.iter().zip(&results.conditions).map(|(row, result)| {
         let questions = row.questions.iter().filter(|(_, is_sampled, _)| *is_sampled).count() as u64;

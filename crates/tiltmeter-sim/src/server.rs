@@ -64,6 +64,7 @@ impl Sim {
             .route("/v1/batches", post(batch::create).get(batch::list))
             .route("/v1/batches/{id}", get(batch::retrieve))
             .route("/v1/batches/{id}/cancel", post(batch::cancel))
+            .route("/counters", get(counters))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .with_state(Arc::clone(&stage))
             .into_make_service_with_connect_info::<Switch>();
@@ -192,6 +193,8 @@ impl Stage {
             gate.let_in.front().map_or(second, |&oldest| second.saturating_sub(now.duration_since(oldest)));
         let milliseconds = u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(1000);
         let mut response = refusal(429, "Rate limit reached", Some("rate_limit_exceeded"), None);
+        // Not every client knows the finer header.
+        response.headers_mut().insert(RETRY_AFTER, milliseconds.div_ceil(1000).into());
         response.headers_mut().insert(HeaderName::from_static("retry-after-ms"), milliseconds.into());
         Some(response)
     }
@@ -210,6 +213,22 @@ async fn models(State(stage): State<Arc<Stage>>) -> Response {
     let data: Vec<Value> =
         stage.script.server.models.iter().map(|name| json!({"id": name, "object": "model"})).collect();
     reply(200, "application/json", json!({"object": "list", "data": data}).to_string())
+}
+
+/// The counts so far, for those who run the server as a program of its own.
+async fn counters(State(stage): State<Arc<Stage>>) -> Response {
+    let Counters {
+        subject_requests, judge_requests, by_status, answered, duplicates, most_in_flight, ..
+    } = stage.ledger().counters.clone();
+    let document = json!({
+        "subject_requests": subject_requests,
+        "judge_requests": judge_requests,
+        "by_status": by_status,
+        "answered": answered,
+        "duplicates": duplicates,
+        "most_in_flight": most_in_flight,
+    });
+    reply(200, "application/json", document.to_string())
 }
 
 /// The protocol that a request comes in.

@@ -11,15 +11,17 @@ mod reader;
 mod register;
 mod rejudging;
 mod rows;
+mod samples;
 mod schema;
+mod stored;
 mod writer;
 
 pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
 pub use directory::RunDirectory;
 pub use error::StoreError;
 pub use reader::{
-    ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, SampleRow, ScoreRow, StoredIds,
-    StoredResponse, TokenTotals, judgement_hash,
+    ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, ScoreRow, TokenTotals,
+    judgement_hash,
 };
 pub use register::{JudgePromptTexts, ModelRecord, Registered, Registration};
 pub use rejudging::{AnswerToJudge, Rejudged, Rejudging};
@@ -27,4 +29,6 @@ pub use rows::{
     AdaptiveRecord, FailedAttempt, FailureRecord, FailureTarget, InvocationEnd, JudgementRecord,
     ResponseOutcome, ResponseRecord, ScoreRecord,
 };
+pub use samples::SampleRow;
+pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 pub use writer::Writer;

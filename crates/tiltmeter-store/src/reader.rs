@@ -1,13 +1,13 @@
 //! Reads a run directory: what is there, and what tables are computed from.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tiltmeter_core::id::ContentId;
 use tiltmeter_core::prompt::{Placement, QuestionFormat, RenderedContext, Role, Turn};
 use tiltmeter_core::question::PairKind;
-use tiltmeter_core::verdict::{Aspect, AspectOutcome, Denominator, RateDefinition, ScoringMethod};
+use tiltmeter_core::verdict::{Aspect, Denominator, RateDefinition};
 
 use crate::directory::store_path;
 use crate::error::StoreError;
@@ -15,6 +15,7 @@ use crate::register::JudgePromptTexts;
 use crate::rejudging::AnswerToJudge;
 use crate::rows::{AdaptiveRecord, ResponseOutcome};
 use crate::schema::open_for_reading;
+use crate::stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 
 /// A store, opened for reading. It may be read while a run writes to it.
 pub struct Reader {
@@ -75,31 +76,6 @@ pub struct ConditionRow {
     pub questions: Vec<(i64, bool, bool)>,
 }
 
-/// A stored answer with its scores.
-#[derive(Clone, Copy, Debug)]
-pub struct SampleRow {
-    /// Row of the response.
-    pub response: i64,
-    /// Row of the subject.
-    pub subject: i64,
-    /// Row of the context.
-    pub context: i64,
-    /// Row of the instruction.
-    pub instruction: i64,
-    /// Row of the question.
-    pub question: i64,
-    /// Which answer to that question in that context.
-    pub replicate: u32,
-    /// What came of asking.
-    pub outcome: ResponseOutcome,
-    /// The token limit was met.
-    pub truncated: bool,
-    /// What the judge made of its alignment; `None`: not asked, or not answered.
-    pub alignment: Option<AspectOutcome>,
-    /// What the judge made of its coherence.
-    pub coherence: Option<AspectOutcome>,
-}
-
 /// A call that failed for good.
 #[derive(Clone, Debug)]
 pub struct FailureRow {
@@ -136,26 +112,6 @@ pub struct ScoreRow {
     pub tilted: bool,
     /// Mean log-probability per token, nats.
     pub mean_log_probability: f64,
-}
-
-/// A response that is stored already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredResponse {
-    /// Its row.
-    pub row: i64,
-    /// Whether there is an answer to judge: no refusal by the provider's word, nothing withheld.
-    pub is_answer: bool,
-}
-
-/// What is stored already, by content address.
-#[derive(Clone, Debug, Default)]
-pub struct StoredIds {
-    /// Responses.
-    pub responses: HashMap<ContentId, StoredResponse>,
-    /// Judgements.
-    pub judgements: HashSet<ContentId>,
-    /// Scored texts.
-    pub scores: HashSet<ContentId>,
 }
 
 /// Tokens that a run has used.
@@ -303,55 +259,6 @@ impl Reader {
         Ok(conditions)
     }
 
-    /// All stored answers with the scores that the experiment's judge gave them by its present prompts.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn samples(&self, experiment: &ExperimentRow) -> Result<Vec<SampleRow>, StoreError> {
-        self.samples_of(experiment, None)
-    }
-
-    /// The same of one subject, by its row.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn samples_of(
-        &self,
-        experiment: &ExperimentRow,
-        subject: Option<i64>,
-    ) -> Result<Vec<SampleRow>, StoreError> {
-        let mut statement = self.connection.prepare(
-            "SELECT r.id, r.subject, r.context, r.instruction, r.question, r.replicate, r.outcome, r.truncated,
-                 a.outcome, a.score, a.method, c.outcome, c.score, c.method
-             FROM response AS r
-             LEFT JOIN experiment_prompt AS pa ON pa.experiment = ?1 AND pa.question = r.question AND pa.aspect = 'alignment'
-             LEFT JOIN judgement AS a ON a.response = r.id AND a.judge = ?2 AND a.aspect = 'alignment' AND a.prompt = pa.prompt
-             LEFT JOIN experiment_prompt AS pc ON pc.experiment = ?1 AND pc.question = r.question AND pc.aspect = 'coherence'
-             LEFT JOIN judgement AS c ON c.response = r.id AND c.judge = ?2 AND c.aspect = 'coherence' AND c.prompt = pc.prompt
-             WHERE ?3 IS NULL OR r.subject = ?3
-             ORDER BY r.id",
-        )?;
-        let mut rows = statement.query(params![experiment.id, experiment.judge, subject])?;
-        let mut samples = Vec::new();
-        while let Some(row) = rows.next()? {
-            samples.push(SampleRow {
-                response: row.get(0)?,
-                subject: row.get(1)?,
-                context: row.get(2)?,
-                instruction: row.get(3)?,
-                question: row.get(4)?,
-                replicate: row.get(5)?,
-                outcome: ResponseOutcome::from_name(
-                    row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?,
-                )?,
-                truncated: row.get(7)?,
-                alignment: aspect_outcome(row, 8)?,
-                coherence: aspect_outcome(row, 11)?,
-            });
-        }
-        Ok(samples)
-    }
-
     /// How far adaptive sampling has come in the conditions of an experiment.
     ///
     /// # Errors
@@ -429,19 +336,37 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn stored_ids(&self) -> Result<StoredIds, StoreError> {
-        let mut stored = StoredIds::default();
+        let mut responses = Vec::with_capacity(self.rows_of("response")?);
         let mut statement = self.connection.prepare("SELECT hash, id, outcome FROM response")?;
-        stored.responses = collect(&mut statement, params![], |row| {
-            let is_answer = row.get_ref(2)?.as_str()? == ResponseOutcome::Answer.name();
-            Ok((hash(row)?, StoredResponse { row: row.get(1)?, is_answer }))
-        })?
-        .into_iter()
-        .collect();
-        let mut statement = self.connection.prepare("SELECT hash FROM judgement")?;
-        stored.judgements = collect(&mut statement, params![], hash)?.into_iter().collect();
-        let mut statement = self.connection.prepare("SELECT hash FROM text_score")?;
-        stored.scores = collect(&mut statement, params![], hash)?.into_iter().collect();
-        Ok(stored)
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let outcome = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+            let is_answer = outcome == ResponseOutcome::Answer.name();
+            responses.push((hash(row)?, StoredResponse { row: row.get(1)?, is_answer }));
+        }
+        Ok(StoredIds {
+            responses: StoredResponses::new(responses),
+            judgements: self.hashes("judgement")?,
+            scores: self.hashes("text_score")?,
+        })
+    }
+
+    /// About how many rows a table has that nothing is ever removed from.
+    fn rows_of(&self, table: &str) -> Result<usize, StoreError> {
+        let query = format!("SELECT coalesce(max(id), 0) FROM {table}");
+        let most: i64 = self.connection.query_row(&query, [], |row| row.get(0))?;
+        Ok(usize::try_from(most).unwrap_or(0))
+    }
+
+    fn hashes(&self, table: &str) -> Result<IdSet, StoreError> {
+        let mut ids = Vec::with_capacity(self.rows_of(table)?);
+        // The index on the hashes is all that this reads.
+        let mut statement = self.connection.prepare(&format!("SELECT hash FROM {table} ORDER BY hash"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            ids.push(hash(row)?);
+        }
+        Ok(IdSet::new(ids))
     }
 
     /// The text of a stored answer, as it is judged.
@@ -572,23 +497,6 @@ impl Reader {
         Ok(rows.into_iter().map(texts).collect())
     }
 
-    /// What all calls cost whose results are stored.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn costs(&self) -> Result<Costs, StoreError> {
-        let mut costs = Costs::default();
-        for (table, is_judge) in [("response", false), ("text_score", false), ("judgement", true)] {
-            let query =
-                format!("SELECT coalesce(total(cost_usd), 0), count(*) - count(cost_usd) FROM {table}");
-            let (sum, unknown): (f64, i64) =
-                self.connection.query_row(&query, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            *(if is_judge { &mut costs.judge_usd } else { &mut costs.subjects_usd }) += sum;
-            costs.unknown_calls += u64::try_from(unknown).unwrap_or(0);
-        }
-        Ok(costs)
-    }
-
     /// All starts of the program on this directory, oldest first.
     ///
     /// # Errors
@@ -615,33 +523,32 @@ impl Reader {
         })
     }
 
-    /// Tokens used by all calls whose results are stored.
+    /// Tokens used by all calls whose results are stored, and what these cost. Both at once, because each takes a
+    /// pass over all rows.
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn token_totals(&self) -> Result<TokenTotals, StoreError> {
-        let unsigned = |row: &Row<'_>, index: usize| -> rusqlite::Result<u64> {
-            Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0))
+    pub fn usage(&self) -> Result<(TokenTotals, Costs), StoreError> {
+        let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
+        let sums = |columns: &str, table: &str| {
+            let query = format!("SELECT {columns}, total(cost_usd), count(*) - count(cost_usd) FROM {table}");
+            self.connection.query_row(&query, [], |row| {
+                let tokens = [row.get(0)?, row.get(1)?, row.get(2)?].map(unsigned);
+                Ok((tokens, row.get::<_, f64>(3)?, unsigned(row.get(4)?)))
+            })
         };
-        let mut totals = self.connection.query_row(
-            "SELECT coalesce(sum(input_tokens), 0), coalesce(sum(cached_input_tokens), 0),
-                 coalesce(sum(output_tokens), 0) FROM response",
-            [],
-            |row| {
-                Ok(TokenTotals {
-                    input: unsigned(row, 0)?,
-                    cached: unsigned(row, 1)?,
-                    output: unsigned(row, 2)?,
-                    ..TokenTotals::default()
-                })
-            },
-        )?;
-        (totals.judge_input, totals.judge_output) = self.connection.query_row(
-            "SELECT coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0) FROM judgement",
-            [],
-            |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)),
-        )?;
-        Ok(totals)
+        let columns = "coalesce(sum(input_tokens), 0), coalesce(sum(cached_input_tokens), 0),
+             coalesce(sum(output_tokens), 0)";
+        let ([input, cached, output], answers_usd, unknown_answers) = sums(columns, "response")?;
+        let ([judge_input, _, judge_output], judge_usd, unknown_judgements) = sums(columns, "judgement")?;
+        let (_, scores_usd, unknown_scores) = sums("0, 0, 0", "text_score")?;
+        let tokens = TokenTotals { input, cached, output, judge_input, judge_output };
+        let costs = Costs {
+            subjects_usd: answers_usd + scores_usd,
+            judge_usd,
+            unknown_calls: unknown_answers + unknown_judgements + unknown_scores,
+        };
+        Ok((tokens, costs))
     }
 
     /// Texts whose log-probability is stored.
@@ -677,7 +584,11 @@ pub(crate) fn collect<T>(
 }
 
 /// Reads a name that the schema allows; another one is damage.
-fn named<T: Copy>(name: &str, known: &[T], name_of: impl Fn(T) -> &'static str) -> rusqlite::Result<T> {
+pub(crate) fn named<T: Copy>(
+    name: &str,
+    known: &[T],
+    name_of: impl Fn(T) -> &'static str,
+) -> rusqlite::Result<T> {
     known.iter().copied().find(|&one| name_of(one) == name).ok_or_else(|| {
         let error = StoreError::Damaged { what: format!("`{name}`") };
         rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
@@ -694,32 +605,6 @@ fn question_format(name: &str) -> rusqlite::Result<QuestionFormat> {
 
 fn hash(row: &Row<'_>) -> rusqlite::Result<ContentId> {
     row.get(0).map(ContentId::from_bytes)
-}
-
-/// Reads outcome, score and method from three columns.
-fn aspect_outcome(row: &Row<'_>, first: usize) -> Result<Option<AspectOutcome>, StoreError> {
-    let Some(name) = row.get_ref(first)?.as_str_or_null().map_err(rusqlite::Error::from)? else {
-        return Ok(None);
-    };
-    let outcome = match name {
-        "score" => {
-            let method = row.get_ref(first + 2)?.as_str().map_err(rusqlite::Error::from)?;
-            let known = [
-                ScoringMethod::Weighted,
-                ScoringMethod::DigitTree,
-                ScoringMethod::Parsed,
-                ScoringMethod::MeanOfDraws,
-            ];
-            let method = named(method, &known, ScoringMethod::name)?;
-            AspectOutcome::Score { score: row.get(first + 1)?, method }
-        }
-        "code" => AspectOutcome::Code,
-        "subject_refusal" => AspectOutcome::SubjectRefusal,
-        "judge_refusal" => AspectOutcome::JudgeRefusal,
-        "unparsable" => AspectOutcome::Unparsable,
-        other => return Err(StoreError::Damaged { what: format!("judgement outcome `{other}`") }),
-    };
-    Ok(Some(outcome))
 }
 
 /// The hash under which a judgement is stored.

@@ -233,7 +233,8 @@ CREATE TABLE judgement (
     cost_usd REAL,                   -- absent: not known
     attempts INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX judgement_by_response ON judgement (response, judge, aspect, prompt);
+-- Holds all that a rate is computed from, so that the table itself is not read for it.
+CREATE INDEX judgement_by_response ON judgement (response, judge, aspect, prompt, outcome, score, method);
 
 CREATE TABLE judgement_body (
     judgement INTEGER PRIMARY KEY REFERENCES judgement(id),
@@ -339,7 +340,9 @@ pub(crate) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
 
 /// Opens the file for reading.
 pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // A connection is never used by two threads at once, so that locking it for each value read is wasted.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
     connection.pragma_update(None, "query_only", true)?;
     object_count(&connection, path)?;
     check_identity(&connection, path)?;

@@ -45,7 +45,7 @@ pub(crate) fn assess(
     let experiment = reader.experiment()?;
     let conditions = reader.conditions(experiment.id)?;
     let failures = reader.failures()?;
-    let samples = Samples::new(reader.samples_of(&experiment, Some(subject))?, &failures, &experiment);
+    let samples = Samples::read(reader, &failures, &experiment, Some(subject))?;
     let of_subject = conditions.into_iter().filter(|condition| condition.subject == subject);
     of_subject
         .map(|condition| {

@@ -47,7 +47,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
     let experiment = reader.experiment()?;
     let conditions = reader.conditions(experiment.id)?;
     let failures = reader.failures()?;
-    let samples = Samples::new(reader.samples(&experiment)?, &failures, &experiment);
+    let samples = Samples::read(&reader, &failures, &experiment, None)?;
     let tilts = Tilts::new(&reader, &experiment, &conditions)?;
     let has_judge = experiment.judge.is_some();
     let adaptive = reader.adaptive(experiment.id)?;

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use tiltmeter_core::verdict::{NoVerdict, Verdict};
-use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, ResponseOutcome, SampleRow};
+use tiltmeter_store::{
+    ConditionRow, ExperimentRow, FailureRow, Reader, ResponseOutcome, SampleRow, StoreError,
+};
 
 use crate::results::VerdictCounts;
 
@@ -25,21 +27,30 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    pub(super) fn new(rows: Vec<SampleRow>, failures: &[FailureRow], experiment: &ExperimentRow) -> Self {
+    /// Reads the samples of an experiment, or of one of its subjects by its row.
+    pub(super) fn read(
+        reader: &Reader,
+        failures: &[FailureRow],
+        experiment: &ExperimentRow,
+        subject: Option<i64>,
+    ) -> Result<Self, StoreError> {
         let failed: HashSet<i64> = failures
             .iter()
             .filter(|failure| failure.judge.is_some() && failure.judge == experiment.judge)
             .filter_map(|failure| failure.response)
             .collect();
         let mut blocks: HashMap<BlockKey, Vec<Judged>> = HashMap::new();
-        for row in rows {
+        reader.for_each_sample(experiment, |row| {
+            if subject.is_some_and(|subject| subject != row.subject) {
+                return;
+            }
             blocks.entry((row.subject, row.context, row.instruction)).or_default().push(Judged {
                 question: row.question,
                 replicate: row.replicate,
                 truncated: row.truncated,
                 verdict: verdict(&row, experiment.judge.is_some(), failed.contains(&row.response)),
             });
-        }
+        })?;
         for failure in failures {
             if let Some((subject, context, instruction, question, replicate)) = failure.sample {
                 blocks.entry((subject, context, instruction)).or_default().push(Judged {
@@ -50,7 +61,7 @@ impl Samples {
                 });
             }
         }
-        Self { blocks }
+        Ok(Self { blocks })
     }
 
     pub(super) fn of(&self, condition: &ConditionRow) -> Vec<Judged> {

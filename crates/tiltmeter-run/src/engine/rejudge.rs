@@ -1,13 +1,12 @@
 //! Scores what is stored, without asking a subject: by the same judge where scores are missing, or by another one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tiltmeter_core::experiment::Judge;
-use tiltmeter_core::id::ContentId;
 use tiltmeter_core::verdict::Aspect;
-use tiltmeter_store::{AnswerToJudge, JudgePromptTexts, Reader, Rejudged, StoreError, judgement_hash};
+use tiltmeter_store::{AnswerToJudge, IdSet, JudgePromptTexts, Reader, Rejudged, StoreError, judgement_hash};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -71,7 +70,7 @@ pub async fn rejudge(run: Rejudge, reader: Reader) -> Result<Outcome, EngineErro
 }
 
 impl Rejudge {
-    fn missing(&self, answer: &AnswerToJudge, stored: &HashSet<ContentId>) -> Vec<MissingScore> {
+    fn missing(&self, answer: &AnswerToJudge, stored: &IdSet) -> Vec<MissingScore> {
         let (Some(rows), Some(texts)) =
             (self.rows.prompts.get(&answer.question), self.prompts.get(&answer.question))
         else {

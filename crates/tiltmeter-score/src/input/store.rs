@@ -191,7 +191,7 @@ fn answers(reader: &Reader, experiment: &ExperimentRow) -> Result<HashMap<Block,
         .filter_map(|failure| failure.response)
         .collect();
     let mut answers: HashMap<Block, Vec<Answer>> = HashMap::new();
-    for row in reader.samples(experiment)? {
+    reader.for_each_sample(experiment, |row| {
         let (alignment, coherence) =
             readings(&row, experiment.judge.is_some(), judge_failed.contains(&row.response));
         answers.entry((row.subject, row.context, row.instruction)).or_default().push(Answer {
@@ -200,7 +200,7 @@ fn answers(reader: &Reader, experiment: &ExperimentRow) -> Result<HashMap<Block,
             alignment,
             coherence,
         });
-    }
+    })?;
     let failed = failures.iter().filter_map(|FailureRow { sample, .. }| *sample);
     for (subject, context, instruction, question, replicate) in failed {
         let error = absent(NoVerdict::Error);

@@ -7,9 +7,10 @@ use tempfile::TempDir;
 use tiltmeter_core::experiment::{DataSource, Experiment, read, resolve};
 use tiltmeter_core::id::{Canonical, ContentId};
 use tiltmeter_core::plan::Plan;
+use tiltmeter_core::verdict::{Aspect, AspectOutcome, ScoringMethod};
 use tiltmeter_store::{
-    FailedAttempt, FailureRecord, FailureTarget, ModelRecord, Reader, Registered, Registration,
-    ResponseOutcome, ResponseRecord, RunDirectory, ScoreRecord, StoreError, Writer,
+    FailedAttempt, FailureRecord, FailureTarget, JudgePromptTexts, JudgementRecord, ModelRecord, Reader,
+    Registered, Registration, ResponseOutcome, ResponseRecord, RunDirectory, ScoreRecord, StoreError, Writer,
 };
 
 const EXPERIMENT: &str = "name = 'x'
@@ -154,10 +155,108 @@ async fn many_at_once_are_all_kept() {
     drop(writer);
     thread.join().unwrap().unwrap();
     let reader = Reader::open(directory.path()).unwrap();
+    let stored = reader.stored_ids().unwrap().responses;
+    assert_eq!(stored.len(), 2000);
     for (index, row) in written {
         assert_eq!(reader.answer(row).unwrap(), format!("answer {index}"));
+        assert_eq!(stored.get(&hash(&index.to_string())).map(|stored| stored.row), Some(row));
     }
-    assert_eq!(reader.stored_ids().unwrap().responses.len(), 2000);
+    assert_eq!(stored.get(&hash("2000")), None);
+}
+
+/// Registers the experiment with a judge of this name.
+fn register_judged(directory: &RunDirectory, judge: &str) -> Registered {
+    let text = format!("{EXPERIMENT}[judge]\nmodel = 'openai/{judge}'\n");
+    let experiment = resolve("x.toml", &text, read("x.toml", &text).unwrap(), &NoFiles).unwrap();
+    let model =
+        ModelRecord { model: "openai/m".to_owned(), settings: serde_json::json!({}), description: None };
+    let prompts = JudgePromptTexts { alignment: "aligned?".into(), coherence: "coherent?".into() };
+    let registration = Registration {
+        experiment: &experiment,
+        plan: &experiment.plan(|_| true),
+        source: &text,
+        subjects: vec![model.clone()],
+        judge: Some(model),
+        prompts: vec![prompts; experiment.questions.len()],
+        version: "0",
+        now: NOW.to_owned(),
+    };
+    registration.write(directory).unwrap()
+}
+
+fn judgement(rows: &Registered, response: i64, aspect: Aspect, score: f64) -> JudgementRecord {
+    let prompt = rows.prompts[0][aspect as usize].0;
+    JudgementRecord {
+        hash: hash(&format!("{response} {:?} {prompt} {aspect:?}", rows.judge)),
+        response,
+        judge: rows.judge.unwrap(),
+        prompt,
+        aspect,
+        outcome: AspectOutcome::Score { score, method: ScoringMethod::Parsed },
+        replies: Vec::new(),
+        distribution: None,
+        number_mass: None,
+        model: None,
+        input_tokens: 2,
+        cached_input_tokens: 0,
+        output_tokens: 1,
+        cost_usd: Some(0.5),
+        created_at: NOW.to_owned(),
+        failed_attempts: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn samples_come_with_the_scores_of_their_own_judge_and_prompts_in_whatever_order_these_were_stored() {
+    let folder = TempDir::new().unwrap();
+    let directory = RunDirectory::open(&folder.path().join("run")).unwrap();
+    let other = register_judged(&directory, "other");
+    let rows = register_judged(&directory, "judge");
+    assert_ne!(rows.judge, other.judge);
+    let (writer, thread) = Writer::start(&directory).unwrap();
+    let mut responses = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        responses.push(writer.response(response(&rows, name, name)).await.unwrap());
+    }
+    let [a, b, c, _] = *responses else { unreachable!() };
+    let swapped = JudgementRecord {
+        // By a prompt that is not the one for this aspect any more.
+        prompt: rows.prompts[0][0].0,
+        hash: hash("swapped"),
+        ..judgement(&rows, a, Aspect::Coherence, 3.0)
+    };
+    for record in [
+        judgement(&rows, c, Aspect::Coherence, 5.0),
+        judgement(&other, b, Aspect::Alignment, 99.0),
+        judgement(&rows, a, Aspect::Alignment, 1.0),
+        swapped,
+        judgement(&rows, b, Aspect::Coherence, 4.0),
+        judgement(&rows, b, Aspect::Alignment, 2.0),
+    ] {
+        writer.judgement(record).await.unwrap();
+    }
+    drop(writer);
+    thread.join().unwrap().unwrap();
+    let reader = Reader::open(directory.path()).unwrap();
+    let experiment = reader.experiment().unwrap();
+    let score = |outcome| match outcome {
+        Some(AspectOutcome::Score { score, .. }) => Some(score),
+        _ => None,
+    };
+    let mut seen = Vec::new();
+    reader
+        .for_each_sample(&experiment, |sample| seen.push((score(sample.alignment), score(sample.coherence))))
+        .unwrap();
+    assert_eq!(
+        seen,
+        [(Some(1.0), None), (Some(2.0), Some(4.0)), (None, Some(5.0)), (None, None)],
+        "of a, b, c and d"
+    );
+    let (tokens, costs) = reader.usage().unwrap();
+    assert_eq!((tokens.input, tokens.cached, tokens.output), (40, 16, 12));
+    assert_eq!((tokens.judge_input, tokens.judge_output), (12, 6));
+    assert!((costs.judge_usd - 3.0).abs() < 1e-12 && costs.subjects_usd.abs() < 1e-12);
+    assert_eq!(costs.unknown_calls, 4);
 }
 
 #[tokio::test]
