@@ -1,6 +1,7 @@
 //! Progress for the person who waits: bars on a terminal, plain lines otherwise.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -145,11 +146,10 @@ impl Progress {
             } else {
                 String::new()
             };
-            let batches: String = state
-                .in_batches
-                .iter()
-                .map(|(model, (done, total))| format!("; {model}'s batch {done}/{total}"))
-                .collect();
+            let mut batches = String::new();
+            for (model, (done, total)) in &state.in_batches {
+                let _ = write!(batches, "; {model}'s batch {done}/{total}");
+            }
             Some(format!("{}; {rate:.1}/s, {left}{money}{batches}", parts.join(", ")))
         });
         if let Some(line) = line {

@@ -29,7 +29,7 @@ struct Row {
 pub fn read(file: &str, text: &str) -> Result<Vec<Demonstration>, ConfigError> {
     let mut rows = Vec::new();
     let mut reader = csv::Reader::from_reader(text.as_bytes());
-    let headers = reader.headers().map(Clone::clone).map_err(|error| broken(file, 1, &error.to_string()))?;
+    let headers = reader.headers().cloned().map_err(|error| broken(file, 1, &error.to_string()))?;
     for record in reader.records() {
         let record = record.map_err(|error| {
             let line = error.position().map_or(1, csv::Position::line);
