@@ -35,8 +35,7 @@ impl StoredResponses {
 
     /// The response of this id, if it is stored.
     pub fn get(&self, id: &ContentId) -> Option<&StoredResponse> {
-        let index = self.0.binary_search_by_key(id, |&(id, _)| id).ok()?;
-        self.0.get(index).map(|(_, response)| response)
+        position(self.0.len(), id, |index| self.0[index].0).map(|index| &self.0[index].1)
     }
 
     /// Whether the response of this id is stored.
@@ -68,7 +67,7 @@ impl IdSet {
 
     /// Whether it holds this id.
     pub fn contains(&self, id: &ContentId) -> bool {
-        self.0.binary_search(id).is_ok()
+        position(self.0.len(), id, |index| self.0[index]).is_some()
     }
 
     /// How many it holds.
@@ -79,5 +78,66 @@ impl IdSet {
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// The place of an id in a sorted table. Ids are hashes and therefore spread evenly: where one stands is guessed from
+/// its first bytes, and looked for around the guess.
+fn position(count: usize, id: &ContentId, at: impl Fn(usize) -> ContentId) -> Option<usize> {
+    let last = count.checked_sub(1)?;
+    let guess = usize::try_from((first_bytes(id) * count as u128) >> 64).unwrap_or(last).min(last);
+    let (mut low, mut high, mut step) = (guess, guess, 8);
+    // Widened until the id would have to stand between the two.
+    while low > 0 && at(low) > *id {
+        low = low.saturating_sub(step);
+        step *= 2;
+    }
+    step = 8;
+    while high < last && at(high) < *id {
+        high = high.saturating_add(step).min(last);
+        step *= 2;
+    }
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if at(middle) < *id { low = middle + 1 } else { high = middle }
+    }
+    (at(low) == *id).then_some(low)
+}
+
+fn first_bytes(id: &ContentId) -> u128 {
+    let mut bytes = [0; 8];
+    for (to, from) in bytes.iter_mut().zip(id.as_bytes()) {
+        *to = *from;
+    }
+    u64::from_be_bytes(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use tiltmeter_core::id::text_hash;
+
+    use super::*;
+
+    #[test]
+    fn every_id_is_found_and_no_other() {
+        for count in [0_usize, 1, 2, 3, 10, 1000] {
+            let ids: Vec<ContentId> = (0..count).map(|number| text_hash(&number.to_string())).collect();
+            let set = IdSet::new(ids.clone());
+            assert!(ids.iter().all(|id| set.contains(id)), "{count}");
+            assert!((count..count + 1000).all(|number| !set.contains(&text_hash(&number.to_string()))));
+        }
+        // Also where they are not spread evenly, at the ends and beyond.
+        let bytes = |byte: u8, last: u8| {
+            let mut bytes = [byte; 16];
+            bytes[15] = last;
+            ContentId::from_bytes(bytes)
+        };
+        let ids: Vec<ContentId> =
+            (0..=200).map(|last| bytes(0, last)).chain([bytes(255, 0), bytes(255, 255)]).collect();
+        let set = IdSet::new(ids.clone());
+        assert!(ids.iter().all(|id| set.contains(id)));
+        assert!(
+            ![bytes(0, 201), bytes(1, 0), bytes(254, 9), bytes(255, 1)].iter().any(|id| set.contains(id))
+        );
     }
 }

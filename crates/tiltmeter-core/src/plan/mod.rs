@@ -297,16 +297,22 @@ impl Experiment {
         let subject = &self.subjects[block.subject];
         let first_turn = plan.contexts[block.context].draw as usize * self.replicates as usize;
         block.sampled.iter().flat_map(move |&question| {
+            let asked = &self.questions[question];
+            // One prompt for each wording, however many replicates ask it.
+            let mut prompts: Vec<Option<(Arc<Prompt>, ContentId)>> = vec![None; asked.paraphrases.len()];
             replicates.clone().map(move |replicate| {
-                let asked = &self.questions[question];
                 let wording = (first_turn + replicate as usize) % asked.paraphrases.len();
-                let prompt = self.prompt(context, block.instruction, asked, wording);
+                let (prompt, prompt_id) = prompts[wording].get_or_insert_with(|| {
+                    let prompt = self.prompt(context, block.instruction, asked, wording);
+                    let id = prompt.id();
+                    (Arc::new(prompt), id)
+                });
                 let id = Canonical::new("tiltmeter.sample/1")
                     .id(&subject.hash)
-                    .id(&prompt.id())
+                    .id(prompt_id)
                     .integer(replicate.into())
                     .finish();
-                SampleSpec { id, question, replicate, wording, prompt: Arc::new(prompt) }
+                SampleSpec { id, question, replicate, wording, prompt: prompt.clone() }
             })
         })
     }

@@ -75,9 +75,11 @@ impl Engine {
     /// Asks for all that is missing in some blocks, one after the other. `None`: the run is stopping.
     pub(super) async fn walk<'a>(
         self: &Arc<Self>,
-        mut blocks: impl Iterator<Item = &'a Block>,
+        blocks: impl Iterator<Item = &'a Block>,
         desk: &Desk,
     ) -> Option<()> {
+        let key = |block: &Block| (block.subject, block.context, block.instruction);
+        let mut blocks = blocks.filter(|block| !self.complete.contains(&key(block)));
         let mut next = match blocks.next() {
             Some(block) => Some(self.prepare(block, desk).await?),
             None => None,

@@ -12,14 +12,15 @@ mod ledger;
 mod rejudge;
 mod rounds;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use tiltmeter_core::experiment::Experiment;
 use tiltmeter_core::id::ContentId;
-use tiltmeter_core::plan::{Plan, SampleSpec};
+use tiltmeter_core::plan::{Block, Plan, SampleSpec};
 use tiltmeter_core::verdict::Aspect;
 use tiltmeter_judge::JudgePrompts;
 use tiltmeter_models::ModelError;
@@ -153,7 +154,7 @@ pub async fn execute(run: Run, reader: Reader) -> Result<Outcome, EngineError> {
     let start = Instant::now();
     let Run { experiment, plan, connections, prompts, rows, stored, limit, means } = run;
     let bench = experiment.judge.as_ref().zip(rows.judge).map(|(judge, row)| Bench::new(judge, row));
-    let engine = Arc::new(Engine {
+    let mut engine = Engine {
         experiment,
         plan,
         connections,
@@ -162,9 +163,11 @@ pub async fn execute(run: Run, reader: Reader) -> Result<Outcome, EngineError> {
         stored,
         allowance: AtomicU64::new(limit.unwrap_or(u64::MAX)),
         too_long: Mutex::new(HashMap::new()),
+        complete: HashSet::new(),
         ledger: Arc::new(Ledger::new(means)),
-    });
+    };
     let reused = engine.announce(limit);
+    let engine = Arc::new(engine);
     let tasks = TaskTracker::new();
     let (to_judge, from_subjects) = mpsc::channel(JUDGE_QUEUE);
     let reader = Arc::new(Mutex::new(reader));
@@ -181,6 +184,28 @@ pub async fn execute(run: Run, reader: Reader) -> Result<Outcome, EngineError> {
     Ok(engine.ledger.outcome(reused, start.elapsed()))
 }
 
+/// What is missing, and what is there.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    samples: u64,
+    scores: u64,
+    judgements: u64,
+    reused: u64,
+}
+
+impl Counts {
+    fn add(&mut self, other: Self) {
+        self.samples += other.samples;
+        self.scores += other.scores;
+        self.judgements += other.judgements;
+        self.reused += other.reused;
+    }
+
+    fn is_complete(self) -> bool {
+        self.samples + self.scores + self.judgements == 0
+    }
+}
+
 /// What the tasks of a run share.
 struct Engine {
     experiment: Arc<Experiment>,
@@ -193,42 +218,24 @@ struct Engine {
     allowance: AtomicU64,
     /// Contexts (subject, context) that a model has refused as too long, and what it said.
     too_long: Mutex<HashMap<(usize, usize), String>>,
+    /// Blocks (subject, context, instruction) of which nothing is missing: nobody walks through them again.
+    complete: HashSet<(usize, usize, usize)>,
     ledger: Arc<Ledger>,
 }
 
 impl Engine {
-    /// Counts what is there and what is missing, and tells the observer.
-    fn announce(&self, limit: Option<u64>) -> u64 {
-        let Self { experiment, plan, stored, .. } = self;
-        let (mut samples, mut scores, mut judgements, mut reused) = (0, 0, 0, 0);
-        for block in &plan.blocks {
-            let context = Arc::new(experiment.render(plan.contexts[block.context]));
-            for sample in experiment.samples(plan, block, &context) {
-                match stored.responses.get(&sample.id) {
-                    Some(response) => {
-                        reused += 1;
-                        if !response.is_answer {
-                            continue;
-                        }
-                    }
-                    None => samples += 1,
-                }
-                for hash in self.judgement_hashes(&sample) {
-                    if stored.judgements.contains(&hash) {
-                        reused += 1;
-                    } else {
-                        judgements += 1;
-                    }
-                }
+    /// Counts what is there and what is missing, block by block, and tells the observer. Gives the results that are
+    /// there.
+    fn announce(&mut self, limit: Option<u64>) -> u64 {
+        let counts: Vec<Counts> = self.plan.blocks.par_iter().map(|block| self.count(block)).collect();
+        let mut all = Counts::default();
+        for (block, counts) in self.plan.blocks.iter().zip(counts) {
+            if counts.is_complete() {
+                self.complete.insert((block.subject, block.context, block.instruction));
             }
-            for score in experiment.scores(block, &context) {
-                if stored.scores.contains(&score.id) {
-                    reused += 1;
-                } else {
-                    scores += 1;
-                }
-            }
+            all.add(counts);
         }
+        let Counts { mut samples, scores, mut judgements, reused } = all;
         if let Some(limit) = limit {
             let left_out = samples - samples.min(limit);
             samples -= left_out;
@@ -236,6 +243,38 @@ impl Engine {
         }
         self.ledger.tell(Event::Started { samples, scores, judgements, reused });
         reused
+    }
+
+    fn count(&self, block: &Block) -> Counts {
+        let Self { experiment, plan, stored, .. } = self;
+        let mut counts = Counts::default();
+        let context = Arc::new(experiment.render(plan.contexts[block.context]));
+        for sample in experiment.samples(plan, block, &context) {
+            match stored.responses.get(&sample.id) {
+                Some(response) => {
+                    counts.reused += 1;
+                    if !response.is_answer {
+                        continue;
+                    }
+                }
+                None => counts.samples += 1,
+            }
+            for hash in self.judgement_hashes(&sample) {
+                if stored.judgements.contains(&hash) {
+                    counts.reused += 1;
+                } else {
+                    counts.judgements += 1;
+                }
+            }
+        }
+        for score in experiment.scores(block, &context) {
+            if stored.scores.contains(&score.id) {
+                counts.reused += 1;
+            } else {
+                counts.scores += 1;
+            }
+        }
+        counts
     }
 
     fn judgement_count(&self) -> u64 {
