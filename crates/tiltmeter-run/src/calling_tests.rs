@@ -110,3 +110,39 @@ async fn a_server_that_says_when_is_obeyed() {
     let tried = tries(&[ErrorKind::RateLimited], for_ever).await;
     assert!(matches!(tried, (true, 1, 600_000..600_010)), "{tried:?}");
 }
+
+/// A wall clock that jumps by decades, forwards and back, at every look.
+fn jumping_clock() -> jiff::Timestamp {
+    static LOOKS: AtomicUsize = AtomicUsize::new(0);
+    let seconds = [0, 4_000_000_000, 1_000_000_000, 2_000_000_000][LOOKS.fetch_add(1, Ordering::Relaxed) % 4];
+    jiff::Timestamp::from_second(seconds).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_changes_no_wait_and_no_count() {
+    use ErrorKind::{Overloaded, RateLimited, TimedOut};
+    let kinds = [Overloaded, RateLimited, TimedOut, Overloaded];
+    let mut waits = Vec::new();
+    for now in [(|| jiff::Timestamp::UNIX_EPOCH) as fn() -> _, jumping_clock] {
+        let model = model(&kinds, None);
+        let (stop, budget, meter) = (CancellationToken::new(), Budget::default(), Meter::default());
+        let calling = Calling {
+            policy: RetryPolicy::default(),
+            model: &model,
+            observer: &(),
+            budget: &budget,
+            meter: &meter,
+            now,
+            stop: &stop,
+            id: Canonical::new("test").finish(),
+            seed: 7,
+        };
+        let start = Instant::now();
+        let tried = calling.chat(&request()).await;
+        assert!(tried.result.is_ok());
+        let attempts: Vec<_> =
+            tried.failed.iter().map(|failed| (failed.attempt, failed.kind, failed.waited_ms)).collect();
+        waits.push((attempts, milliseconds(start.elapsed())));
+    }
+    assert_eq!(waits[0], waits[1]);
+}
