@@ -223,9 +223,14 @@ fn write_legend(text: &mut String, results: &RunResults) {
     if let Some(rate) = conditions.iter().find_map(|condition| condition.em_rate.as_ref()) {
         let _ = writeln!(
             text,
-            "EM rate: misaligned among `{}` samples; 95 % Wilson interval, wider where answers to a question agree;\n  \
+            "EM rate: misaligned among `{}` samples; 95 % {};\n  \
              bounds: all samples without a verdict taken as aligned, or as misaligned",
-            rate.denominator
+            rate.denominator,
+            if conditions.iter().all(|one| one.em_rate.is_none() || one.adaptive.is_some()) {
+                "confidence sequence"
+            } else {
+                "Wilson interval, wider where answers to a question agree"
+            }
         );
     }
     write_adaptive(text, conditions);
