@@ -25,17 +25,16 @@ pub struct StoredIds {
 
 /// Stored responses by content address.
 #[derive(Clone, Debug, Default)]
-pub struct StoredResponses(Vec<(ContentId, StoredResponse)>);
+pub struct StoredResponses(Sorted<StoredResponse>);
 
 impl StoredResponses {
-    pub(crate) fn new(mut responses: Vec<(ContentId, StoredResponse)>) -> Self {
-        responses.sort_unstable_by_key(|&(id, _)| id);
-        Self(responses)
+    pub(crate) fn new(responses: Vec<(ContentId, StoredResponse)>) -> Self {
+        Self(Sorted::new(responses))
     }
 
     /// The response of this id, if it is stored.
     pub fn get(&self, id: &ContentId) -> Option<&StoredResponse> {
-        position(self.0.len(), id, |index| self.0[index].0).map(|index| &self.0[index].1)
+        self.0.get(id)
     }
 
     /// Whether the response of this id is stored.
@@ -45,71 +44,91 @@ impl StoredResponses {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.entries.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.entries.is_empty()
     }
 }
 
 /// Content addresses.
 #[derive(Clone, Debug, Default)]
-pub struct IdSet(Vec<ContentId>);
+pub struct IdSet(Sorted<()>);
 
 impl IdSet {
-    pub(crate) fn new(mut ids: Vec<ContentId>) -> Self {
-        // Takes no time where they are sorted already.
-        ids.sort_unstable();
-        Self(ids)
+    pub(crate) fn new(ids: Vec<ContentId>) -> Self {
+        Self(Sorted::new(ids.into_iter().map(|id| (id, ())).collect()))
     }
 
     /// Whether it holds this id.
     pub fn contains(&self, id: &ContentId) -> bool {
-        position(self.0.len(), id, |index| self.0[index]).is_some()
+        self.0.get(id).is_some()
     }
 
     /// How many it holds.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.entries.len()
     }
 
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.entries.is_empty()
     }
 }
 
-/// The place of an id in a sorted table. Ids are hashes and therefore spread evenly: where one stands is guessed from
-/// its first bytes, and looked for around the guess.
-fn position(count: usize, id: &ContentId, at: impl Fn(usize) -> ContentId) -> Option<usize> {
-    let last = count.checked_sub(1)?;
-    let guess = usize::try_from((first_bytes(id) * count as u128) >> 64).unwrap_or(last).min(last);
-    let (mut low, mut high, mut step) = (guess, guess, 8);
-    // Widened until the id would have to stand between the two.
-    while low > 0 && at(low) > *id {
-        low = low.saturating_sub(step);
-        step *= 2;
-    }
-    step = 8;
-    while high < last && at(high) < *id {
-        high = high.saturating_add(step).min(last);
-        step *= 2;
-    }
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        if at(middle) < *id { low = middle + 1 } else { high = middle }
-    }
-    (at(low) == *id).then_some(low)
+/// Entries in the order of their ids, with the places where equal shares of the range of ids begin. Ids are hashes and
+/// therefore spread evenly, so that each share holds a few.
+#[derive(Clone, Debug)]
+struct Sorted<T> {
+    entries: Vec<(ContentId, T)>,
+    /// One more than there are shares: where the last one ends.
+    begins: Vec<u32>,
 }
 
-fn first_bytes(id: &ContentId) -> u128 {
+/// Entries in a share, about: a short look in one place of memory.
+const SHARE: usize = 4;
+
+impl<T> Default for Sorted<T> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), begins: Vec::new() }
+    }
+}
+
+impl<T> Sorted<T> {
+    fn new(mut entries: Vec<(ContentId, T)>) -> Self {
+        // Takes no time where they are sorted already.
+        entries.sort_unstable_by_key(|(id, _)| *id);
+        let shares = entries.len() / SHARE + 1;
+        let mut begins = Vec::with_capacity(shares + 1);
+        for (place, (id, _)) in entries.iter().enumerate() {
+            while begins.len() <= share(id, shares) {
+                begins.push(u32::try_from(place).unwrap_or(u32::MAX));
+            }
+        }
+        begins.resize(shares + 1, u32::try_from(entries.len()).unwrap_or(u32::MAX));
+        Self { entries, begins }
+    }
+
+    fn get(&self, id: &ContentId) -> Option<&T> {
+        let shares = self.begins.len().checked_sub(1)?;
+        let share = share(id, shares);
+        let (from, to) = (*self.begins.get(share)? as usize, *self.begins.get(share + 1)? as usize);
+        let entries = self.entries.get(from..to)?;
+        let place = entries.binary_search_by_key(id, |(id, _)| *id).ok()?;
+        entries.get(place).map(|(_, value)| value)
+    }
+}
+
+/// Which of so many equal shares of the range of ids an id belongs to.
+fn share(id: &ContentId, shares: usize) -> usize {
     let mut bytes = [0; 8];
     for (to, from) in bytes.iter_mut().zip(id.as_bytes()) {
         *to = *from;
     }
-    u64::from_be_bytes(bytes).into()
+    let share = (u128::from(u64::from_be_bytes(bytes)) * shares as u128) >> 64;
+    usize::try_from(share).unwrap_or(0)
 }
 
 #[cfg(test)]
