@@ -26,7 +26,7 @@ mod trace;
 mod ways;
 
 pub use analysis::{AnalysisError, analyse};
-pub use batching::{BatchPolicy, Batching, takes_batches};
+pub use batching::{BatchPolicy, Batching, Reach, takes_batches};
 pub use budget::{Budget, Spent};
 pub use calling::RetryPolicy;
 pub use connect::{ConnectError, Connections, Model, connect, connect_judge, gives_log_probabilities};

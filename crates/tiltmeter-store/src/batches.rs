@@ -34,6 +34,8 @@ pub enum BatchRecord {
     Prepared {
         /// By which it is found again.
         tag: String,
+        /// Row of the experiment that asks.
+        experiment: i64,
         /// Whose it is.
         owner: BatchOwner,
         /// Hashes of what it asks.
@@ -69,13 +71,14 @@ pub enum BatchRecord {
 impl BatchRecord {
     pub(crate) fn write(&self, connection: &Connection) -> Result<i64, StoreError> {
         match self {
-            Self::Prepared { tag, owner, requests, at } => {
+            Self::Prepared { tag, experiment, owner, requests, at } => {
                 let (subject, judge) = owner.columns();
                 let batch = connection
                     .prepare_cached(
-                        "INSERT INTO batch (tag, subject, judge, state, created_at) VALUES (?1, ?2, ?3, 'open', ?4)",
+                        "INSERT INTO batch (tag, experiment, subject, judge, state, created_at)
+                         VALUES (?1, ?2, ?3, ?4, 'open', ?5)",
                     )?
-                    .insert(params![tag, subject, judge, at])?;
+                    .insert(params![tag, experiment, subject, judge, at])?;
                 let mut insert = connection
                     .prepare_cached("INSERT OR IGNORE INTO batch_request (batch, hash) VALUES (?1, ?2)")?;
                 for request in requests {
@@ -124,6 +127,8 @@ pub fn forget_batches(directory: &RunDirectory, now: &str) -> Result<(), StoreEr
 pub struct OpenBatch {
     /// By which it is found again.
     pub tag: String,
+    /// Row of the experiment that asked.
+    pub experiment: i64,
     /// Whose it is.
     pub owner: BatchOwner,
     /// By which the provider knows it; `None`: the program ended before that was stored.
@@ -134,8 +139,8 @@ pub struct OpenBatch {
     pub requests: Vec<ContentId>,
 }
 
-/// Columns of a batch: id, tag, subject, judge, the provider's id, when it was made.
-type Row = (i64, String, Option<i64>, Option<i64>, Option<String>, String);
+/// Columns of a batch: id, tag, experiment, subject, judge, the provider's id, when it was made.
+type Row = (i64, String, i64, Option<i64>, Option<i64>, Option<String>, String);
 
 impl Reader {
     /// Batches whose answers are not stored yet, the oldest first.
@@ -144,14 +149,14 @@ impl Reader {
     /// If the store cannot be read.
     pub fn open_batches(&self) -> Result<Vec<OpenBatch>, StoreError> {
         let mut statement = self.connection.prepare(
-            "SELECT id, tag, subject, judge, provider_id, created_at FROM batch WHERE state = 'open' ORDER BY id",
+            "SELECT id, tag, experiment, subject, judge, provider_id, created_at FROM batch WHERE state = 'open' ORDER BY id",
         )?;
         let rows: Vec<Row> = collect(&mut statement, params![], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?))
         })?;
         let mut requests = self.connection.prepare("SELECT hash FROM batch_request WHERE batch = ?1")?;
         let mut open = Vec::with_capacity(rows.len());
-        for (id, tag, subject, judge, provider_id, created_at) in rows {
+        for (id, tag, experiment, subject, judge, provider_id, created_at) in rows {
             let owner = match (subject, judge) {
                 (Some(row), _) => BatchOwner::Subject(row),
                 (None, Some(row)) => BatchOwner::Judge(row),
@@ -161,7 +166,7 @@ impl Reader {
             };
             let hashes: Vec<[u8; 16]> = collect(&mut requests, params![id], |row| row.get(0))?;
             let requests = hashes.into_iter().map(ContentId::from_bytes).collect();
-            open.push(OpenBatch { tag, owner, provider_id, created_at, requests });
+            open.push(OpenBatch { tag, experiment, owner, provider_id, created_at, requests });
         }
         Ok(open)
     }

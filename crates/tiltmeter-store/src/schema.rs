@@ -294,6 +294,7 @@ CREATE TABLE failed_attempt (
 CREATE TABLE batch (
     id INTEGER PRIMARY KEY,
     tag TEXT NOT NULL UNIQUE,        -- by which a lost one is found again
+    experiment INTEGER NOT NULL REFERENCES experiment(id),
     subject INTEGER REFERENCES subject(id),
     judge INTEGER REFERENCES judge(id),
     provider_id TEXT,                -- absent: it is not known whether the provider has it

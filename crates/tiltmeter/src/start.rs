@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tiltmeter_run::{
-    BatchPolicy, Batching, Budget, ConnectError, EngineError, Means, Model, Outcome, RetryPolicy, RunResults,
-    Stop, analyse, takes_batches,
+    BatchPolicy, Batching, Budget, ConnectError, EngineError, Means, Model, Outcome, Reach, RetryPolicy,
+    RunResults, Stop, analyse, takes_batches,
 };
 use tiltmeter_store::{InvocationEnd, OpenBatch, Reader, Registration, RunDirectory, Writer, forget_batches};
 use tokio::runtime::Runtime;
@@ -30,8 +30,10 @@ pub(crate) struct Batches {
 }
 
 impl Batches {
-    pub(crate) fn with(self, means: &Means) -> Batching {
+    pub(crate) fn with(self, means: &Means, experiment: i64, reach: Reach) -> Batching {
         Batching {
+            experiment,
+            reach,
             policy: self.policy,
             open: self.open,
             writer: means.writer.clone(),

@@ -12,7 +12,7 @@ use tiltmeter_store::{BatchRecord, OpenBatch};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Batching, Room, Waiting, Whose};
+use super::{Batching, Reach, Room, Waiting, Whose};
 use crate::budget::cost_of;
 use crate::connect::Model;
 use crate::event::Event;
@@ -27,14 +27,17 @@ const MOST_REFUSALS: u32 = 8;
 /// A batch that its provider has, or may have.
 struct Open {
     tag: String,
+    experiment: i64,
     /// `None` while it is not known whether the provider has it.
     id: Option<BatchId>,
     keys: HashSet<ContentId>,
     created_at: jiff::Timestamp,
     look_at: Instant,
     wait: Duration,
-    /// Its answers have been given out.
+    /// Its answers have been given out to those who asked for them.
     is_over: bool,
+    /// Somebody had asked for each of them.
+    is_spent: bool,
 }
 
 pub(super) struct Gatherer {
@@ -60,6 +63,8 @@ struct Shared {
     stop: tokio_util::sync::CancellationToken,
     observer: Arc<dyn crate::event::Observer>,
     now: fn() -> jiff::Timestamp,
+    experiment: i64,
+    reach: Reach,
 }
 
 impl Gatherer {
@@ -73,12 +78,14 @@ impl Gatherer {
         let of_owner = |batch: &&OpenBatch| batch.owner == owner;
         let open = batching.open.iter().filter(of_owner).map(|batch| Open {
             tag: batch.tag.clone(),
+            experiment: batch.experiment,
             id: batch.provider_id.as_ref().map(BatchId::new),
             keys: batch.requests.iter().copied().collect(),
             created_at: batch.created_at.parse().unwrap_or(jiff::Timestamp::UNIX_EPOCH),
             look_at: now,
             wait: FIRST_LOOK,
             is_over: false,
+            is_spent: false,
         });
         Self {
             open: open.collect(),
@@ -88,6 +95,8 @@ impl Gatherer {
                 stop: batching.stop.clone(),
                 observer: batching.observer.clone(),
                 now: batching.now,
+                experiment: batching.experiment,
+                reach: batching.reach,
             },
             whose: Whose { owner, name: model.name.clone(), price: model.price },
             chat,
@@ -229,6 +238,7 @@ impl Gatherer {
         let tag = tag(&self.whose, created_at, self.submitted, &keys);
         let prepared = BatchRecord::Prepared {
             tag: tag.clone(),
+            experiment: self.batching.experiment,
             owner: self.whose.owner,
             requests: keys.clone(),
             at: created_at.to_string(),
@@ -241,12 +251,14 @@ impl Gatherer {
         let now = Instant::now();
         let mut batch = Open {
             tag,
+            experiment: self.batching.experiment,
             id: None,
             keys: keys.iter().copied().collect(),
             created_at,
             look_at: now + FIRST_LOOK.min(self.batching.policy.poll),
             wait: FIRST_LOOK.min(self.batching.policy.poll),
             is_over: false,
+            is_spent: false,
         };
         match submitted {
             Ok(id) => {
@@ -373,7 +385,9 @@ impl Gatherer {
             BatchStatus::Ended | BatchStatus::Expired | BatchStatus::Cancelled => {
                 match batches.results(id).await {
                     Ok(results) => {
-                        self.open[index].is_over = true;
+                        let batch = &mut self.open[index];
+                        batch.is_over = true;
+                        batch.is_spent = batch.keys.iter().all(|key| self.room.holds(key));
                         let factor = batches.limits().price_factor;
                         let keys: Vec<ContentId> = self.open[index].keys.iter().copied().collect();
                         let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
@@ -477,13 +491,17 @@ impl Gatherer {
         self.batching.observer.event(Event::BatchSubmitted { model, requests: requests as u64 });
     }
 
-    /// The run is over, and everybody has stored what he got: nothing is left to be found again.
+    /// The run is over, and everybody has stored what he got. A batch whose every answer was given out need not be found
+    /// again; nor one of the same experiment, where all that is missing was asked for: the rest was stored in an earlier
+    /// start. Any other stays open, since its answers are paid for.
     async fn close(self) {
+        let Shared { experiment, reach, .. } = self.batching;
         for batch in self.open {
-            let record =
-                BatchRecord::Closed { tag: batch.tag.clone(), at: (self.batching.now)().to_string() };
-            // What is over has failed or was given out; what nobody waited for was stored in an earlier start.
-            let _ = self.batching.writer.batch(record).await;
+            if batch.is_spent || (batch.experiment == experiment && reach == Reach::Whole) {
+                let at = (self.batching.now)().to_string();
+                // A store that fails leaves it open, and it is found again.
+                let _ = self.batching.writer.batch(BatchRecord::Closed { tag: batch.tag, at }).await;
+            }
         }
     }
 }

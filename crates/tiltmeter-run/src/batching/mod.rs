@@ -50,6 +50,16 @@ impl Default for BatchPolicy {
     }
 }
 
+/// How much of an experiment a start asks for. What nobody asks for in a batch of an earlier start is stored already
+/// only where all that is missing is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All that is missing.
+    Whole,
+    /// Some of it: there is a limit.
+    Part,
+}
+
 /// What asking in batches works with.
 pub struct Batching {
     /// How it is gone about.
@@ -58,6 +68,10 @@ pub struct Batching {
     pub writer: Writer,
     /// Batches of earlier starts.
     pub open: Vec<OpenBatch>,
+    /// Row of the experiment that asks.
+    pub experiment: i64,
+    /// How much of it this start asks for.
+    pub reach: Reach,
     /// Cancelled to stop waiting: batches go on at their providers.
     pub stop: CancellationToken,
     /// Who is told.

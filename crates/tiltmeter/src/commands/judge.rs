@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tiltmeter_core::experiment::file::{ExperimentFile, JudgeFile};
 use tiltmeter_core::experiment::{Judge, resolve_judge};
 use tiltmeter_judge::JudgePrompts;
-use tiltmeter_run::{Rejudge, connect_judge, rejudge};
+use tiltmeter_run::{Reach, Rejudge, connect_judge, rejudge};
 use tiltmeter_store::{BatchOwner, ExperimentRow, JudgePromptTexts, Reader, Rejudging};
 
 use crate::cli::JudgeArguments;
@@ -43,7 +43,9 @@ pub(crate) fn judge(arguments: &JudgeArguments) -> Result<Exit, Failure> {
     let outcome = start.work(|means| async move {
         let mut model = Arc::new(model);
         if let Some(batches) = batches {
-            model = batches.with(&means).wrap_shared(model, BatchOwner::Judge(rows.judge));
+            model = batches
+                .with(&means, rows.experiment, Reach::Whole)
+                .wrap_shared(model, BatchOwner::Judge(rows.judge));
         }
         rejudge(Rejudge { judge, model, rows, prompts, means }, reader).await
     })?;

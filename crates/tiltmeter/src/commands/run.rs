@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tiltmeter_core::experiment::Experiment;
 use tiltmeter_judge::JudgePrompts;
-use tiltmeter_run::{Run, connect, execute, gives_log_probabilities};
+use tiltmeter_run::{Reach, Run, connect, execute, gives_log_probabilities};
 use tiltmeter_store::{JudgePromptTexts, Reader, Registration};
 
 use crate::cli::RunArguments;
@@ -49,7 +49,10 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let limit = arguments.limit;
     let outcome = start.work(|means| async move {
         let connections = match batches {
-            Some(batches) => batches.with(&means).wrap(connections, &rows.subjects, rows.judge),
+            Some(batches) => {
+                let reach = if limit.is_none() { Reach::Whole } else { Reach::Part };
+                batches.with(&means, rows.experiment, reach).wrap(connections, &rows.subjects, rows.judge)
+            }
             None => connections,
         };
         let run = Run {

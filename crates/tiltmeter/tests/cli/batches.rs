@@ -182,3 +182,27 @@ fn models_without_batches_are_said() {
     let ran = run(&world).expect(2);
     assert!(ran.stderr.contains("no model's provider takes batches"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_limit_does_not_give_up_what_others_have_paid_for() {
+    let world = world(BatchScript { polls: 30, ..BatchScript::default() });
+    let mut child = start(&world);
+    wait_for(&world, "SELECT count(*) >= 2 FROM batch WHERE provider_id IS NOT NULL AND state = 'open'");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let made = count(&world, "SELECT count(*) FROM batch");
+    // Only a few answers are asked for: the other batches stay what they are.
+    let mut arguments = vec!["run", "x.toml", "--out", "run", "--limit", "3"];
+    arguments.extend(BATCH);
+    world.run(&arguments).expect(0);
+    assert!(count(&world, "SELECT count(*) FROM batch WHERE state = 'open'") > 0);
+    let results = run(&world).expect(0).json();
+    assert_eq!(results["conditions"], expected()["conditions"]);
+    assert_eq!(count(&world, "SELECT count(*) FROM batch WHERE state = 'open'"), 0);
+    // Of what the first start has handed over nothing was asked again.
+    let again = format!(
+        "SELECT count(*) FROM batch_request AS r WHERE r.batch > {made} AND r.hash IN
+         (SELECT hash FROM batch_request JOIN batch ON id = batch WHERE id <= {made} AND state = 'closed')"
+    );
+    assert_eq!(count(&world, &again), 0);
+}
