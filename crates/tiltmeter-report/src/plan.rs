@@ -2,16 +2,14 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use tiltmeter_run::{Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, Resolution};
 
-use crate::table::printable;
+use crate::table::{printable, write_rows};
 
 /// The grid, calls, tokens, cost and time of an experiment.
 pub fn plan_table(forecast: &Forecast) -> String {
     let mut text = format!("{}\n\n", printable(&forecast.experiment));
-    write_grid(&mut text, forecast);
+    write_conditions(&mut text, forecast);
     let _ = writeln!(
         text,
         "\nThe empty context of k = 0 is asked once for all sets; {}.\nTokens are estimates from characters. Likely costs take \
@@ -85,21 +83,11 @@ pub fn plan_table(forecast: &Forecast) -> String {
     text
 }
 
-fn write_grid(text: &mut String, forecast: &Forecast) {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header([
-        "subject",
-        "demonstrations",
-        "control",
-        "k",
-        "instruction",
-        "contexts",
-        "samples",
-        "texts scored",
-    ]);
-    for condition in &forecast.conditions {
-        table.add_row([
+fn write_conditions(text: &mut String, forecast: &Forecast) {
+    let header =
+        ["subject", "demonstrations", "control", "k", "instruction", "contexts", "samples", "texts scored"];
+    let rows = forecast.conditions.iter().map(|condition| {
+        [
             printable(&condition.subject),
             printable(&condition.demonstrations),
             condition.control.to_owned(),
@@ -108,17 +96,9 @@ fn write_grid(text: &mut String, forecast: &Forecast) {
             condition.contexts.to_string(),
             condition.samples.to_string(),
             condition.scored_texts.to_string(),
-        ]);
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_constraint(ColumnConstraint::ContentWidth);
-        if matches!(index, 3 | 5..) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for line in table.to_string().lines() {
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
+        ]
+    });
+    write_rows(text, "", header, rows, |column| matches!(column, 3 | 5..));
 }
 
 fn write_resolution(text: &mut String, resolution: &Resolution) {

@@ -2,30 +2,18 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{ColumnConstraint, ContentArrangement, Table};
 use tiltmeter_run::RunStatus;
 
-use crate::table::{printable, verdicts};
+use crate::table::{printable, verdicts, write_rows};
 
 /// What a run directory holds, what is missing, and what it took.
 pub fn status_table(status: &RunStatus) -> String {
     let mut text = format!("{}\n", printable(&status.experiment));
     if !status.conditions.is_empty() {
-        let mut table = Table::new();
-        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header([
-            "subject",
-            "demonstrations",
-            "control",
-            "k",
-            "instruction",
-            "stored",
-            "missing",
-            "verdicts",
-        ]);
-        for condition in &status.conditions {
-            table.add_row([
+        let header =
+            ["subject", "demonstrations", "control", "k", "instruction", "stored", "missing", "verdicts"];
+        let rows = status.conditions.iter().map(|condition| {
+            [
                 printable(&condition.subject),
                 printable(&condition.demonstrations),
                 condition.control.clone(),
@@ -34,14 +22,9 @@ pub fn status_table(status: &RunStatus) -> String {
                 condition.stored.to_string(),
                 condition.missing().to_string(),
                 verdicts(&condition.verdicts),
-            ]);
-        }
-        for column in table.column_iter_mut() {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-        for line in table.to_string().lines() {
-            let _ = writeln!(text, " {}", line.trim_end());
-        }
+            ]
+        });
+        write_rows(&mut text, " ", header, rows, |_| false);
     }
     let tokens = status.tokens;
     let _ = writeln!(

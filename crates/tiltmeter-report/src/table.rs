@@ -92,6 +92,18 @@ fn write_columns(text: &mut String, block: &[&ConditionResult], columns: &[Colum
 
 /// A table whose first column is one of numbers, and an empty line.
 pub(crate) fn write_grid(text: &mut String, header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) {
+    write_rows(text, " ", header, rows, |column| column == 0);
+    text.push('\n');
+}
+
+/// Columns as wide as what they hold, those of numbers to the right, each line behind an indent.
+pub(crate) fn write_rows<Row: Into<comfy_table::Row>>(
+    text: &mut String,
+    indent: &str,
+    header: impl Into<comfy_table::Row>,
+    rows: impl Iterator<Item = Row>,
+    is_of_numbers: impl Fn(usize) -> bool,
+) {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
@@ -100,14 +112,13 @@ pub(crate) fn write_grid(text: &mut String, header: Vec<String>, rows: impl Iter
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_constraint(ColumnConstraint::ContentWidth);
-        if index == 0 {
+        if is_of_numbers(index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     for line in table.to_string().lines() {
-        let _ = writeln!(text, " {}", line.trim_end());
+        let _ = writeln!(text, "{indent}{}", line.trim_end());
     }
-    text.push('\n');
 }
 
 /// Whose answers the demonstrations have.

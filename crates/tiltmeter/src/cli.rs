@@ -146,6 +146,13 @@ pub(crate) struct RunArguments {
     /// Ask for no more than so many answers now
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
+    #[command(flatten)]
+    pub(crate) asking: AskingArguments,
+}
+
+/// What all commands have that ask models.
+#[derive(Args, Debug)]
+pub(crate) struct AskingArguments {
     /// Spend no more than so many US dollars now; each call's highest cost is set aside before it is sent
     #[arg(long, value_name = "USD", value_parser = Dollars::parse)]
     pub(crate) max_cost: Option<Dollars>,
@@ -196,13 +203,8 @@ pub(crate) struct JudgeArguments {
     /// Draws per score
     #[arg(long, value_name = "N")]
     pub(crate) samples: Option<u32>,
-    /// Spend no more than so many US dollars now
-    #[arg(long, value_name = "USD", value_parser = Dollars::parse)]
-    pub(crate) max_cost: Option<Dollars>,
     #[command(flatten)]
-    pub(crate) batch: BatchArguments,
-    #[command(flatten)]
-    pub(crate) log: LogArguments,
+    pub(crate) asking: AskingArguments,
     /// Print one JSON document (schema tiltmeter.run/1) instead of the table
     #[arg(long)]
     pub(crate) json: bool,

@@ -14,9 +14,9 @@ use tiltmeter_store::{InvocationEnd, OpenBatch, Reader, Registration, RunDirecto
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::BatchArguments;
+use crate::cli::{AskingArguments, BatchArguments};
 use crate::exit::{Exit, Failure};
-use crate::log::{Log, LogArguments};
+use crate::log::Log;
 use crate::progress::Progress;
 use crate::{output, prices};
 
@@ -56,9 +56,9 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// Takes a run directory, with a budget in US dollars where there is one.
-    pub(crate) fn new(path: &Path, most_usd: Option<f64>, log: &LogArguments) -> Result<Self, Failure> {
-        let log = Log::start(log)?;
+    /// Takes a run directory.
+    pub(crate) fn new(path: &Path, asking: &AskingArguments) -> Result<Self, Failure> {
+        let log = Log::start(&asking.log)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
         Ok(Self {
@@ -66,7 +66,7 @@ impl Start {
             directory: RunDirectory::open(path).map_err(Failure::failed)?,
             runtime,
             progress: Arc::new(Progress::new()),
-            budget: Arc::new(Budget::new(most_usd)),
+            budget: Arc::new(Budget::new(asking.max_cost.map(|most| most.0))),
             _log: log,
         })
     }

@@ -52,11 +52,7 @@ impl<P: Protocol> AnthropicBatches<P> {
     }
 
     async fn batch(&self, call: Call) -> Result<Batch, ModelError> {
-        let transport = self.batched.transport();
-        let value = transport.call_json(call, "a message batch", BODY_LIMIT).await?;
-        let excerpt = value.to_string();
-        serde_json::from_value(value)
-            .map_err(|_| transport.malformed("the reply is not a message batch", excerpt.as_bytes()))
+        self.batched.transport().call_json(call, "a message batch", BODY_LIMIT).await
     }
 
     /// Takes one line of results apart.
@@ -129,11 +125,8 @@ impl<P: Protocol> BatchModel for AnthropicBatches<P> {
                 url.query_pairs_mut().append_pair("after_id", after);
             }
             let transport = self.batched.transport();
-            let page = transport.call_json(Call::get(url), "a list of message batches", BODY_LIMIT).await?;
-            let excerpt = page.to_string();
-            let page: Page = serde_json::from_value(page).map_err(|_| {
-                transport.malformed("the reply is not a list of message batches", excerpt.as_bytes())
-            })?;
+            let page: Page =
+                transport.call_json(Call::get(url), "a list of message batches", BODY_LIMIT).await?;
             // The newest come first.
             let is_past = page.data.last().is_none_or(|last| last.created_at < since);
             let last = page.data.last().map(|last| last.id.clone());

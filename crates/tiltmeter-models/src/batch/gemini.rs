@@ -92,7 +92,7 @@ impl<P: Protocol> GeminiBatches<P> {
             .header("content-type", "application/jsonl")
             .header("x-goog-upload-offset", "0")
             .header("x-goog-upload-command", "upload, finalize");
-        let file = transport.call_json(send, "an uploaded file", BODY_LIMIT).await?;
+        let file: Value = transport.call_json(send, "an uploaded file", BODY_LIMIT).await?;
         let name = file.pointer("/file/name").and_then(Value::as_str).map(str::to_owned);
         name.ok_or_else(|| self.malformed("the reply is not an uploaded file", &file))
     }

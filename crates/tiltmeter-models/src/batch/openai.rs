@@ -66,11 +66,7 @@ impl<P: Protocol> OpenAiBatches<P> {
     }
 
     async fn batch(&self, call: Call) -> Result<Batch, ModelError> {
-        let transport = self.batched.transport();
-        let value = transport.call_json(call, "a batch", BODY_LIMIT).await?;
-        let excerpt = value.to_string();
-        serde_json::from_value(value)
-            .map_err(|_| transport.malformed("the reply is not a batch", excerpt.as_bytes()))
+        self.batched.transport().call_json(call, "a batch", BODY_LIMIT).await
     }
 
     async fn get(&self, id: &str) -> Result<Batch, ModelError> {
@@ -98,7 +94,7 @@ impl<P: Protocol> OpenAiBatches<P> {
         let call = Call::post(self.url("/files"), body)
             .header("content-type", format!("multipart/form-data; boundary={BOUNDARY}"));
         let transport = self.batched.transport();
-        let file = transport.call_json(call, "an uploaded file", BODY_LIMIT).await?;
+        let file: Value = transport.call_json(call, "an uploaded file", BODY_LIMIT).await?;
         let id = file.get("id").and_then(Value::as_str).map(str::to_owned);
         id.ok_or_else(|| {
             transport.malformed("the reply is not an uploaded file", file.to_string().as_bytes())
@@ -179,10 +175,7 @@ impl<P: Protocol> BatchModel for OpenAiBatches<P> {
                 url.query_pairs_mut().append_pair("after", after);
             }
             let transport = self.batched.transport();
-            let page = transport.call_json(Call::get(url), "a list of batches", BODY_LIMIT).await?;
-            let excerpt = page.to_string();
-            let page: Page = serde_json::from_value(page)
-                .map_err(|_| transport.malformed("the reply is not a list of batches", excerpt.as_bytes()))?;
+            let page: Page = transport.call_json(Call::get(url), "a list of batches", BODY_LIMIT).await?;
             for batch in &page.data {
                 let metadata = |name| batch.metadata.as_ref()?.get(name)?.as_str();
                 if metadata(TAG) == Some(lost.tag) {

@@ -171,7 +171,7 @@ impl StoredContexts {
         }
         writer.raw(&format!(",\"ttl\":\"{}s\"}}", self.time_to_live.as_secs()));
         let call = Call::post(self.url.clone(), writer.finish()?);
-        let stored = client.transport.call_json(call, "a stored context", BODY_LIMIT).await?;
+        let stored: Value = client.transport.call_json(call, "a stored context", BODY_LIMIT).await?;
         let name = stored.get("name").and_then(Value::as_str).ok_or_else(|| {
             client.transport.malformed("the reply is not a stored context", stored.to_string().as_bytes())
         })?;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request, Response, Url};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -73,8 +74,13 @@ impl Transport {
             .unwrap_or_else(|_| Err(http::timed_out("the reply was not whole", limit)))
     }
 
-    /// Makes a call whose reply is JSON.
-    pub(crate) async fn call_json(&self, call: Call, what: &str, most: usize) -> Result<Value, ModelError> {
+    /// Makes a call whose reply is JSON of a form.
+    pub(crate) async fn call_json<T: DeserializeOwned>(
+        &self,
+        call: Call,
+        what: &str,
+        most: usize,
+    ) -> Result<T, ModelError> {
         let Reply { body, .. } = self.call(call, most).await?;
         serde_json::from_slice(&body).map_err(|_| self.malformed(&format!("the reply is not {what}"), &body))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tiltmeter_core::id::ContentId;
 use tiltmeter_models::{
-    BatchId, BatchItem, BatchModel, BatchStatus, ChatModel, ErrorKind, FoundBatch, LostBatch, ModelError,
+    BatchId, BatchItem, BatchStatus, ChatModel, ErrorKind, FoundBatch, LostBatch, ModelError,
 };
 use tiltmeter_store::{BatchRecord, OpenBatch};
 use tokio::sync::mpsc;
@@ -208,12 +208,8 @@ impl Gatherer {
         }
     }
 
-    fn batches(&self) -> Option<&dyn BatchModel> {
-        self.chat.batch()
-    }
-
     fn most_requests(&self) -> usize {
-        let own = self.batches().map_or(usize::MAX, |batches| batches.limits().most_requests);
+        let own = self.chat.batch().map_or(usize::MAX, |batches| batches.limits().most_requests);
         own.min(self.batching.policy.most_requests).max(1)
     }
 
@@ -279,7 +275,8 @@ impl Gatherer {
                 batch.look_at = now + self.pause(&error);
                 self.open.push(batch);
                 if self.refusals >= MOST_REFUSALS {
-                    self.give_up(&keys, &error);
+                    self.refusals = 0;
+                    self.answer_all(&keys, &error);
                 }
             }
             Err(error) => {
@@ -337,19 +334,14 @@ impl Gatherer {
                 self.open[index].id = Some(id);
             }
             Ok(None) => {
-                self.open[index].is_over = true;
                 let message = "the provider does not have it: it was never handed over";
-                self.fail(&tag, &ModelError::new(ErrorKind::Interrupted, message)).await;
-                let keys: Vec<ContentId> = self.open[index].keys.iter().copied().collect();
+                let keys = self.end(index, &ModelError::new(ErrorKind::Interrupted, message)).await;
                 self.put_back(&keys);
             }
             Err(error) if error.kind.is_retryable() => {
                 self.open[index].look_at = Instant::now() + self.pause(&error);
             }
-            Err(error) => {
-                let keys: Vec<ContentId> = self.open[index].keys.iter().copied().collect();
-                self.answer_all(&keys, &error);
-            }
+            Err(error) => self.answer_all(&self.keys(index), &error),
         }
     }
 
@@ -372,10 +364,7 @@ impl Gatherer {
                 }
             }
             BatchStatus::Failed(error) => {
-                self.open[index].is_over = true;
-                let keys: Vec<ContentId> = self.open[index].keys.iter().copied().collect();
-                let tag = self.open[index].tag.clone();
-                self.fail(&tag, &error).await;
+                let keys = self.end(index, &error).await;
                 if error.kind == ErrorKind::RateLimited {
                     self.refused(&keys, &error);
                 } else {
@@ -389,7 +378,7 @@ impl Gatherer {
                         batch.is_over = true;
                         batch.is_spent = batch.keys.iter().all(|key| self.room.holds(key));
                         let factor = batches.limits().price_factor;
-                        let keys: Vec<ContentId> = self.open[index].keys.iter().copied().collect();
+                        let keys = self.keys(index);
                         let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
                         let (mut answered, mut failed) = (0, 0);
                         let outcomes = results.for_keys(names.iter().map(String::as_str));
@@ -420,17 +409,26 @@ impl Gatherer {
             self.open[index].look_at = Instant::now() + self.pause(error);
             return;
         }
-        let keys: Vec<ContentId> = self.open[index].keys.iter().copied().collect();
         if error.kind == ErrorKind::NotFound {
             // The provider no longer has it, or has it under another key: it is asked again.
-            self.open[index].is_over = true;
-            let tag = self.open[index].tag.clone();
-            self.fail(&tag, error).await;
+            let keys = self.end(index, error).await;
             self.put_back(&keys);
             return;
         }
         self.open[index].look_at = Instant::now() + AFTER_REFUSAL;
-        self.answer_all(&keys, error);
+        self.answer_all(&self.keys(index), error);
+    }
+
+    fn keys(&self, index: usize) -> Vec<ContentId> {
+        self.open[index].keys.iter().copied().collect()
+    }
+
+    /// Writes down that nothing in a batch was answered, and gives what it holds.
+    async fn end(&mut self, index: usize, error: &ModelError) -> Vec<ContentId> {
+        self.open[index].is_over = true;
+        let tag = self.open[index].tag.clone();
+        self.fail(&tag, error).await;
+        self.keys(index)
     }
 
     fn pause(&self, error: &ModelError) -> Duration {
@@ -446,15 +444,11 @@ impl Gatherer {
         self.not_before = Some(Instant::now() + self.pause(error));
         if self.refusals >= MOST_REFUSALS && self.under_way() == 0 {
             // Nothing of ours is in the way: those who wait decide how often they ask again.
-            self.give_up(keys, error);
+            self.refusals = 0;
+            self.answer_all(keys, error);
         } else {
             self.put_back(keys);
         }
-    }
-
-    fn give_up(&mut self, keys: &[ContentId], error: &ModelError) {
-        self.refusals = 0;
-        self.answer_all(keys, error);
     }
 
     fn put_back(&mut self, keys: &[ContentId]) {

@@ -19,7 +19,7 @@ pub(crate) fn judge(arguments: &JudgeArguments) -> Result<Exit, Failure> {
     let path = &arguments.run;
     // A directory that holds no run is not made into one.
     Reader::open(path).map_err(Failure::failed)?;
-    let start = Start::new(path, arguments.max_cost.map(|most| most.0), &arguments.log)?;
+    let start = Start::new(path, &arguments.asking)?;
     let reader = Reader::open(path).map_err(Failure::failed)?;
     let experiment = reader.experiment().map_err(Failure::failed)?;
     let (file, judge) = judge_of(&experiment, arguments)?;
@@ -39,7 +39,7 @@ pub(crate) fn judge(arguments: &JudgeArguments) -> Result<Exit, Failure> {
     };
     let rows = rejudging.write(start.directory()).map_err(Failure::failed)?;
     let invocation = rows.invocation;
-    let batches = start.batching(&arguments.batch, &reader, std::iter::once(&model))?;
+    let batches = start.batching(&arguments.asking.batch, &reader, std::iter::once(&model))?;
     let outcome = start.work(|means| async move {
         let mut model = Arc::new(model);
         if let Some(batches) = batches {

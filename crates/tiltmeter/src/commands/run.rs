@@ -19,7 +19,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let prompts = judge_prompts(&experiment)?;
     let prices = prices::load()?;
     // Before anything is fetched or asked: is the directory ours?
-    let start = Start::new(&path, arguments.max_cost.map(|most| most.0), &arguments.log)?;
+    let start = Start::new(&path, &arguments.asking)?;
     let connections =
         start.connect(connect(&experiment, &prices, &|name| std::env::var(name).ok(), start.progress()))?;
     start.check_prices(connections.subjects.iter().chain(connections.judge.as_deref()))?;
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let stored = reader.stored_ids().map_err(Failure::failed)?;
     let invocation = rows.invocation;
     let models = connections.subjects.iter().chain(connections.judge.as_deref());
-    let batches = start.batching(&arguments.batch, &reader, models)?;
+    let batches = start.batching(&arguments.asking.batch, &reader, models)?;
     let limit = arguments.limit;
     let outcome = start.work(|means| async move {
         let connections = match batches {
