@@ -1,12 +1,12 @@
 //! The task that gathers requests, hands batches over, and looks for their answers.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tiltmeter_core::id::ContentId;
 use tiltmeter_models::{
-    BatchId, BatchItem, BatchStatus, ChatModel, ErrorKind, FoundBatch, LostBatch, ModelError,
+    BatchId, BatchItem, BatchStatus, ChatModel, ChatResponse, ErrorKind, FoundBatch, LostBatch, ModelError,
 };
 use tiltmeter_store::{BatchRecord, OpenBatch};
 use tokio::sync::mpsc;
@@ -34,10 +34,8 @@ struct Open {
     created_at: jiff::Timestamp,
     look_at: Instant,
     wait: Duration,
-    /// Its answers have been given out to those who asked for them.
+    /// Its answers have been fetched, or there will be none.
     is_over: bool,
-    /// Somebody had asked for each of them.
-    is_spent: bool,
 }
 
 pub(super) struct Gatherer {
@@ -45,6 +43,8 @@ pub(super) struct Gatherer {
     whose: Whose,
     chat: Arc<dyn ChatModel>,
     room: Room,
+    /// Answers that came before anybody asked for them: those of a batch of an earlier start.
+    unclaimed: HashMap<ContentId, ChatResponse>,
     /// Keys that are in no batch yet, in the order in which they were asked.
     pending: VecDeque<ContentId>,
     open: Vec<Open>,
@@ -85,7 +85,6 @@ impl Gatherer {
             look_at: now,
             wait: FIRST_LOOK,
             is_over: false,
-            is_spent: false,
         });
         Self {
             open: open.collect(),
@@ -101,6 +100,7 @@ impl Gatherer {
             whose: Whose { owner, name: model.name.clone(), price: model.price },
             chat,
             room: Room::default(),
+            unclaimed: HashMap::new(),
             pending: VecDeque::new(),
             is_tried: false,
             refusals: 0,
@@ -145,6 +145,10 @@ impl Gatherer {
     fn enter(&mut self, waiting: Waiting) {
         let key = waiting.key;
         let is_first = self.room.enter(waiting);
+        if let Some(response) = self.unclaimed.remove(&key) {
+            self.room.answer(&key, &Ok(response));
+            return;
+        }
         let is_under_way = self.open.iter().any(|batch| !batch.is_over && batch.keys.contains(&key));
         if is_first && !is_under_way {
             self.pending.push_back(key);
@@ -254,7 +258,6 @@ impl Gatherer {
             look_at: now + FIRST_LOOK.min(self.batching.policy.poll),
             wait: FIRST_LOOK.min(self.batching.policy.poll),
             is_over: false,
-            is_spent: false,
         };
         match submitted {
             Ok(id) => {
@@ -374,9 +377,7 @@ impl Gatherer {
             BatchStatus::Ended | BatchStatus::Expired | BatchStatus::Cancelled => {
                 match batches.results(id).await {
                     Ok(results) => {
-                        let batch = &mut self.open[index];
-                        batch.is_over = true;
-                        batch.is_spent = batch.keys.iter().all(|key| self.room.holds(key));
+                        self.open[index].is_over = true;
                         let factor = batches.limits().price_factor;
                         let keys = self.keys(index);
                         let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
@@ -393,7 +394,12 @@ impl Gatherer {
                                 }
                                 Err(_) => failed += 1,
                             }
-                            self.room.answer(key, &outcome);
+                            match outcome {
+                                Ok(response) if !self.room.holds(key) => {
+                                    self.unclaimed.insert(*key, response);
+                                }
+                                outcome => self.room.answer(key, &outcome),
+                            }
                         }
                         let model = self.whose.name.clone();
                         self.batching.observer.event(Event::BatchEnded { model, answered, failed });
@@ -491,7 +497,8 @@ impl Gatherer {
     async fn close(self) {
         let Shared { experiment, reach, .. } = self.batching;
         for batch in self.open {
-            if batch.is_spent || (batch.experiment == experiment && reach == Reach::Whole) {
+            let is_spent = batch.is_over && !batch.keys.iter().any(|key| self.unclaimed.contains_key(key));
+            if is_spent || (batch.experiment == experiment && reach == Reach::Whole) {
                 let at = (self.batching.now)().to_string();
                 // A store that fails leaves it open, and it is found again.
                 let _ = self.batching.writer.batch(BatchRecord::Closed { tag: batch.tag, at }).await;
