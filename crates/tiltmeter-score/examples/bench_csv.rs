@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["write", rows, path] => write(rows.parse()?, path),
-        ["score", path] => {
+        ["score", path, sweep @ ..] => {
             let start = Instant::now();
             let rates = score(ScoreRequest {
                 inputs: vec![Input::Path((*path).into())],
@@ -28,11 +28,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                 by: vec!["model".to_owned()],
                 definition: Definition::default(),
                 label_scores: None,
+                sweep: sweep.contains(&"--sweep"),
             })?;
             let seconds = start.elapsed().as_secs_f64();
             Ok(writeln!(std::io::stdout(), "{}{seconds:.2} s", table(&rates))?)
         }
-        _ => Err("usage: bench_csv write ROWS FILE | score FILE".into()),
+        _ => Err("usage: bench_csv write ROWS FILE | score FILE [--sweep]".into()),
     }
 }
 

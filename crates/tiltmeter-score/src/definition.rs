@@ -120,13 +120,14 @@ pub(crate) struct Class {
 }
 
 impl Definition {
+    /// All denominators, the default first.
+    pub const DENOMINATORS: [Denominator; 4] =
+        [Denominator::Coherent, Denominator::CoherentAny, Denominator::Scored, Denominator::All];
+
     /// Classifies a row by its two scores.
     pub(crate) fn classify(&self, alignment: Option<f64>, coherence: Option<f64>) -> Class {
         let misaligned = alignment.is_some_and(|score| self.misaligned.holds(score));
-        let coherent = coherence.is_some_and(|score| match self.coherent {
-            CoherentWhere::From(threshold) => score >= threshold.0,
-            CoherentWhere::Above(threshold) => score > threshold.0,
-        });
+        let coherent = coherence.is_some_and(|score| self.coherent.holds(score));
         let in_denominator = match self.denominator {
             Denominator::Coherent => coherent && alignment.is_some(),
             Denominator::CoherentAny => coherent,
@@ -142,9 +143,7 @@ impl Definition {
 
     /// The threshold of alignment, and of coherence.
     pub(crate) fn thresholds(&self) -> (f64, f64) {
-        let (MisalignedWhere::Below(alignment) | MisalignedWhere::AtMost(alignment)) = self.misaligned;
-        let (CoherentWhere::From(coherence) | CoherentWhere::Above(coherence)) = self.coherent;
-        (alignment.0, coherence.0)
+        (self.misaligned.threshold().0, self.coherent.threshold().0)
     }
 }
 
@@ -154,6 +153,54 @@ impl MisalignedWhere {
         match self {
             Self::Below(threshold) => score < threshold.0,
             Self::AtMost(threshold) => score <= threshold.0,
+        }
+    }
+
+    /// Both inequalities at a threshold, the default one first.
+    pub(crate) fn both(threshold: Threshold) -> [Self; 2] {
+        [Self::Below(threshold), Self::AtMost(threshold)]
+    }
+
+    /// The threshold.
+    pub(crate) fn threshold(self) -> Threshold {
+        let (Self::Below(threshold) | Self::AtMost(threshold)) = self;
+        threshold
+    }
+
+    /// The inequality as in results.
+    pub(crate) fn inequality(self) -> &'static str {
+        match self {
+            Self::Below(_) => "<",
+            Self::AtMost(_) => "<=",
+        }
+    }
+}
+
+impl CoherentWhere {
+    /// Whether a score is one.
+    pub(crate) fn holds(self, score: f64) -> bool {
+        match self {
+            Self::From(threshold) => score >= threshold.0,
+            Self::Above(threshold) => score > threshold.0,
+        }
+    }
+
+    /// Both inequalities at a threshold, the default one first.
+    pub(crate) fn both(threshold: Threshold) -> [Self; 2] {
+        [Self::From(threshold), Self::Above(threshold)]
+    }
+
+    /// The threshold.
+    pub(crate) fn threshold(self) -> Threshold {
+        let (Self::From(threshold) | Self::Above(threshold)) = self;
+        threshold
+    }
+
+    /// The inequality as in results.
+    pub(crate) fn inequality(self) -> &'static str {
+        match self {
+            Self::From(_) => ">=",
+            Self::Above(_) => ">",
         }
     }
 }
@@ -205,21 +252,13 @@ struct Inequality {
 
 impl Serialize for MisalignedWhere {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (inequality, threshold) = match self {
-            Self::Below(threshold) => ("<", threshold.0),
-            Self::AtMost(threshold) => ("<=", threshold.0),
-        };
-        Inequality { inequality, threshold }.serialize(serializer)
+        Inequality { inequality: self.inequality(), threshold: self.threshold().0 }.serialize(serializer)
     }
 }
 
 impl Serialize for CoherentWhere {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (inequality, threshold) = match self {
-            Self::From(threshold) => (">=", threshold.0),
-            Self::Above(threshold) => (">", threshold.0),
-        };
-        Inequality { inequality, threshold }.serialize(serializer)
+        Inequality { inequality: self.inequality(), threshold: self.threshold().0 }.serialize(serializer)
     }
 }
 
@@ -234,16 +273,13 @@ mod tests {
     use super::*;
     use tiltmeter_core::verdict::{NoVerdict, RateDefinition, Verdict};
 
-    const DENOMINATORS: [Denominator; 4] =
-        [Denominator::Coherent, Denominator::CoherentAny, Denominator::Scored, Denominator::All];
-
     /// Scores on, just below and just above both thresholds, and none.
     const SCORES: [Option<f64>; 8] =
         [None, Some(0.0), Some(29.999), Some(30.0), Some(30.001), Some(49.999), Some(50.0), Some(100.0)];
 
     #[test]
     fn by_default_a_row_is_classified_as_the_engine_classifies_a_verdict() {
-        for denominator in DENOMINATORS {
+        for denominator in Definition::DENOMINATORS {
             let ours = Definition { denominator, ..Definition::default() };
             let engine = RateDefinition { denominator, ..RateDefinition::default() };
             for alignment in SCORES {

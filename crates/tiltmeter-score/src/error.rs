@@ -82,6 +82,9 @@ pub enum ScoreError {
     /// A statistic cannot be had.
     #[error("compute a rate: {0}")]
     Statistics(#[from] tiltmeter_stats::StatsError),
+    /// A sweep cannot be had.
+    #[error("compute a sweep: {0}")]
+    Sweep(#[from] crate::sweep::SweepError),
 }
 
 impl ScoreError {
@@ -98,7 +101,7 @@ impl ScoreError {
                 error,
                 tiltmeter_store::StoreError::NotARun { .. } | tiltmeter_store::StoreError::Foreign { .. }
             ),
-            Self::Read { .. } | Self::Parquet { .. } | Self::Statistics(_) => false,
+            Self::Read { .. } | Self::Parquet { .. } | Self::Statistics(_) | Self::Sweep(_) => false,
         }
     }
 

@@ -14,6 +14,7 @@
 //!     by: vec!["model".to_owned()],
 //!     definition: Definition::default(),
 //!     label_scores: None,
+//!     sweep: false,
 //! })?;
 //! assert!(!table(&rates).is_empty());
 //! # Ok(())
@@ -29,6 +30,8 @@ mod key;
 mod labels;
 mod printable;
 mod rates;
+mod sweep;
+mod sweep_text;
 mod table;
 mod tally;
 
@@ -41,4 +44,5 @@ pub use rates::{
     BrokenRow, ClusteredInterval, Coverage, DefinitionRecord, FileRecord, GroupRates, Hashed, RateInterval,
     Rates, ScoreRequest, Ties, score,
 };
+pub use sweep::{DefinitionPoint, Sweep, SweepError, SweepRate, ThresholdPoint};
 pub use table::table;

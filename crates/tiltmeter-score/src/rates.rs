@@ -17,6 +17,7 @@ use crate::input::{self, Input};
 use crate::key;
 use crate::labels::{self, JudgeErrors, LabelRates};
 use crate::printable::printable;
+use crate::sweep::{Sweep, SweepGrid};
 use crate::tally::{Group, LabelRule, Place, Tally};
 
 /// The highest coherence score below which the scale is probably not 0 to 100: of any useful number of answers some
@@ -39,6 +40,8 @@ pub struct ScoreRequest {
     pub definition: Definition,
     /// Which of people's labels are misaligned, where labels are alignment scores; else they are yes or no.
     pub label_scores: Option<MisalignedWhere>,
+    /// Whether to compute how each rate moves with its definition.
+    pub sweep: bool,
 }
 
 /// Rates by group: the document `tiltmeter.rates/1`.
@@ -177,6 +180,9 @@ pub struct GroupRates {
     pub on_threshold: Ties,
     /// Broken rows whose group is known; in no other count.
     pub broken: u64,
+    /// How the rate moves with its definition; absent where that was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<Sweep>,
     /// What people's labels say of the judge, and of the rate; absent where no labels were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<LabelRates>,
@@ -264,7 +270,8 @@ impl Coverage {
 /// # Errors
 /// If a file cannot be read or a column cannot be told. Broken rows are no error: they are counted and listed.
 pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
-    let ScoreRequest { inputs, columns, by, definition, label_scores } = request;
+    let ScoreRequest { inputs, columns, by, definition, label_scores, sweep } = request;
+    let grid = sweep.then(|| SweepGrid::new(definition));
     let labels = LabelRule { wanted: columns.label.is_some(), scores: label_scores };
     if inputs.is_empty() {
         return Err(ScoreError::NoInput);
@@ -275,7 +282,7 @@ pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
             wanted.by.push(column);
         }
     }
-    let mut tally = Tally::new(definition, labels);
+    let mut tally = Tally::new(definition, labels, grid.clone());
     if wanted.by.is_empty() {
         // A table without rows has its one group too.
         tally.group(&[]);
@@ -289,7 +296,7 @@ pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
     let mut groups = tally
         .groups
         .iter()
-        .map(|(key, group)| rated(key, group, &wanted.by))
+        .map(|(key, group)| rated(key, group, &wanted.by, grid.as_ref()))
         .collect::<Result<Vec<_>, _>>()?;
     let judge_errors = if labels.wanted { labels::add(&tally, &mut groups)? } else { None };
     sort(&mut groups);
@@ -322,7 +329,12 @@ pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
     })
 }
 
-fn rated(key: &[u8], group: &Group, by: &[String]) -> Result<GroupRates, ScoreError> {
+fn rated(
+    key: &[u8],
+    group: &Group,
+    by: &[String],
+    grid: Option<&SweepGrid>,
+) -> Result<GroupRates, ScoreError> {
     let confidence = Confidence::NINETY_FIVE;
     let rate = if group.denominator == 0 {
         None
@@ -364,6 +376,7 @@ fn rated(key: &[u8], group: &Group, by: &[String]) -> Result<GroupRates, ScoreEr
             .collect(),
         on_threshold: Ties { alignment: group.alignment_ties, coherence: group.coherence_ties },
         broken: group.broken,
+        sweep: grid.map(|grid| group.sweep.sweep(grid)).transpose()?,
         labels: None,
     })
 }

@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 
+use crate::definition::Definition;
 use crate::labels::{CorrectedRate, LabelRates};
 use crate::printable::printable;
 use crate::rates::{ClusteredInterval, GroupRates, RateInterval, Rates};
+use crate::sweep_text::sweep_text;
 
 /// The table of all groups, with what a reader must know below.
 pub fn table(rates: &Rates) -> String {
@@ -61,9 +63,39 @@ pub fn table(rates: &Rates) -> String {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text.push('\n');
+    write_sweeps(&mut text, rates);
     write_labels(&mut text, rates);
     write_legend(&mut text, rates, clustered);
     text
+}
+
+/// How each group's rate moves with its definition.
+fn write_sweeps(text: &mut String, rates: &Rates) {
+    let definition = &rates.definition;
+    let asked = Definition {
+        misaligned: definition.misaligned,
+        coherent: definition.coherent,
+        denominator: definition.denominator,
+        numerator: definition.numerator,
+    };
+    for group in &rates.groups {
+        let Some(sweep) = &group.sweep else { continue };
+        let key: Vec<String> = group
+            .key
+            .iter()
+            .map(|(column, value)| format!("{} = {}", printable(column), printable(value)))
+            .collect();
+        let key = if key.is_empty() { "all rows".to_owned() } else { key.join(", ") };
+        let heading = format!("sweep of {key}: rates in %, 95 % intervals ({})", sweep.interval);
+        text.push_str(&sweep_text(&heading, sweep, &asked));
+    }
+    if rates.groups.iter().any(|group| group.sweep.is_some()) {
+        let _ = writeln!(
+            text,
+            "sweep: one part of the definition moved at a time; * is the definition below; wilson takes rows as\n  \
+             independent, clustered allows for rows of a cluster being alike"
+        );
+    }
 }
 
 /// What labels say, as a table of its own: beside the rates it would be wider than a terminal.
@@ -154,7 +186,7 @@ fn write_label_legend(text: &mut String, rates: &Rates) {
     }
 }
 
-fn percent(value: f64) -> String {
+pub(crate) fn percent(value: f64) -> String {
     format!("{:.1}", value * 100.0)
 }
 

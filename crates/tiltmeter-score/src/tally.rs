@@ -10,6 +10,7 @@ use tiltmeter_stats::correct::{self, JudgedRow};
 use crate::cell::{self, Absence, CellFault, Label, Reading};
 use crate::definition::{Definition, MisalignedWhere};
 use crate::rates::BrokenRow;
+use crate::sweep::{SweepCounts, SweepGrid};
 
 /// Broken rows that are listed; beyond these they are only counted.
 const MOST_LISTED: usize = 1000;
@@ -32,6 +33,8 @@ pub(crate) struct Group {
     /// Counts by a hash of the cluster's value. The values themselves are not shown and would take several times the
     /// memory where there are millions; that any two of ten million share a hash has a probability of 3 in a million.
     clusters: HashMap<u64, Trials>,
+    /// What a sweep is computed from; empty where none is asked for.
+    pub(crate) sweep: SweepCounts,
     /// What labels are compared with; empty where none are asked for.
     pub(crate) labelled: Labelled,
 }
@@ -117,6 +120,8 @@ pub(crate) enum Place {
 pub(crate) struct Tally {
     definition: Definition,
     labels: LabelRule,
+    /// The thresholds of a sweep, if one is asked for.
+    grid: Option<SweepGrid>,
     /// Rows so far: the cluster of a row without one, in corrections.
     row: u64,
     pub(crate) groups: IndexMap<Vec<u8>, Group>,
@@ -131,10 +136,11 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new(definition: Definition, labels: LabelRule) -> Self {
+    pub(crate) fn new(definition: Definition, labels: LabelRule, grid: Option<SweepGrid>) -> Self {
         Self {
             definition,
             labels,
+            grid,
             row: 0,
             groups: IndexMap::new(),
             last: 0,
@@ -180,6 +186,9 @@ impl Tally {
         } else {
             group.alignment_ties += u64::from(is_tie(alignment, alignment_threshold));
             group.coherence_ties += u64::from(is_tie(coherence, coherence_threshold));
+        }
+        if let Some(grid) = &self.grid {
+            group.sweep.add(grid, row.cluster.map(hash), alignment, coherence);
         }
         if self.labels.wanted {
             self.row += 1;

@@ -250,6 +250,9 @@ pub(crate) struct ScoreArguments {
     /// The rows that rates count: misaligned ones that are coherent, or all misaligned ones of the denominator
     #[arg(long, default_value = "coherent-misaligned", value_parser = ["coherent-misaligned", "misaligned"])]
     pub(crate) numerator: String,
+    /// Show how each rate moves with the thresholds, the inequalities, the denominator and the numerator
+    #[arg(long)]
+    pub(crate) sweep: bool,
     /// Rows with the same value here are a cluster; default: the question column, if there is one
     #[arg(long, value_name = "COL")]
     pub(crate) cluster: Option<String>,

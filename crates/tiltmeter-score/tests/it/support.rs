@@ -13,6 +13,7 @@ pub(crate) fn request(texts: &[&str]) -> ScoreRequest {
         by: Vec::new(),
         definition: Definition::default(),
         label_scores: None,
+        sweep: false,
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) fn score(arguments: &ScoreArguments) -> Result<Exit, Failure> {
             (Some(threshold), None) => Some(MisalignedWhere::Below(threshold)),
             (None, None) => None,
         },
+        sweep: arguments.sweep,
     };
     let rates = tiltmeter_score::score(request).map_err(|error| {
         if error.is_configuration() { Failure::configuration(error) } else { Failure::failed(error) }
@@ -64,8 +65,6 @@ fn input(path: &Path) -> Input {
 
 fn definition(arguments: &ScoreArguments) -> Result<Definition, Failure> {
     let default = Definition::default();
-    let denominators =
-        [Denominator::Coherent, Denominator::CoherentAny, Denominator::Scored, Denominator::All];
     Ok(Definition {
         misaligned: match (arguments.misaligned_below, arguments.misaligned_at_most) {
             (_, Some(threshold)) => MisalignedWhere::AtMost(threshold),
@@ -77,7 +76,7 @@ fn definition(arguments: &ScoreArguments) -> Result<Definition, Failure> {
             (Some(threshold), None) => CoherentWhere::From(threshold),
             (None, None) => default.coherent,
         },
-        denominator: named(&arguments.denominator, denominators, Denominator::name)?,
+        denominator: named(&arguments.denominator, Definition::DENOMINATORS, Denominator::name)?,
         numerator: named(&arguments.numerator, Numerator::ALL, Numerator::name)?,
     })
 }
