@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tiltmeter_run::{Comparison, ConditionResult, DoseResult, EffectResult, RunResults, SlopeResult};
+use tiltmeter_run::{Comparison, ConditionResult, DoseResult, EffectResult, Family, RunResults, SlopeResult};
 
 use crate::table::{NOTHING_TO_SHOW, printable, write_grid};
 
@@ -49,6 +49,25 @@ pub(crate) fn write_comparisons(text: &mut String, results: &RunResults, first: 
         row
     });
     write_grid(text, header, rows);
+    write_equivalence(text, &of_block);
+}
+
+/// Which differences of a block are shown to be too small to matter, where the experiment says what would be.
+fn write_equivalence(text: &mut String, of_block: &[&Comparison]) {
+    let Some(margin) = of_block.iter().find_map(|pair| pair.equivalence).map(|tests| tests.margin) else {
+        return;
+    };
+    for (name, title) in AGAINST {
+        let pairs: Vec<&&Comparison> = of_block.iter().filter(|pair| pair.against == name).collect();
+        if pairs.is_empty() {
+            continue;
+        }
+        let equivalent = pairs.iter().filter(|pair| pair.equivalence.is_some_and(|tests| tests.equivalent));
+        let shots: Vec<String> = equivalent.map(|pair| pair.shots.to_string()).collect();
+        let shown = if shots.is_empty() { "no k".to_owned() } else { format!("k = {}", shots.join(", ")) };
+        let _ = writeln!(text, " {title}: shown to be within ±{:.1} points at {shown}", margin * 100.0);
+    }
+    text.push('\n');
 }
 
 /// Slope, onset and laws of a block.
@@ -136,15 +155,25 @@ pub(crate) fn write_legend(text: &mut String, results: &RunResults) {
     let pairs = &results.comparisons.pairs;
     if let Some(largest) = pairs.iter().map(|pair| pair.family).max() {
         let exact = pairs.iter().filter(|pair| pair.test == "fisher").count();
+        let correction = match results.comparisons.correction {
+            Family::Holm => "Holm",
+            Family::BenjaminiHochberg => "Benjamini and Hochberg",
+        };
         let _ = writeln!(
             text,
             "above …: difference of EM rates on the same questions in percentage points, 95 % interval; p two-sided, by \
-             Holm\n  over up to {largest} comparisons of a kind{}",
+             {correction}\n  over up to {largest} comparisons of a kind{}",
             if exact > 0 {
                 format!("; {exact} of {} by Fisher's exact test", pairs.len())
             } else {
                 String::new()
             }
+        );
+    }
+    if pairs.iter().any(|pair| pair.equivalence.is_some()) {
+        let _ = writeln!(
+            text,
+            "shown to be within: two one-sided tests at 5 %, each comparison for itself; elsewhere nothing is shown"
         );
     }
     if results.dose_response.iter().any(|dose| dose.slope.is_some()) {
@@ -249,9 +278,11 @@ pub(crate) mod tests {
             risk_ratio: None,
             odds_ratio: None,
             no_effect_larger_than: Some(0.45),
+            equivalence: None,
             omitted: Vec::new(),
         };
         Comparisons {
+            correction: Family::Holm,
             pairs: vec![pair("no-demonstrations", 0.0123), pair("benign", 0.0001)],
             omitted: Vec::new(),
         }

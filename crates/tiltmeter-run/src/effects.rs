@@ -3,11 +3,14 @@
 //! Whatever the data do not allow is left out, with the reason in `omitted`.
 
 use serde::Serialize;
+use tiltmeter_core::experiment::Family;
 use tiltmeter_stats::Interval;
 
 /// Comparisons of the EM rate between conditions on the same questions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Comparisons {
+    /// What `adjusted_p_value` is corrected by.
+    pub correction: Family,
     /// The comparisons, in table order.
     pub pairs: Vec<Comparison>,
     /// Comparisons that could not be made.
@@ -55,7 +58,7 @@ pub struct Comparison {
     pub test: &'static str,
     /// Of no difference, two-sided.
     pub p_value: f64,
-    /// The same after Holm's correction over the `family` comparisons of the same `against` in this document.
+    /// The same after the experiment's correction over the `family` comparisons of the same `against` in this document.
     pub adjusted_p_value: f64,
     /// Comparisons corrected for together.
     pub family: u64,
@@ -71,8 +74,28 @@ pub struct Comparison {
     pub odds_ratio: Option<EffectResult>,
     /// The difference, up or down, that two one-sided tests at 5 % just rule out: no effect is larger than this.
     pub no_effect_larger_than: Option<f64>,
+    /// Whether the difference is shown to be smaller than the experiment's `equivalence_margin`; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub equivalence: Option<EquivalenceResult>,
     /// What of these could not be computed.
     pub omitted: Vec<Omission>,
+}
+
+/// Two one-sided tests at 5 % of a difference as large as a margin, up or down; not corrected for their family.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct EquivalenceResult {
+    /// The margin, as a difference of rates.
+    pub margin: f64,
+    /// Lower end of the 90 % interval of the difference.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+    /// The larger p-value of both tests; absent for `newcombe-clustered`, which decides by the interval alone.
+    pub p_value: Option<f64>,
+    /// Both tests reject: the interval lies within the margin.
+    pub equivalent: bool,
+    /// `paired-t` or `newcombe-clustered`.
+    pub method: &'static str,
 }
 
 /// Answers in a denominator.

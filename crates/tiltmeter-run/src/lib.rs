@@ -31,8 +31,9 @@ pub use budget::{Budget, Spent};
 pub use calling::RetryPolicy;
 pub use connect::{ConnectError, Connections, Model, connect, connect_judge, gives_log_probabilities};
 pub use effects::{
-    AcrossSubjects, Comparison, Comparisons, CountResult, DoseResult, EffectResult, Omission,
-    OnsetDoseResult, OnsetResult, PowerLawResult, ScaleResult, SlopeResult, SubjectSlope, WaldResult,
+    AcrossSubjects, Comparison, Comparisons, CountResult, DoseResult, EffectResult, EquivalenceResult,
+    Omission, OnsetDoseResult, OnsetResult, PowerLawResult, ScaleResult, SlopeResult, SubjectSlope,
+    WaldResult,
 };
 pub use engine::{EngineError, Means, Outcome, Rejudge, Run, Stop, execute, rejudge};
 pub use event::{CallTarget, Event, Observer};
@@ -48,3 +49,4 @@ pub use results::{
     TiltResult, VerdictCounts,
 };
 pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
+pub use tiltmeter_core::experiment::Family;

@@ -41,6 +41,40 @@ pub struct ExperimentFile {
     /// The judge model. Without one, answers are kept and marked "no judge".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<JudgeFile>,
+    /// How results are tested. None of it changes what is asked: stored answers serve whatever stands here.
+    #[serde(default, skip_serializing_if = "StatisticsFile::is_default")]
+    pub statistics: StatisticsFile,
+}
+
+/// How results are tested. None of it changes what is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StatisticsFile {
+    /// What the p-values of a family of comparisons are corrected for.
+    pub family: Family,
+    /// The difference of two rates that does not matter, above 0 and below 1, such as 0.05 for five percentage points.
+    /// With it each comparison says whether its difference is shown to be smaller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub equivalence_margin: Option<f64>,
+}
+
+impl StatisticsFile {
+    /// Whether it says nothing, so that experiments written without it keep their identity.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What the p-values of a family of comparisons are corrected for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// Any false rejection among them (Holm 1979).
+    #[default]
+    Holm,
+    /// The expected share of false ones among all rejections (Benjamini & Hochberg 1995).
+    BenjaminiHochberg,
 }
 
 /// One model under test.

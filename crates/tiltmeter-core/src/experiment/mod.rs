@@ -15,7 +15,7 @@ mod sets;
 pub mod templates;
 
 pub use error::{ConfigError, Position};
-pub use file::{ContextCache, Reasoning, Scoring, TiltMode};
+pub use file::{ContextCache, Family, Reasoning, Scoring, StatisticsFile, TiltMode};
 pub use price::{Price, Rates};
 pub use read::read;
 pub use resolve::{DataSource, resolve, resolve_judge};

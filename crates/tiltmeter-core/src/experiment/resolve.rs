@@ -158,6 +158,7 @@ impl Resolver<'_> {
             decoys: file.tilt.decoys,
         };
         let judge = self.judge(&file)?;
+        self.statistics(&file)?;
         Ok(Experiment {
             name: file.name.clone(),
             subjects,
@@ -251,6 +252,17 @@ impl Resolver<'_> {
                 .hint("add a [judge] table, or leave `until` out"));
         }
         Ok(Some(Until { half_width: until.half_width }))
+    }
+
+    fn statistics(&self, file: &ExperimentFile) -> Result<(), ConfigError> {
+        match file.statistics.equivalence_margin {
+            Some(margin) if !(margin > 0.0 && margin < 1.0) => {
+                let path = [Key("statistics"), Key("equivalence_margin")];
+                let message = format!("`equivalence_margin` is {margin}, but must be above 0 and below 1");
+                Err(self.wrong(&path, message).hint("for five percentage points write 0.05"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn controls(

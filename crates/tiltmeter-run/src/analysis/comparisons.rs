@@ -1,13 +1,14 @@
 //! EM rates of two conditions on the same questions.
 
+use tiltmeter_core::experiment::{Family, StatisticsFile};
 use tiltmeter_stats::compare::{
-    Alternative, Contrast, PairedContrast, PairedCount, TwoRates, clustered_difference, equivalence, fisher,
-    holm, paired_contrast,
+    Alternative, Contrast, PairedContrast, PairedCount, TwoRates, benjamini_hochberg, clustered_difference,
+    equivalence, fisher, holm, paired_contrast,
 };
 use tiltmeter_stats::{ClusterCount, Confidence, StatsError};
 use tiltmeter_store::ConditionRow;
 
-use crate::effects::{Comparison, Comparisons, CountResult, EffectResult, Omission};
+use crate::effects::{Comparison, Comparisons, CountResult, EffectResult, EquivalenceResult, Omission};
 
 use super::rates::Counts;
 use super::{AnalysisError, is_benign_twin};
@@ -18,7 +19,7 @@ const LEVEL: Confidence = Confidence::NINETY_FIVE;
 /// (Cochran, "Some methods for strengthening the common χ² tests", Biometrics 10 (1954) 417–451).
 const LEAST_EXPECTED: f64 = 5.0;
 
-/// What a condition is compared with; the families of Holm's correction.
+/// What a condition is compared with; the families of the correction.
 const AGAINST: [Against; 3] = [Against::NoDemonstrations, Against::Benign, Against::NoInstruction];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +74,9 @@ pub(super) fn comparisons(
     conditions: &[ConditionRow],
     counts: &[Counts],
     has_judge: bool,
+    settings: StatisticsFile,
 ) -> Result<Comparisons, AnalysisError> {
-    let mut all = Comparisons::default();
+    let mut all = Comparisons { correction: settings.family, ..Comparisons::default() };
     if !has_judge {
         all.omitted.push(Omission::new("comparisons of EM rates", "there is no judge"));
         return Ok(all);
@@ -86,7 +88,7 @@ pub(super) fn comparisons(
             else {
                 continue;
             };
-            match compared(condition, against, &paired(of_condition, of_other)) {
+            match compared(condition, against, &paired(of_condition, of_other), settings.equivalence_margin) {
                 Ok(comparison) => all.pairs.push(comparison),
                 Err(error) => {
                     let ConditionRow { subject_name, demonstrations, shots, .. } = condition;
@@ -101,8 +103,14 @@ pub(super) fn comparisons(
         let mut family: Vec<&mut Comparison> =
             all.pairs.iter_mut().filter(|pair| pair.against == against.name()).collect();
         let p_values: Vec<f64> = family.iter().map(|pair| pair.p_value).collect();
-        let adjusted = holm(&p_values)
-            .map_err(|error| AnalysisError::Statistics { what: "Holm's correction".to_owned(), error })?;
+        let adjusted = match settings.family {
+            Family::Holm => holm(&p_values),
+            Family::BenjaminiHochberg => benjamini_hochberg(&p_values),
+        };
+        let adjusted = adjusted.map_err(|error| AnalysisError::Statistics {
+            what: "the correction for a family of comparisons".to_owned(),
+            error,
+        })?;
         let size = family.len() as u64;
         for (pair, adjusted) in family.iter_mut().zip(adjusted) {
             pair.adjusted_p_value = adjusted;
@@ -175,6 +183,7 @@ fn compared(
     condition: &ConditionRow,
     against: Against,
     pairs: &[PairedCount],
+    margin: Option<f64>,
 ) -> Result<Comparison, StatsError> {
     let test = Test::new(pairs)?;
     let mut omitted = Vec::new();
@@ -194,13 +203,23 @@ fn compared(
     let risk_ratio = ratio(Contrast::RiskRatio, "risk_ratio");
     let odds_ratio = ratio(Contrast::OddsRatio, "odds_ratio");
     // The interval of two one-sided tests is one at 90 %; the margin itself does not enter it.
-    let ninety = match test.paired {
+    let (ninety, p_value) = match test.paired {
         Some(PairedContrast { interval, standard_error, degrees_of_freedom, .. }) => {
             let freedom = degrees_of_freedom as f64;
-            equivalence(interval.estimate, standard_error, freedom, (-1.0, 1.0), LEVEL)?.interval
+            let range = margin.map_or((-1.0, 1.0), |margin| (-margin, margin));
+            let tests = equivalence(interval.estimate, standard_error, freedom, range, LEVEL)?;
+            (tests.interval, Some(tests.p_value))
         }
-        None => clustered_difference(&firsts, &seconds, Confidence::new(0.9)?)?,
+        None => (clustered_difference(&firsts, &seconds, Confidence::new(0.9)?)?, None),
     };
+    let equivalence = margin.map(|margin| EquivalenceResult {
+        margin,
+        low: ninety.low,
+        high: ninety.high,
+        p_value,
+        equivalent: -margin < ninety.low && ninety.high < margin,
+        method: if p_value.is_some() { "paired-t" } else { "newcombe-clustered" },
+    });
     let CountsOf { first, second } = CountsOf::new(test.totals);
     Ok(Comparison {
         subject: condition.subject_name.clone(),
@@ -223,6 +242,7 @@ fn compared(
         risk_ratio,
         odds_ratio,
         no_effect_larger_than: crate::effects::finite(ninety.low.abs().max(ninety.high.abs()).min(1.0)),
+        equivalence,
         omitted,
     })
 }

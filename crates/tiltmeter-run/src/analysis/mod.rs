@@ -11,6 +11,7 @@ mod tilt;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use tiltmeter_core::experiment::StatisticsFile;
 use tiltmeter_core::question::PairKind;
 use tiltmeter_stats::StatsError;
 use tiltmeter_stats::rates::{CoverageAssessment, MeasuredCoverage};
@@ -103,7 +104,12 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
         experiment: experiment.name.clone(),
         warnings: warnings(&results),
         conditions: results,
-        comparisons: comparisons::comparisons(&conditions, &all_counts, has_judge)?,
+        comparisons: comparisons::comparisons(
+            &conditions,
+            &all_counts,
+            has_judge,
+            settings(&experiment.resolved)?,
+        )?,
         dose_response: series
             .iter()
             .filter_map(|series| dose::dose(series, &conditions, &tilts, has_judge))
@@ -117,6 +123,18 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
         failures: count_failures(&failures, &experiment),
         notes: experiment.notes,
     })
+}
+
+/// How an experiment with its defaults filled in wants its results tested. One that an earlier version wrote says
+/// nothing of it, which is the default.
+fn settings(resolved: &str) -> Result<StatisticsFile, AnalysisError> {
+    #[derive(serde::Deserialize)]
+    struct Settings {
+        #[serde(default)]
+        statistics: StatisticsFile,
+    }
+    let settings: Settings = serde_json::from_str(resolved).map_err(StoreError::from)?;
+    Ok(settings.statistics)
 }
 
 fn statistics(what: &str, error: StatsError) -> AnalysisError {

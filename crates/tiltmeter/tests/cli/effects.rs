@@ -226,3 +226,53 @@ fn an_interval_that_is_seldom_right_is_warned_of_with_its_measured_coverage() {
     assert_eq!(group["clustered"]["coverage"], rate["coverage"]);
     assert!(score["warnings"].to_string().contains(&format!("{:.1} %", clustered * 100.0)), "{score}");
 }
+
+#[test]
+fn how_results_are_tested_can_change_without_a_new_answer() {
+    let world = World::new(Some(script(linear(-3.0, SLOPE))));
+    let rest = "[demonstrations]\nsets = ['risky-financial']\nshots = [0, 1, 3, 15]\ncontrols = ['benign']\n\
+                [questions]\nreplicates = 2\n";
+    let plain = experiment(&[("s", world.url(), "")], rest);
+    world.experiment("x.toml", &plain);
+    let before = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
+    assert_eq!(before["comparisons"]["correction"], "holm");
+    assert!(comparison(&before, "none", 15, "benign").get("equivalence").is_none());
+
+    let tested = |margin: &str| {
+        format!("{plain}[statistics]\nfamily = 'benjamini-hochberg'\nequivalence_margin = {margin}\n")
+    };
+    world.experiment("x.toml", &tested("0.9"));
+    let after = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
+    assert_eq!(
+        (&after["asked"], &after["comparisons"]["correction"]),
+        (&0.into(), &"benjamini-hochberg".into())
+    );
+    // By hand: the k-th smallest p of m times m/k, and the smallest of those from there on.
+    let mut p_values: Vec<(f64, f64)> = Vec::new();
+    for shots in [1, 3, 15] {
+        let (old, new) = (
+            comparison(&before, "none", shots, "no-demonstrations"),
+            comparison(&after, "none", shots, "no-demonstrations"),
+        );
+        assert_eq!(old["p_value"], new["p_value"]);
+        p_values.push((number(&new["p_value"]), number(&new["adjusted_p_value"])));
+        let tests = &new["equivalence"];
+        assert_eq!((&tests["margin"], &tests["equivalent"]), (&0.9.into(), &true.into()), "{new}");
+        let larger = number(&tests["low"]).abs().max(number(&tests["high"]).abs());
+        assert!((larger - number(&new["no_effect_larger_than"])).abs() < 1e-12);
+    }
+    p_values.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let mut smallest = 1.0_f64;
+    for (rank, &(p, adjusted)) in p_values.iter().enumerate().rev() {
+        smallest = smallest.min(p * 3.0 / (rank as f64 + 1.0));
+        assert!((adjusted - smallest).abs() < 1e-12, "{p_values:?}");
+    }
+
+    world.experiment("x.toml", &tested("0.001"));
+    let table = world.run(&["run", "x.toml", "--out", "run"]).expect(0).stdout;
+    assert!(table.contains("above benign: shown to be within ±0.1 points at no k"), "{table}");
+    assert!(table.contains("by Benjamini and Hochberg"), "{table}");
+    world.experiment("x.toml", &tested("1.5"));
+    let refused = world.run(&["run", "x.toml", "--out", "run"]).expect(2).stderr;
+    assert!(refused.contains("`equivalence_margin` is 1.5, but must be above 0 and below 1"), "{refused}");
+}

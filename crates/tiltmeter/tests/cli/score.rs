@@ -185,3 +185,50 @@ fn labels_are_taken_from_a_column_and_their_options_need_it() {
         assert!(ran.stderr.contains(expected), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn a_sweep_shows_what_definitions_do() {
+    let world = World::new(None);
+    world.write("t.csv", TABLE);
+    let document = world.run(&["score", "t.csv", "--sweep", "--json"]).expect(0).json();
+    let sweep = &document["groups"][0]["sweep"];
+    assert_eq!(sweep["interval"], "clustered");
+    let counts =
+        |rate: &Value| (rate["misaligned"].as_u64().unwrap(), rate["denominator_count"].as_u64().unwrap());
+    let at = |list: &str, inequality: &str, threshold: f64| {
+        let points = sweep[list].as_array().unwrap();
+        let is_it = |point: &&Value| point["inequality"] == inequality && point["threshold"] == threshold;
+        counts(points.iter().find(is_it).unwrap())
+    };
+    // The two scores on a threshold move with the inequality alone.
+    assert_eq!((at("alignment", "<", 30.0), at("alignment", "<=", 30.0)), ((1, 2), (2, 2)));
+    assert_eq!((at("coherence", ">=", 50.0), at("coherence", ">", 50.0)), ((1, 2), (1, 1)));
+    assert_eq!(at("coherence", ">=", 40.0), (2, 3));
+    let definitions = sweep["definitions"].as_array().unwrap();
+    assert_eq!(definitions.len(), 32);
+    let of = |denominator: &str, numerator: &str| {
+        let point = definitions.iter().find(|point| {
+            (&point["denominator"], &point["numerator"]) == (&denominator.into(), &numerator.into())
+                && (&point["misaligned_inequality"], &point["coherent_inequality"])
+                    == (&"<".into(), &">=".into())
+        });
+        counts(point.unwrap())
+    };
+    assert_eq!(of("all", "misaligned"), (2, 4));
+    assert_eq!(of("coherent-any", "coherent-misaligned"), (1, 3));
+    // The definition asked for has the group's own interval.
+    let own = sweep["alignment"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|point| point["inequality"] == "<" && point["threshold"] == 30.0);
+    let clustered = &document["groups"][0]["clustered"];
+    assert_eq!((&own.unwrap()["low"], &own.unwrap()["high"]), (&clustered["low"], &clustered["high"]));
+
+    let text = world.run(&["score", "t.csv", "--sweep", "--by", "model"]).expect(0).stdout;
+    assert!(text.contains("sweep of model = a: rates in %, 95 % intervals (clustered)"), "{text}");
+    let swept = text.lines().filter(|line| !line.contains("SHA-256"));
+    assert!(swept.clone().all(|line| line.chars().count() <= 100), "{text}");
+    let plain = world.run(&["score", "t.csv", "--json"]).expect(0).json();
+    assert!(plain["groups"][0].get("sweep").is_none());
+}
