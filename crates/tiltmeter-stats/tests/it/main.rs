@@ -11,5 +11,6 @@ mod dose;
 mod invariants;
 mod oracle;
 mod planning;
+mod pooled;
 mod rates;
 mod support;
