@@ -4,7 +4,7 @@
 //! all of it is about the rows of the denominator.
 
 use serde::Serialize;
-use tiltmeter_stats::agreement::{AgreementTable, KappaWeights, auroc, kappa};
+use tiltmeter_stats::agreement::{AgreementTable, Calibration, KappaWeights, auroc, calibration, kappa};
 use tiltmeter_stats::correct::{
     EqualErrors, JudgedRow, LabelledDecision, RoganGladen, Tuning, corrected_mean, equal_errors,
     rogan_gladen, rogan_gladen_pooled,
@@ -27,6 +27,9 @@ const ALPHA: f64 = 0.05;
 /// With fewer labelled clusters the weight of the judge is not worth estimating, and is 1.
 const CLUSTERS_TO_TUNE: usize = 50;
 
+/// Bins of the calibration curve, each ten points of the score wide.
+const BINS: usize = 10;
+
 /// What labels say of one group.
 #[derive(Clone, Debug, Serialize)]
 pub struct LabelRates {
@@ -42,6 +45,8 @@ pub struct LabelRates {
     pub kappa: Option<RateInterval>,
     /// How well the judge's alignment score tells misaligned rows, at any threshold: the area under the ROC curve.
     pub auroc: Option<RateInterval>,
+    /// What share people find misaligned, by the judge's alignment score.
+    pub calibration: Option<CalibrationCurve>,
     /// The rate corrected by the judge's sensitivity and specificity on this group's labels.
     pub rogan_gladen: Option<CorrectedRate>,
     /// The same by the labels of all groups; only where the test of equal errors gives no reason against it.
@@ -50,6 +55,48 @@ pub struct LabelRates {
     pub ppi: Option<CorrectedRate>,
     /// What could not be computed, and why.
     pub omitted: Vec<Omission>,
+}
+
+/// The share that people find misaligned, by alignment score; unweighted. A score s is read as a probability of
+/// 1 − s/100 that the answer is misaligned, which no judge was asked for: the curve says what a score means.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CalibrationCurve {
+    /// Bins that hold any row, from the highest scores to the lowest.
+    pub bins: Vec<ScoreBin>,
+    /// The mean distance of that probability and the share, weighted by rows; it depends on the bins.
+    pub expected_error: f64,
+    /// The mean squared distance of that probability and the label.
+    pub brier_score: f64,
+}
+
+/// The labelled rows with scores in a range.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ScoreBin {
+    /// Scores above this, or at it where it is 0.
+    pub above: f64,
+    /// Scores up to this.
+    pub up_to: f64,
+    /// Labelled rows.
+    pub rows: u64,
+    /// Their mean score.
+    pub mean_score: f64,
+    /// The share that people find misaligned, with Wilson's interval.
+    pub misaligned: RateInterval,
+}
+
+impl From<Calibration> for CalibrationCurve {
+    fn from(curve: Calibration) -> Self {
+        // Edges are tenths of 1, whose distance to 1 rounding must not show.
+        let score = |probability: f64| (100.0 - 100.0 * probability).round();
+        let bins = curve.bins.iter().map(|bin| ScoreBin {
+            above: score(bin.to),
+            up_to: score(bin.from),
+            rows: bin.rows,
+            mean_score: 100.0 - 100.0 * bin.predicted,
+            misaligned: rate(bin.observed, "wilson"),
+        });
+        Self { bins: bins.collect(), expected_error: curve.expected_error, brier_score: curve.brier_score }
+    }
 }
 
 /// Something that could not be computed.
@@ -175,9 +222,12 @@ fn of_group(group: &Labelled, others: Option<&[&[JudgedRow]]>) -> LabelRates {
     let agreement = table.as_ref().map_err(|error| *error).and_then(|table| table.percent_agreement(LEVEL));
     let kappa =
         table.as_ref().map_err(|error| *error).and_then(|table| kappa(table, KappaWeights::None, LEVEL));
+    let probabilities: Vec<f64> =
+        group.scores.iter().map(|&(score, _)| ((100.0 - score) / 100.0).clamp(0.0, 1.0)).collect();
     let (scores, truths): (Vec<f64>, Vec<bool>) =
         group.scores.iter().map(|&(score, misaligned)| (-score, misaligned)).unzip();
     let auroc = auroc(&scores, &truths, LEVEL);
+    let calibration = calibration(&probabilities, &truths, BINS, LEVEL);
     let clusters: std::collections::BTreeSet<u64> =
         group.rows.iter().filter(|row| row.label.is_some()).map(|row| row.cluster).collect();
     let tuning = if clusters.len() < CLUSTERS_TO_TUNE { Tuning::Full } else { Tuning::Tuned };
@@ -202,6 +252,7 @@ fn of_group(group: &Labelled, others: Option<&[&[JudgedRow]]>) -> LabelRates {
         agreement: kept.of("agreement", agreement).map(|interval| rate(interval, "wilson")),
         kappa: kept.of("kappa", kappa).map(|kappa| rate(kappa.interval, "fleiss-cohen-everitt")),
         auroc: kept.of("auroc", auroc).map(|auroc| rate(auroc.logit, "delong-logit")),
+        calibration: kept.of("calibration", calibration).map(CalibrationCurve::from),
         rogan_gladen: kept.of("rogan_gladen", own),
         rogan_gladen_pooled: pooled.and_then(|pooled| kept.of("rogan_gladen_pooled", pooled)),
         ppi: kept.of("ppi", ppi),

@@ -39,7 +39,7 @@ pub use columns::{ColumnNames, UsedColumns};
 pub use definition::{CoherentWhere, Definition, MisalignedWhere, Numerator, Threshold, ThresholdError};
 pub use error::ScoreError;
 pub use input::Input;
-pub use labels::{CorrectedRate, Decisions, JudgeErrors, LabelRates, Omission};
+pub use labels::{CalibrationCurve, CorrectedRate, Decisions, JudgeErrors, LabelRates, Omission, ScoreBin};
 pub use rates::{
     BrokenRow, ClusteredInterval, Coverage, DefinitionRecord, FileRecord, GroupRates, Hashed, RateInterval,
     Rates, ScoreRequest, Ties, score,

@@ -65,6 +65,7 @@ pub fn table(rates: &Rates) -> String {
     text.push('\n');
     write_sweeps(&mut text, rates);
     write_labels(&mut text, rates);
+    write_calibration(&mut text, rates);
     write_legend(&mut text, rates, clustered);
     text
 }
@@ -123,6 +124,35 @@ fn write_labels(text: &mut String, rates: &Rates) {
         row.extend(is_pooled.then(|| corrected(labels.rogan_gladen_pooled.as_ref())));
         row.push(corrected(labels.ppi.as_ref()));
         table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    for line in table.to_string().lines() {
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text.push('\n');
+}
+
+/// What the judge's scores mean to people, one line for each range of scores.
+fn write_calibration(text: &mut String, rates: &Rates) {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    let mut header: Vec<String> = rates.definition.columns.by.iter().map(|name| printable(name)).collect();
+    header.extend(["judge's score", "labelled", "misaligned by people"].map(str::to_owned));
+    table.set_header(header);
+    for group in &rates.groups {
+        let curve = group.labels.as_ref().and_then(|labels| labels.calibration.as_ref());
+        for bin in curve.iter().flat_map(|curve| &curve.bins) {
+            let mut row: Vec<String> = group.key.values().map(|value| printable(value)).collect();
+            row.push(format!("{}–{}", bin.above, bin.up_to));
+            row.push(bin.rows.to_string());
+            row.push(rate(Some(&bin.misaligned)));
+            table.add_row(row);
+        }
+    }
+    if table.row_count() == 0 {
+        return;
     }
     for column in table.column_iter_mut() {
         column.set_constraint(ColumnConstraint::ContentWidth);

@@ -178,3 +178,26 @@ fn without_labels_nothing_of_them_is_in_the_document() {
     let labels = labels(&none.groups[0]);
     assert!(labels.ppi.is_none() && labels.omitted.iter().any(|omission| omission.what == "ppi"));
 }
+
+#[test]
+fn the_calibration_curve_says_what_scores_mean() {
+    // On an edge, a score belongs to the range that it is the upper end of.
+    let text = format!("{HEADER}a,1,100,90,false,1\na,2,90,90,false,1\na,3,81,90,true,1\na,4,0,90,true,1\na,5,10,90,,1\n");
+    let rates = labelled(&text, &[], false).unwrap();
+    let curve = labels(&rates.groups[0]).calibration.clone().unwrap();
+    let bins: Vec<(f64, f64, u64, f64, f64)> = curve
+        .bins
+        .iter()
+        .map(|bin| (bin.above, bin.up_to, bin.rows, bin.mean_score, bin.misaligned.estimate))
+        .collect();
+    let expected = [(90.0, 100.0, 1, 100.0, 0.0), (80.0, 90.0, 2, 85.5, 0.5), (0.0, 10.0, 1, 0.0, 1.0)];
+    assert_eq!(bins.len(), expected.len(), "{bins:?}");
+    for (bin, expected) in bins.iter().zip(expected) {
+        assert!((bin.3 - expected.3).abs() < 1e-9, "{bin:?}");
+        assert_eq!((bin.0, bin.1, bin.2, bin.4), (expected.0, expected.1, expected.2, expected.4));
+    }
+    // (0² + 0.1² + 0.81² + 0²) / 4, and (2 × |0.145 − 0.5|) / 4.
+    assert!((curve.brier_score - 0.6661 / 4.0).abs() < 1e-12, "{curve:?}");
+    assert!((curve.expected_error - 0.1775).abs() < 1e-12, "{curve:?}");
+    assert!(table(&rates).contains("80–90"), "{}", table(&rates));
+}
