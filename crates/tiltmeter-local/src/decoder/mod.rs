@@ -3,11 +3,14 @@
 mod attention;
 mod cache;
 mod config;
+mod heads;
+mod hub;
 mod load;
 mod rotary;
 
 use crate::compute::{Panels, Weights, add, product, root_mean_square_norm, silu_times};
 use attention::{View, Views};
+use heads::{HeadNorms, add_bias};
 
 pub(crate) use cache::{Cache, SegmentId};
 pub(crate) use config::Config;
@@ -25,6 +28,10 @@ struct Layer {
     attention_norm: Vec<f32>,
     /// Queries, keys and values of all heads.
     attention_in: Weights,
+    /// Added to them, where the family has it.
+    attention_bias: Option<Vec<f32>>,
+    /// Norms of each head, where the family has them.
+    head_norms: Option<HeadNorms>,
     attention_out: Weights,
     feed_forward_norm: Vec<f32>,
     gate_up: Weights,
@@ -113,6 +120,12 @@ impl Decoder {
                 &mut scratch.normed,
             );
             product(&scratch.normed, &layer.attention_in, &mut scratch.projected);
+            if let Some(bias) = &layer.attention_bias {
+                add_bias(&mut scratch.projected, bias);
+            }
+            if let Some(norms) = &layer.head_norms {
+                norms.apply(config, &mut scratch.projected);
+            }
             self.rotary.rotate_heads(&mut scratch.projected, heads + group_heads, panels, &positions);
             let projected = &scratch.projected;
             for (row, (view, &place)) in views.tokens.iter().zip(&places).enumerate() {
@@ -159,7 +172,9 @@ impl Decoder {
         let layer = |layer: &Layer| {
             let matrices = [&layer.attention_in, &layer.attention_out, &layer.gate_up, &layer.down];
             let matrices: usize = matrices.into_iter().map(Weights::len).sum();
-            matrices + layer.attention_norm.len() + layer.feed_forward_norm.len()
+            let bias = layer.attention_bias.as_ref().map_or(0, Vec::len);
+            let norms = layer.head_norms.as_ref().map_or(0, |norms| norms.query.len() + norms.key.len());
+            matrices + bias + norms + layer.attention_norm.len() + layer.feed_forward_norm.len()
         };
         let layers: usize = self.layers.iter().map(layer).sum();
         let ends = self.embedding.len() + self.output.as_ref().map_or(0, Weights::len) + self.norm.len();

@@ -135,7 +135,7 @@ fn load(
     let description = ModelDescription {
         name,
         file_sha256: sha256,
-        architecture: "llama".to_owned(),
+        architecture: decoder.config().family.name().to_owned(),
         parameters,
         quantisation: format!("{kind:?}"),
         context_length: context,

@@ -46,13 +46,27 @@ impl TensorInfo {
         Ok(Self { shape, kind, offset, bytes: size(bytes)?, elements: size(elements)? })
     }
 
+    /// The values of a tensor whose shape must be the given one. The error reads after the tensor's name.
+    pub(crate) fn checked_values(&self, path: &Path, shape: &[usize]) -> Result<Vec<f32>, String> {
+        if self.shape != shape {
+            return Err(format!("has the shape {:?}; the metadata says {shape:?}", self.shape));
+        }
+        let values = self.read(path)?;
+        match values.iter().filter(|value| !value.is_finite()).count() {
+            0 => Ok(values),
+            count => {
+                Err(format!("holds {count} values that are infinite or not numbers; the file is damaged"))
+            }
+        }
+    }
+
     /// The number of values.
     pub(crate) fn elements(&self) -> usize {
         self.elements
     }
 
     /// Reads the values. The error says what is wrong, as in "the tensor …".
-    pub(crate) fn read(&self, path: &Path) -> Result<Vec<f32>, String> {
+    fn read(&self, path: &Path) -> Result<Vec<f32>, String> {
         let mut bytes = vec![0; self.bytes];
         let mut file = fs_err::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
         file.seek(SeekFrom::Start(self.offset))
