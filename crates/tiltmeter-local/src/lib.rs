@@ -1,6 +1,7 @@
-//! Open-weight models on this machine, in pure Rust: fetching weights, loading GGUF files, and answering or scoring
-//! with shared prefixes and batches. Knows prompts, not experiments.
+//! Open-weight models on this machine, in pure Rust: fetching weights, loading GGUF files and published folders, and
+//! answering or scoring with shared prefixes and batches. Knows prompts, not experiments.
 
+mod checkpoint;
 mod compute;
 mod decoder;
 mod engine;

@@ -14,6 +14,7 @@ use heads::{HeadNorms, add_bias};
 
 pub(crate) use cache::{Cache, SegmentId};
 pub(crate) use config::Config;
+pub(crate) use hub::is_tied;
 pub(crate) use load::{census, load, weight_bytes};
 
 /// Tokens to append to a segment. In one pass, a segment stands after those it follows, and only once.

@@ -15,12 +15,12 @@ use serde::Serialize;
 use tiltmeter_models::{ChatModel, ChatRequest, ChatResponse, ModelError, ScoreRequest, TextScore};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::decoder::{self, Config};
+use crate::checkpoint::Checkpoint;
+use crate::decoder;
 use crate::error::LocalError;
-use crate::gguf::Gguf;
 use crate::settings::LocalSettings;
 use crate::source::ModelSource;
-use crate::text::{ChatTemplate, TokenizerError, Vocabulary};
+use crate::text::{TokenizerError, Vocabulary};
 use crate::weights::{self, Progress};
 use job::{Job, Reply, Work};
 use worker::{Limits, Worker, local};
@@ -30,7 +30,8 @@ use worker::{Limits, Worker, local};
 pub struct ModelDescription {
     /// The known name, or the file's name without its ending.
     pub name: String,
-    /// SHA-256 of the file, in hexadecimal.
+    /// SHA-256 of the file, in hexadecimal; of a folder, that of the list of its files' hashes, as `sha256sum` writes it
+    /// of the files in the order of their names.
     pub file_sha256: String,
     /// The architecture, such as `llama`.
     pub architecture: String,
@@ -105,17 +106,17 @@ fn load(
     settings: &LocalSettings,
     receiver: mpsc::Receiver<Job>,
 ) -> Result<(rayon::ThreadPool, Worker, ModelDescription), LocalError> {
-    let gguf = Gguf::open(path)?;
-    let config = Config::from_gguf(&gguf)?;
-    let vocabulary = Arc::new(Vocabulary::from_gguf(&gguf)?);
+    let checkpoint = Checkpoint::open(path)?;
+    let config = checkpoint.config()?;
+    let vocabulary = Arc::new(checkpoint.vocabulary(&config)?);
     if vocabulary.len() != config.vocabulary {
         let reason = format!("{} tokens, but weights for {}", vocabulary.len(), config.vocabulary);
         return Err(TokenizerError::Vocabulary(reason).into());
     }
-    let template = ChatTemplate::from_gguf(&gguf)?;
-    let (parameters, kind) = decoder::census(&gguf);
+    let template = checkpoint.template()?;
+    let (parameters, kind) = decoder::census(checkpoint.tensors());
     let context = settings.context_length.map_or(config.context, |asked| asked.get().min(config.context));
-    let weights = decoder::weight_bytes(&gguf, &config);
+    let weights = decoder::weight_bytes(checkpoint.tensors(), &config);
     let limit = settings.memory();
     let needed = weights.saturating_add(config.key_value_bytes().saturating_mul(context as u64));
     if needed > limit {
@@ -123,15 +124,14 @@ fn load(
     }
     let sha256 = match sha256 {
         Some(sha256) => sha256,
-        None => weights::sha256_of(path)
-            .map_err(|source| crate::gguf::GgufError::Read { path: path.to_owned(), source })?,
+        None => checkpoint.sha256()?,
     };
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(settings.thread_count().get())
         .thread_name(|index| format!("local-model-{index}"))
         .build()
         .map_err(|error| LocalError::Thread(error.to_string()))?;
-    let decoder = pool.install(|| decoder::load(&gguf, config))?;
+    let decoder = pool.install(|| decoder::load(checkpoint.tensors(), config))?;
     let description = ModelDescription {
         name,
         file_sha256: sha256,

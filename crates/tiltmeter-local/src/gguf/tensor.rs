@@ -28,6 +28,16 @@ impl TensorInfo {
         let kind = Kind::from_number(kind).ok_or_else(|| {
             format!("numbers of kind {kind} are not supported; re-quantise it, such as to Q8_0")
         })?;
+        Self::of_kind(shape, kind, offset, file_length)
+    }
+
+    /// The same for a kind that is known.
+    pub(crate) fn of_kind(
+        shape: &[u64],
+        kind: Kind,
+        offset: Option<u64>,
+        file_length: u64,
+    ) -> Result<Self, String> {
         let too_large = || "it is larger than the file".to_owned();
         let elements = shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size));
         let elements = elements.filter(|&elements| elements > 0).ok_or("it is empty, or too large")?;
@@ -44,6 +54,11 @@ impl TensorInfo {
         let size = |size: u64| usize::try_from(size).map_err(|error| error.to_string());
         let shape = shape.iter().map(|&length| size(length)).collect::<Result<_, _>>()?;
         Ok(Self { shape, kind, offset, bytes: size(bytes)?, elements: size(elements)? })
+    }
+
+    /// The number of bytes in the file.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The values of a tensor whose shape must be the given one. The error reads after the tensor's name.

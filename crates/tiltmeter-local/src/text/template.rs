@@ -59,7 +59,8 @@ impl ChatTemplate {
         Ok(Self::new(source.ok_or(TemplateError::Missing)?)?)
     }
 
-    fn new(source: &str) -> Result<Self, TemplateError> {
+    /// Compiles a template's source.
+    pub(crate) fn new(source: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         // As transformers renders chat templates.
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();

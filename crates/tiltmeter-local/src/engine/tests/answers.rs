@@ -114,7 +114,7 @@ fn logits(prompt: &Prompt) -> Vec<f32> {
     let (_folder, gguf) = TINY.open();
     let vocabulary = Vocabulary::from_gguf(&gguf).unwrap();
     let tokens = ChatTemplate::from_gguf(&gguf).unwrap().encode(prompt, &vocabulary).unwrap();
-    let mut decoder = decoder::load(&gguf, Config::from_gguf(&gguf).unwrap()).unwrap();
+    let mut decoder = decoder::load(&gguf, decoder::Config::from_gguf(&gguf).unwrap()).unwrap();
     let mut cache = crate::decoder::Cache::new(decoder.config());
     let runs = [Run { segment: cache.root(), tokens: &tokens }];
     let hidden = decoder.pass(&mut cache, &runs, Purpose::Read, &mut Scratch::default());

@@ -1,0 +1,1 @@
+//! Folders, right and wrong ones.
