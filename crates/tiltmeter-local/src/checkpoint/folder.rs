@@ -62,8 +62,7 @@ impl Folder {
         let mut tensors = IndexMap::new();
         for (index, file) in files.iter().enumerate() {
             let place = path.join(file);
-            let found = header(&place)
-                .map_err(|reason| GgufError::Format { path: place.clone(), reason })?;
+            let found = header(&place).map_err(|reason| GgufError::Format { path: place.clone(), reason })?;
             for (name, info) in found {
                 let own = names::from_published(&name);
                 // Older conversions hold constants that are computed anew.
@@ -81,7 +80,8 @@ impl Folder {
         match decoder::is_tied(&config) {
             Some(true) => drop(tensors.shift_remove(output)),
             Some(false) if !tensors.contains_key(output) => {
-                let reason = "is missing, and config.json says that the output has weights of its own".to_owned();
+                let reason =
+                    "is missing, and config.json says that the output has weights of its own".to_owned();
                 return Err(GgufError::Tensor { name: names::to_published(output), reason });
             }
             _ => {}
@@ -129,7 +129,8 @@ impl Folder {
     /// SHA-256 over the list of the files' hashes, in the order of their names.
     pub(super) fn sha256(&self) -> Result<String, GgufError> {
         let others = [CONFIG, GENERATION, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE, INDEX];
-        let present = others.iter().filter(|name| self.path.join(name).is_file()).map(|name| (*name).to_owned());
+        let present =
+            others.iter().filter(|name| self.path.join(name).is_file()).map(|name| (*name).to_owned());
         let mut all: Vec<String> = present.chain(self.files.iter().cloned()).collect();
         all.sort();
         all.dedup();
@@ -241,7 +242,9 @@ fn header(path: &Path) -> Result<Vec<(String, TensorInfo)>, String> {
             Dtype::F16 => Kind::F16,
             Dtype::BF16 => Kind::BF16,
             other => {
-                return Err(wrong(format!("numbers of kind {other:?} are not supported; F32, F16 and BF16 are")));
+                return Err(wrong(format!(
+                    "numbers of kind {other:?} are not supported; F32, F16 and BF16 are"
+                )));
             }
         };
         let (start, end) = info.data_offsets;

@@ -31,9 +31,10 @@ impl Checkpoint {
     pub(crate) fn open(path: &Path) -> Result<Self, GgufError> {
         if !path.is_dir() {
             if path.extension().is_some_and(|ending| ending == "safetensors") {
-                let reason = "a safetensors file is one part of a model; give the folder that holds it, with its \
+                let reason =
+                    "a safetensors file is one part of a model; give the folder that holds it, with its \
                               config.json and tokenizer.json"
-                    .to_owned();
+                        .to_owned();
                 return Err(GgufError::Format { path: path.to_owned(), reason });
             }
             return Ok(Self::Gguf { gguf: Gguf::open(path)?, path: path.to_owned() });
@@ -53,7 +54,9 @@ impl Checkpoint {
         match files.as_slice() {
             [file] => Self::open(file),
             [] => Err(wrong("the folder holds neither a config.json nor a GGUF file".to_owned())),
-            [_, _, ..] => Err(wrong(format!("the folder holds {} GGUF files; name one of them", files.len()))),
+            [_, _, ..] => {
+                Err(wrong(format!("the folder holds {} GGUF files; name one of them", files.len())))
+            }
         }
     }
 
@@ -93,8 +96,9 @@ impl Checkpoint {
     /// it of the files in the order of their names.
     pub(crate) fn sha256(&self) -> Result<String, GgufError> {
         match self {
-            Self::Gguf { path, .. } => weights::sha256_of(path)
-                .map_err(|source| GgufError::Read { path: path.clone(), source }),
+            Self::Gguf { path, .. } => {
+                weights::sha256_of(path).map_err(|source| GgufError::Read { path: path.clone(), source })
+            }
             Self::Folder(folder) => folder.sha256(),
         }
     }

@@ -69,7 +69,9 @@ mod tests {
             assert_eq!(from_published(published), own);
             assert_eq!(to_published(own), published);
         }
-        for other in ["model.layers.x.mlp.up_proj.weight", "model.layers.01.mlp.up_proj.weight", "visual.x", ""] {
+        for other in
+            ["model.layers.x.mlp.up_proj.weight", "model.layers.01.mlp.up_proj.weight", "visual.x", ""]
+        {
             assert_eq!(from_published(other), other);
         }
     }

@@ -100,7 +100,10 @@ impl Config {
         let fixed = (family == Family::Qwen3).then_some(QWEN_3_HEAD_WIDTH);
         let (heads, key_value_heads, head_width) = Heads {
             width,
-            heads: (entries.needed("num_attention_heads", LARGEST_SIZE)?, "num_attention_heads (config.json)"),
+            heads: (
+                entries.needed("num_attention_heads", LARGEST_SIZE)?,
+                "num_attention_heads (config.json)",
+            ),
             key_value_heads: (
                 entries.size("num_key_value_heads", LARGEST_SIZE)?,
                 "num_key_value_heads (config.json)",

@@ -198,7 +198,10 @@ fn refuse_unknown_tensors(gguf: &dyn Tensors, config: &Config) -> Result<(), Ggu
     }
     match gguf.tensors().into_iter().find(|(name, _)| !known.contains(*name)) {
         Some((name, _)) => {
-            let reason = format!("is not part of a plain {} model; this variant is not supported", config.family.name());
+            let reason = format!(
+                "is not part of a plain {} model; this variant is not supported",
+                config.family.name()
+            );
             Err(GgufError::Tensor { name: name.to_owned(), reason })
         }
         None => Ok(()),

@@ -55,12 +55,16 @@ impl Vocabulary {
             }
             None => {
                 let text = text.escape_debug();
-                Err(broken(format!("the token `{text}` has the number {id}, and the model has {} tokens", files.size)))
+                Err(broken(format!(
+                    "the token `{text}` has the number {id}, and the model has {} tokens",
+                    files.size
+                )))
             }
         };
         for (text, id) in model {
             let id = id.as_u64().and_then(|id| usize::try_from(id).ok());
-            let id = id.ok_or_else(|| broken(format!("the token `{}` has no number", text.escape_debug())))?;
+            let id =
+                id.ok_or_else(|| broken(format!("the token `{}` has no number", text.escape_debug())))?;
             put(id, text, Token { bytes: bytes_of(text, 1, &to_byte), is_control: false })?;
         }
         for token in &added {
@@ -73,14 +77,16 @@ impl Vocabulary {
             found.and_then(|id| u32::try_from(id).ok())
         };
 
-        let (start_named, end_text) = (named(files.settings, "bos_token"), named(files.settings, "eos_token"));
+        let (start_named, end_text) =
+            (named(files.settings, "bos_token"), named(files.settings, "eos_token"));
         let adds_start = files.settings.get("add_bos_token").and_then(Value::as_bool);
         let start = match (adds_start, &start_text) {
             (Some(false), _) | (None, None) => None,
             (Some(true), None) => id_of(&start_named),
             (_, Some(text)) => id_of(text),
         };
-        let known = added.iter().filter(|token| token.is_special && ENDS_OF_TURN.contains(&token.text.as_str()));
+        let known =
+            added.iter().filter(|token| token.is_special && ENDS_OF_TURN.contains(&token.text.as_str()));
         let mut ends: Vec<u32> = known.filter_map(|token| u32::try_from(token.id).ok()).collect();
         ends.extend(id_of(&end_text));
         for object in files.ends {
@@ -127,7 +133,9 @@ fn end_ids(object: &Value, size: usize) -> Result<Vec<u32>, TokenizerError> {
     };
     let id = |value: &Value| {
         let id = value.as_u64().filter(|&id| id < size as u64).and_then(|id| u32::try_from(id).ok());
-        id.ok_or_else(|| TokenizerError::Vocabulary(format!("`eos_token_id` is {value}, past the last token")))
+        id.ok_or_else(|| {
+            TokenizerError::Vocabulary(format!("`eos_token_id` is {value}, past the last token"))
+        })
     };
     values.iter().map(id).collect()
 }
