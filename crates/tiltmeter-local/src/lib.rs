@@ -12,12 +12,12 @@ mod source;
 mod text;
 mod weights;
 
-pub use engine::{LocalModel, ModelDescription, open};
+pub use engine::{EchoedToken, LocalModel, ModelDescription, Piece, Watched, open};
 pub use error::LocalError;
 pub use gguf::GgufError;
 pub use settings::LocalSettings;
 pub use source::{KnownModel, ModelSource, SourceError, known_models};
-pub use text::{TemplateError, TokenizerError};
+pub use text::{Split, TemplateError, Thinking, Thoughts, TokenizerError};
 pub use weights::{
     CACHE_VARIABLE, FailedSource, FetchTimeouts, Progress, SOURCE_VARIABLE, WeightsError, WeightsSettings,
     cached_path, fetch,

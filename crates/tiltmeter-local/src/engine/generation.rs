@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use rayon::prelude::*;
 use tiltmeter_models::{ChatResponse, FinishReason, ModelError, TokenAlternatives, Usage};
 
+use super::direct::Piece;
 use super::job::{ChatWork, Ready, by_prompt};
 use super::sampler::{Answer, Sampler, alternatives};
 use super::worker::{Group, Worker, local};
@@ -24,6 +25,8 @@ struct Sequence {
     /// The token drawn last, which the model has not seen yet.
     last: u32,
     drawn: usize,
+    /// Bytes of the answer that were told.
+    told: usize,
     log_probabilities: Vec<TokenAlternatives>,
     usage: Usage,
     /// Bytes set aside for its keys and values.
@@ -44,11 +47,24 @@ impl Sequence {
             self.log_probabilities.push(alternatives(logits, token, count, vocabulary)?);
         }
         let is_over = is_end || self.answer.push(vocabulary.bytes(token));
+        self.tell(is_over || self.drawn >= self.work.room, is_end);
         Ok(match (is_over, self.drawn >= self.work.room) {
             (true, _) => Some(FinishReason::Stop),
             (false, true) => Some(FinishReason::Length),
             (false, false) => None,
         })
+    }
+
+    /// Tells of the token drawn last.
+    fn tell(&mut self, is_over: bool, is_end: bool) {
+        let Some(pieces) = &self.work.pieces else { return };
+        let (text, told) = self.answer.settled(self.told, is_over);
+        self.told = told;
+        let log_probabilities = self.log_probabilities.last().filter(|_| !is_end).cloned();
+        if !text.is_empty() || log_probabilities.is_some() {
+            // Whoever listened may have gone, which is fine.
+            drop(pieces.send(Piece { text, log_probabilities }));
+        }
     }
 
     fn reply(mut self, outcome: Result<FinishReason, ModelError>, model: &str) {
@@ -178,6 +194,7 @@ impl Generation {
                     answer: Answer::new(&work.sampling.stop),
                     last: 0,
                     drawn: 0,
+                    told: 0,
                     log_probabilities: Vec::new(),
                     usage,
                     bytes: worker.bytes_of(own + work.room),

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use tiltmeter_core::id::ContentId;
+use tiltmeter_core::id::{Canonical, ContentId};
 use tiltmeter_core::prompt::Prompt;
 use tiltmeter_models::{ChatResponse, ModelError, Sampling, TextScore};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+
+use super::direct::Piece;
+use super::echo::EchoedToken;
 
 /// Where an answer goes. Closed when the caller has gone.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, ModelError>>;
@@ -21,9 +24,35 @@ pub(super) enum Work {
         continuation: Arc<str>,
         reply: Reply<TextScore>,
     },
+    /// An answer to a prompt of tokens, told of as it is drawn.
+    Watch(Box<WatchWork>),
+    /// Log-probabilities of a text's own tokens.
+    Echo(EchoWork),
     /// Makes the thread panic, to test what callers then see.
     #[cfg(test)]
     Panic,
+}
+
+/// An answer to draw from a prompt of tokens.
+#[derive(Debug)]
+pub(super) struct WatchWork {
+    pub(super) tokens: Arc<[u32]>,
+    /// What it shares with others that are served together.
+    pub(super) head: ContentId,
+    pub(super) sampling: Sampling,
+    /// For the generator.
+    pub(super) seed: u64,
+    pub(super) pieces: Option<mpsc::UnboundedSender<Piece>>,
+    pub(super) reply: Reply<ChatResponse>,
+}
+
+/// A text whose tokens are asked about.
+#[derive(Debug)]
+pub(super) struct EchoWork {
+    pub(super) tokens: Arc<[u32]>,
+    /// Likeliest tokens to tell of at each place.
+    pub(super) most: usize,
+    pub(super) reply: Reply<Vec<EchoedToken>>,
 }
 
 impl Work {
@@ -32,6 +61,8 @@ impl Work {
         match self {
             Self::Chat { reply, .. } => reply.is_closed(),
             Self::Score { reply, .. } => reply.is_closed(),
+            Self::Watch(work) => work.reply.is_closed(),
+            Self::Echo(work) => work.reply.is_closed(),
             #[cfg(test)]
             Self::Panic => false,
         }
@@ -43,6 +74,8 @@ impl Work {
         match self {
             Self::Chat { reply, .. } => drop(reply.send(Err(error))),
             Self::Score { reply, .. } => drop(reply.send(Err(error))),
+            Self::Watch(work) => drop(work.reply.send(Err(error))),
+            Self::Echo(work) => drop(work.reply.send(Err(error))),
             #[cfg(test)]
             Self::Panic => {}
         }
@@ -65,7 +98,14 @@ pub(super) struct GroupKey {
 
 impl Job {
     pub(super) fn key(&self) -> GroupKey {
-        GroupKey { context: self.prompt.context.id, system: self.prompt.system.clone() }
+        match &self.work {
+            Work::Watch(work) => GroupKey { context: work.head, system: None },
+            // Served alone.
+            Work::Echo(_) => {
+                GroupKey { context: Canonical::new("tiltmeter.local.echo/1").finish(), system: None }
+            }
+            _ => GroupKey { context: self.prompt.context.id, system: self.prompt.system.clone() },
+        }
     }
 }
 
@@ -93,6 +133,8 @@ pub(super) struct ChatWork {
     pub(super) seed: u64,
     /// The most tokens that are drawn: as asked, and as fit behind the prompt.
     pub(super) room: usize,
+    /// Told of each token.
+    pub(super) pieces: Option<mpsc::UnboundedSender<Piece>>,
     pub(super) reply: Reply<ChatResponse>,
 }
 

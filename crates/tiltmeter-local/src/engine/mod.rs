@@ -1,5 +1,7 @@
 //! A model that is open: one thread owns it, requests reach it through a bounded channel.
 
+mod direct;
+mod echo;
 mod generation;
 mod job;
 mod prefix;
@@ -12,6 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Serialize;
+use tiltmeter_core::prompt::Prompt;
 use tiltmeter_models::{ChatModel, ChatRequest, ChatResponse, ModelError, ScoreRequest, TextScore};
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,10 +23,13 @@ use crate::decoder;
 use crate::error::LocalError;
 use crate::settings::LocalSettings;
 use crate::source::ModelSource;
-use crate::text::{TokenizerError, Vocabulary};
+use crate::text::{ChatTemplate, Thoughts, TokenizerError, Vocabulary};
 use crate::weights::{self, Progress};
 use job::{Job, Reply, Work};
 use worker::{Limits, Worker, local};
+
+pub use direct::{Piece, Watched};
+pub use echo::EchoedToken;
 
 /// What is known of an open model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -55,12 +61,17 @@ pub struct ModelDescription {
 ///   the turn is not scored.
 /// - Without a system message, the prompt is what the model's chat template makes of it; SmolLM2's writes a system
 ///   message of its own.
+/// - Thoughts between `<think>` and `</think>` at the start of an answer are its reasoning. Where reasoning is off,
+///   templates that know `enable_thinking` are told so.
 /// - Special tokens in prompts and texts are plain text.
 #[derive(Clone, Debug)]
 pub struct LocalModel {
     sender: mpsc::Sender<Job>,
     description: Arc<ModelDescription>,
     vocabulary: Arc<Vocabulary>,
+    template: Arc<ChatTemplate>,
+    /// Stands for the prompt of requests that come as tokens.
+    no_prompt: Arc<Prompt>,
 }
 
 /// Opens a model: fetches its file if need be, and loads it on a thread of its own.
@@ -85,7 +96,7 @@ pub async fn open(
         .name("local-model".to_owned())
         .spawn(move || match load(&path, name, sha256, &settings, receiver) {
             Ok((pool, worker, description)) => {
-                if opened.send(Ok((description, Arc::clone(&worker.vocabulary)))).is_ok() {
+                if opened.send(Ok((description, worker.text()))).is_ok() {
                     pool.install(|| worker.run());
                 }
             }
@@ -94,8 +105,9 @@ pub async fn open(
         })
         .map_err(|error| LocalError::Thread(error.to_string()))?;
     let ended = || LocalError::Thread("it ended while it was loading the model".to_owned());
-    let (description, vocabulary) = ready.await.map_err(|_| ended())??;
-    Ok(LocalModel { sender, description: Arc::new(description), vocabulary })
+    let (description, (vocabulary, template)) = ready.await.map_err(|_| ended())??;
+    let no_prompt = Arc::new(Prompt::single(""));
+    Ok(LocalModel { sender, description: Arc::new(description), vocabulary, template, no_prompt })
 }
 
 /// Loads a model file.
@@ -113,7 +125,7 @@ fn load(
         let reason = format!("{} tokens, but weights for {}", vocabulary.len(), config.vocabulary);
         return Err(TokenizerError::Vocabulary(reason).into());
     }
-    let template = checkpoint.template()?;
+    let template = Arc::new(checkpoint.template()?);
     let (parameters, kind) = decoder::census(checkpoint.tensors());
     let context = settings.context_length.map_or(config.context, |asked| asked.get().min(config.context));
     let weights = decoder::weight_bytes(checkpoint.tensors(), &config);
@@ -179,6 +191,14 @@ impl ChatModel for LocalModel {
             work: Work::Chat { sampling: request.sampling.clone(), reply },
         })
         .await
+        .map(|mut response| {
+            let (reasoning, text) = Thoughts::split(&response.text);
+            if reasoning.is_some() {
+                response.reasoning = reasoning;
+                response.text = text;
+            }
+            response
+        })
     }
 
     fn can_score(&self) -> bool {

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use tiltmeter_core::id::ContentId;
 use tiltmeter_core::prompt::Prompt;
-use tiltmeter_models::{ErrorKind, ModelError};
+use tiltmeter_models::{ErrorKind, ModelError, Reasoning};
 use tokio::sync::mpsc;
 
+use super::direct::template_error;
+use super::echo::Kept;
 use super::generation::Generation;
-use super::job::{ChatWork, GroupKey, Job, Ready, ScoreWork, Work};
+use super::job::{ChatWork, GroupKey, Job, Ready, ScoreWork, WatchWork, Work};
 use super::prefix::{Prefixes, common};
 use crate::compute::{Panels, WIDTH};
 use crate::decoder::{Cache, Decoder, Purpose, Run, Scratch, SegmentId};
-use crate::text::{ChatTemplate, TemplateError, Vocabulary};
+use crate::text::{ChatTemplate, Thinking, Vocabulary};
 
 /// Prompts whose tokens are remembered; six answers of a question share one.
 const REMEMBERED_PROMPTS: usize = 512;
@@ -37,13 +39,15 @@ pub(super) struct Worker {
     pub(super) cache: Cache,
     scratch: Scratch,
     pub(super) vocabulary: Arc<Vocabulary>,
-    template: ChatTemplate,
+    template: Arc<ChatTemplate>,
     pub(super) model: String,
     pub(super) limits: Limits,
     receiver: mpsc::Receiver<Job>,
     waiting: VecDeque<Job>,
     prefixes: Prefixes,
-    remembered: HashMap<ContentId, Arc<[u32]>>,
+    remembered: HashMap<(ContentId, Thinking), Arc<[u32]>>,
+    /// The text whose tokens were asked about last.
+    pub(super) echo: Option<Kept>,
     /// Tokens that went through the model, to test what is computed once only.
     #[cfg(test)]
     pub(super) computed: usize,
@@ -80,7 +84,7 @@ impl Worker {
     pub(super) fn new(
         decoder: Decoder,
         vocabulary: Arc<Vocabulary>,
-        template: ChatTemplate,
+        template: Arc<ChatTemplate>,
         model: String,
         limits: Limits,
         receiver: mpsc::Receiver<Job>,
@@ -98,9 +102,15 @@ impl Worker {
             waiting: VecDeque::new(),
             prefixes: Prefixes::new(limits.prefix_cache_bytes, token_bytes),
             remembered: HashMap::new(),
+            echo: None,
             #[cfg(test)]
             computed: 0,
         }
+    }
+
+    /// What texts become tokens by.
+    pub(super) fn text(&self) -> (Arc<Vocabulary>, Arc<ChatTemplate>) {
+        (Arc::clone(&self.vocabulary), Arc::clone(&self.template))
     }
 
     /// Serves requests until all callers have gone for good.
@@ -128,6 +138,12 @@ impl Worker {
     /// Serves the oldest request and all that share its context, those included that come in meanwhile.
     pub(super) fn serve_group(&mut self) {
         self.waiting.retain(|job| !job.work.is_abandoned());
+        if let Some(Job { work: Work::Echo(work), .. }) =
+            self.waiting.pop_front_if(|job| matches!(job.work, Work::Echo(_)))
+        {
+            self.serve_echo(work);
+            return;
+        }
         let Some(key) = self.waiting.front().map(Job::key) else { return };
         let (mut scores, mut chats) = self.take(&key);
         let prompts: Vec<Arc<[u32]>> = scores
@@ -167,7 +183,14 @@ impl Worker {
             if job.work.is_abandoned() {
                 continue;
             }
-            match (self.tokens(&job.prompt), job.work) {
+            let tokens = match &job.work {
+                Work::Watch(work) => self.check_tokens(&work.tokens).map(|()| Arc::clone(&work.tokens)),
+                Work::Chat { sampling, .. } if sampling.reasoning == Reasoning::Off => {
+                    self.tokens(&job.prompt, Thinking::Off)
+                }
+                _ => self.tokens(&job.prompt, Thinking::AsTrained),
+            };
+            match (tokens, job.work) {
                 (Err(error), work) => work.fail(error),
                 (Ok(tokens), Work::Score { continuation, reply }) => {
                     match self.check_score(&tokens, &continuation) {
@@ -181,10 +204,20 @@ impl Worker {
                     Ok(room) => {
                         // Without a seed the prompt stands in, so that the same request has the same answer.
                         let seed = sampling.seed.map_or_else(|| job.prompt.id().generator_seed(), u64::from);
-                        chats.push(Ready { tokens, work: ChatWork { sampling, seed, room, reply } });
+                        let work = ChatWork { sampling, seed, room, pieces: None, reply };
+                        chats.push(Ready { tokens, work });
                     }
                     Err(error) => drop(reply.send(Err(error))),
                 },
+                (Ok(tokens), Work::Watch(work)) => match self.check_chat(&tokens, &work.sampling) {
+                    Ok(room) => {
+                        let WatchWork { sampling, seed, pieces, reply, .. } = *work;
+                        chats.push(Ready { tokens, work: ChatWork { sampling, seed, room, pieces, reply } });
+                    }
+                    Err(error) => drop(work.reply.send(Err(error))),
+                },
+                // Of no group.
+                (Ok(_), Work::Echo(work)) => self.serve_echo(work),
                 #[cfg(test)]
                 (Ok(_), Work::Panic) => panic!("asked to"),
             }
@@ -192,19 +225,15 @@ impl Worker {
         (scores, chats)
     }
 
-    fn tokens(&mut self, prompt: &Prompt) -> Result<Arc<[u32]>, ModelError> {
-        let id = prompt.id();
+    fn tokens(&mut self, prompt: &Prompt, thinking: Thinking) -> Result<Arc<[u32]>, ModelError> {
+        let id = (prompt.id(), thinking);
         if let Some(tokens) = self.remembered.get(&id) {
             return Ok(Arc::clone(tokens));
         }
-        let tokens = self.template.encode(prompt, &self.vocabulary).map_err(|error| {
-            let kind = if matches!(error, TemplateError::Tokenizer(_)) {
-                ErrorKind::Local
-            } else {
-                ErrorKind::BadRequest
-            };
-            ModelError::new(kind, error.to_string())
-        })?;
+        let tokens = self
+            .template
+            .encode_thinking(prompt, &self.vocabulary, thinking)
+            .map_err(|error| template_error(&error))?;
         if tokens.is_empty() {
             return Err(ModelError::new(ErrorKind::BadRequest, "the prompt is empty"));
         }
@@ -236,7 +265,7 @@ impl Worker {
     }
 
     /// Whether so many tokens fit into the context, and into memory.
-    fn check_length(&self, tokens: usize) -> Result<(), ModelError> {
+    pub(super) fn check_length(&self, tokens: usize) -> Result<(), ModelError> {
         let limit = self.limits.context;
         if tokens > limit {
             let message = format!("the prompt and its answer take {tokens} tokens; the context has {limit}");
@@ -263,13 +292,19 @@ impl Worker {
 
     /// Forgets kept contexts, but for the group's own, until so many bytes are left or there is none.
     pub(super) fn make_room(&mut self, group: &Group, bytes: u64) {
+        self.forget_echo();
+        self.make_room_beside(group.segment, bytes);
+    }
+
+    /// The same for a segment that is in use.
+    pub(super) fn make_room_beside(&mut self, segment: SegmentId, bytes: u64) {
         let most = self.limits.key_value_bytes.saturating_sub(bytes);
-        self.prefixes.shrink(group.segment, most, &mut self.cache);
+        self.prefixes.shrink(segment, most, &mut self.cache);
     }
 
     /// Bytes that are left for the answers of a group.
     pub(super) fn free_bytes(&self) -> u64 {
-        self.limits.key_value_bytes.saturating_sub(self.prefixes.bytes())
+        self.limits.key_value_bytes.saturating_sub(self.prefixes.bytes() + self.echo_bytes())
     }
 
     /// Reads what all prompts start with. `None` where all callers went away meanwhile.

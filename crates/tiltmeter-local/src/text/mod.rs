@@ -2,10 +2,12 @@
 
 mod published;
 mod template;
+mod thoughts;
 mod vocabulary;
 
 pub(crate) use published::Published;
 pub(crate) use template::ChatTemplate;
 pub use template::TemplateError;
+pub use thoughts::{Split, Thinking, Thoughts};
 pub use vocabulary::TokenizerError;
 pub(crate) use vocabulary::Vocabulary;

@@ -194,6 +194,11 @@ impl Vocabulary {
         }
     }
 
+    /// The bytes of any token, control tokens as they are written.
+    pub(crate) fn all_bytes(&self, token: u32) -> &[u8] {
+        self.tokens.get(token as usize).map_or(&[], |token| &token.bytes)
+    }
+
     /// A token's text as shown to people, control tokens included.
     pub(crate) fn shown(&self, token: u32) -> String {
         self.tokens

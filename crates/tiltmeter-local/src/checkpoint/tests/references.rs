@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tiltmeter_core::prompt::Prompt;
 
 use super::*;
+use crate::text::Thinking;
 
 #[derive(Deserialize)]
 struct Reference {
@@ -266,6 +267,7 @@ struct Expected {
     texts: Vec<Text>,
     question: String,
     prompt: Vec<u32>,
+    unthinking: Vec<u32>,
     logits: Vec<f32>,
     greedy: Vec<u32>,
 }
@@ -290,7 +292,11 @@ fn a_folder_that_was_published_is_read() {
     }
     assert!(vocabulary.is_end(278) && vocabulary.is_end(276) && !vocabulary.is_end(277));
     let prompt = Prompt::single(&*expected.question);
-    let tokens = checkpoint.template().unwrap().encode(&prompt, &vocabulary).unwrap();
+    let template = checkpoint.template().unwrap();
+    let encode = |thinking| template.encode_thinking(&prompt, &vocabulary, thinking).unwrap();
+    assert_eq!(encode(Thinking::Off), expected.unthinking);
+    assert_eq!(encode(Thinking::On), expected.prompt);
+    let tokens = encode(Thinking::AsTrained);
     assert_eq!(tokens, expected.prompt);
     let mut decoder = load(&path).unwrap();
     let rows = logits(&mut decoder, &tokens);
