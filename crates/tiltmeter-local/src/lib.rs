@@ -16,11 +16,12 @@ pub use engine::{EchoedToken, LocalModel, ModelDescription, Piece, Watched, open
 pub use error::LocalError;
 pub use gguf::GgufError;
 pub use settings::LocalSettings;
-pub use source::{KnownModel, ModelSource, SourceError, known_models};
+pub use source::{HubModel, KnownModel, ModelSource, SourceError, known_models};
 pub use text::{Split, TemplateError, Thinking, Thoughts, TokenizerError};
 pub use weights::{
-    CACHE_VARIABLE, FailedSource, FetchTimeouts, Progress, SOURCE_VARIABLE, WeightsError, WeightsSettings,
-    cached_path, fetch,
+    CACHE_VARIABLE, FailedSource, FetchTimeouts, HUB_VARIABLE, HubError, HubTerms, KeptFile, KeptRepository,
+    Manifest, Progress, SOURCE_VARIABLE, TOKEN_VARIABLE, WeightsError, WeightsSettings, cached_path, fetch,
+    fetch_repository, kept_repositories,
 };
 
 #[cfg(test)]

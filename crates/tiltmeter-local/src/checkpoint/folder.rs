@@ -19,7 +19,6 @@ use crate::LocalError;
 use crate::decoder::{self, Config};
 use crate::gguf::{GgufError, Kind, TensorInfo, Tensors};
 use crate::text::{ChatTemplate, Published, TemplateError, TokenizerError, Vocabulary};
-use crate::weights;
 
 /// The model's shape.
 pub(super) const CONFIG: &str = "config.json";
@@ -137,7 +136,7 @@ impl Folder {
         let mut list = String::new();
         for name in all {
             let path = self.path.join(&name);
-            let sha256 = weights::sha256_of(&path).map_err(|source| GgufError::Read { path, source })?;
+            let sha256 = super::sha256(&path)?;
             let _ = writeln!(list, "{sha256}  {name}");
         }
         Ok(format!("{:x}", Sha256::digest(list)))

@@ -96,11 +96,22 @@ impl Checkpoint {
     /// it of the files in the order of their names.
     pub(crate) fn sha256(&self) -> Result<String, GgufError> {
         match self {
-            Self::Gguf { path, .. } => {
-                weights::sha256_of(path).map_err(|source| GgufError::Read { path: path.clone(), source })
-            }
+            Self::Gguf { path, .. } => sha256(path),
             Self::Folder(folder) => folder.sha256(),
         }
+    }
+}
+
+/// SHA-256 of a file, which must be that of its manifest where it has one.
+fn sha256(path: &Path) -> Result<String, GgufError> {
+    let found =
+        weights::sha256_of(path).map_err(|source| GgufError::Read { path: path.to_owned(), source })?;
+    match weights::Manifest::sha256_of(path) {
+        Some(expected) if expected != found => {
+            let reason = format!("its SHA-256 is {found}, and {expected} was fetched; fetch it again");
+            Err(GgufError::Format { path: path.to_owned(), reason })
+        }
+        _ => Ok(found),
     }
 }
 

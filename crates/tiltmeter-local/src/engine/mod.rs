@@ -24,7 +24,7 @@ use crate::error::LocalError;
 use crate::settings::LocalSettings;
 use crate::source::ModelSource;
 use crate::text::{ChatTemplate, Thoughts, TokenizerError, Vocabulary};
-use crate::weights::{self, Progress};
+use crate::weights::{self, Progress, WeightsError};
 use job::{Job, Reply, Work};
 use worker::{Limits, Worker, local};
 
@@ -88,6 +88,13 @@ pub async fn open(
             (weights::fetch(model, &settings.weights, progress).await?, Some(model.sha256.to_owned()))
         }
         ModelSource::File(path) => (path.clone(), None),
+        ModelSource::Hub(model) => {
+            let (path, commit) = weights::kept(model, &settings.weights).map_err(WeightsError::from)?;
+            if commit != model.revision {
+                progress.note(&format!("{model} is the commit {commit}"));
+            }
+            (path, None)
+        }
     };
     let name = source.name();
     let (sender, receiver) = mpsc::channel(settings.queue.get());
