@@ -3,6 +3,7 @@
 mod attention;
 mod cache;
 mod config;
+mod hooks;
 mod load;
 mod rotary;
 
@@ -11,6 +12,7 @@ use attention::{View, Views};
 
 pub(crate) use cache::{Cache, SegmentId};
 pub(crate) use config::Config;
+pub(crate) use hooks::{Edit, Hook, Hooks, Operation, Realised, RowEdit, RowTap};
 pub(crate) use load::{census, load, weight_bytes};
 
 /// Tokens to append to a segment. In one pass, a segment stands after those it follows, and only once.
@@ -80,6 +82,19 @@ impl Decoder {
         purpose: Purpose,
         scratch: &mut Scratch,
     ) -> Panels {
+        self.pass_with(cache, runs, purpose, &mut (), scratch)
+    }
+
+    /// As [`Decoder::pass`], with a hook on the residual stream. [`Purpose::Fill`] does not compute the stream after
+    /// the last block, so that a hook does not see it.
+    pub(crate) fn pass_with(
+        &mut self,
+        cache: &mut Cache,
+        runs: &[Run<'_>],
+        purpose: Purpose,
+        hook: &mut dyn Hook,
+        scratch: &mut Scratch,
+    ) -> Panels {
         let config = &self.config;
         let (heads, group_heads) = (config.heads, config.key_value_heads);
         let panels = config.head_panels();
@@ -103,6 +118,7 @@ impl Decoder {
             let embedding: Vec<f32> = self.embedding.output(token as usize).collect();
             x.set_row(row, &embedding);
         }
+        hook.visit(0, &mut x);
         let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
             root_mean_square_norm(
@@ -149,6 +165,7 @@ impl Decoder {
             silu_times(&scratch.gate_up, config.feed_forward, &mut scratch.gated);
             product(&scratch.gated, &layer.down, &mut scratch.change);
             add(&mut x, &scratch.change);
+            hook.visit(index + 1, &mut x);
         }
         x
     }
