@@ -8,6 +8,7 @@ mod error;
 mod gguf;
 mod settings;
 mod source;
+mod taps;
 mod text;
 mod weights;
 
@@ -16,6 +17,9 @@ pub use error::LocalError;
 pub use gguf::GgufError;
 pub use settings::LocalSettings;
 pub use source::{KnownModel, ModelSource, SourceError, known_models};
+pub use taps::{
+    HiddenStates, Intervention, InterventionError, ReasoningMarks, Reduction, Span, Tap, TapReading, TokenSelection,
+};
 pub use text::{TemplateError, TokenizerError};
 pub use weights::{
     CACHE_VARIABLE, FailedSource, FetchTimeouts, Progress, SOURCE_VARIABLE, WeightsError, WeightsSettings,

@@ -7,7 +7,8 @@
 //! An edit works on each row by itself and in one fixed order, so that a row's bits depend neither on the rows beside
 //! it nor on how these are edited.
 
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
+use std::sync::Arc;
 
 use crate::compute::{Panels, WIDTH, single};
 
@@ -81,56 +82,82 @@ pub(crate) struct Realised {
     pub(crate) after: f64,
 }
 
-/// Edits of some rows of a pass.
+impl AddAssign for Realised {
+    fn add_assign(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.before += other.before;
+        self.after += other.after;
+    }
+}
+
+/// An edit of some rows of a pass.
 #[derive(Debug)]
-pub(crate) struct RowEdit<'h> {
+pub(crate) struct RowEdit {
     /// Rows of the pass.
     pub(crate) rows: Range<usize>,
-    pub(crate) edit: &'h Edit,
+    pub(crate) edit: Arc<Edit>,
+    /// Which of the caller's sequences it is counted for, if for any.
+    pub(crate) owner: Option<usize>,
     pub(crate) realised: Realised,
+}
+
+/// What is kept of rows that are read, by index of the residual stream in the order asked for.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// Each row.
+    Each(Vec<Vec<Vec<f32>>>),
+    /// Their sums, added in order.
+    Sums(Vec<Vec<f64>>),
 }
 
 /// Rows that are read at some indices, without a copy of the others.
 #[derive(Debug)]
-pub(crate) struct RowTap<'h> {
+pub(crate) struct RowTap {
     /// Indices of the residual stream.
-    pub(crate) indices: &'h [usize],
+    pub(crate) indices: Arc<[usize]>,
     /// Rows of the pass.
-    pub(crate) rows: Range<usize>,
-    /// By index in the order asked for, then by row.
-    pub(crate) read: Vec<Vec<Vec<f32>>>,
+    pub(crate) rows: Vec<Range<usize>>,
+    pub(crate) kept: Kept,
 }
 
-impl<'h> RowTap<'h> {
-    pub(crate) fn new(indices: &'h [usize], rows: Range<usize>) -> Self {
-        Self { indices, rows, read: vec![Vec::new(); indices.len()] }
+impl RowTap {
+    fn read(&mut self, blocks: usize, stream: &Panels) {
+        let rows = self.rows.iter().flat_map(Clone::clone);
+        for (place, _) in self.indices.iter().enumerate().filter(|(_, index)| **index == blocks) {
+            match &mut self.kept {
+                Kept::Each(all) => all[place].extend(rows.clone().map(|row| stream.row(row))),
+                Kept::Sums(all) => {
+                    let sums = &mut all[place];
+                    for row in rows.clone() {
+                        let row = stream.row(row);
+                        sums.resize(row.len(), 0.0);
+                        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(value));
+                    }
+                }
+            }
+        }
     }
 }
 
 /// All that is read and changed in one pass. Edits come first, so that what is read is what the next block sees.
 #[derive(Debug, Default)]
-pub(crate) struct Hooks<'h> {
-    pub(crate) edits: Vec<RowEdit<'h>>,
-    pub(crate) taps: Vec<RowTap<'h>>,
+pub(crate) struct Hooks {
+    pub(crate) edits: Vec<RowEdit>,
+    pub(crate) taps: Vec<RowTap>,
 }
 
-impl Hook for Hooks<'_> {
+impl Hook for Hooks {
     fn visit(&mut self, blocks: usize, stream: &mut Panels) {
-        for RowEdit { rows, edit, realised } in &mut self.edits {
+        for RowEdit { rows, edit, realised, .. } in &mut self.edits {
             if edit.blocks != blocks {
                 continue;
             }
             for row in rows.clone() {
-                realised.rows += 1;
-                realised.before += edit.projection(stream, row);
+                let before = edit.projection(stream, row);
                 edit.apply(stream, row);
-                realised.after += edit.projection(stream, row);
+                *realised += Realised { rows: 1, before, after: edit.projection(stream, row) };
             }
         }
-        for RowTap { indices, rows, read } in &mut self.taps {
-            for (_, read) in indices.iter().zip(read).filter(|(index, _)| **index == blocks) {
-                read.extend(rows.clone().map(|row| stream.row(row)));
-            }
-        }
+        self.taps.iter_mut().for_each(|tap| tap.read(blocks, stream));
     }
 }

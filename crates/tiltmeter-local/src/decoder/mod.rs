@@ -12,7 +12,7 @@ use attention::{View, Views};
 
 pub(crate) use cache::{Cache, SegmentId};
 pub(crate) use config::Config;
-pub(crate) use hooks::{Edit, Hook, Hooks, Operation, Realised, RowEdit, RowTap};
+pub(crate) use hooks::{Edit, Hook, Hooks, Kept, Operation, Realised, RowEdit, RowTap};
 pub(crate) use load::{census, load, weight_bytes};
 
 /// Tokens to append to a segment. In one pass, a segment stands after those it follows, and only once.
@@ -73,8 +73,8 @@ impl Decoder {
         &self.config
     }
 
-    /// Runs tokens through the model, appending them to their segments. Returns the residual stream after the last
-    /// layer, one row a token in the order of the runs; for [`Purpose::Fill`] its values mean nothing.
+    /// As [`Decoder::pass_with`], without a hook.
+    #[cfg(test)]
     pub(crate) fn pass(
         &mut self,
         cache: &mut Cache,
@@ -85,8 +85,11 @@ impl Decoder {
         self.pass_with(cache, runs, purpose, &mut (), scratch)
     }
 
-    /// As [`Decoder::pass`], with a hook on the residual stream. [`Purpose::Fill`] does not compute the stream after
-    /// the last block, so that a hook does not see it.
+    /// Runs tokens through the model, appending them to their segments. Returns the residual stream after the last
+    /// layer, one row a token in the order of the runs; for [`Purpose::Fill`] its values mean nothing.
+    ///
+    /// The hook sees the residual stream before the first block and after each, but for the last one of
+    /// [`Purpose::Fill`], which is not computed.
     pub(crate) fn pass_with(
         &mut self,
         cache: &mut Cache,

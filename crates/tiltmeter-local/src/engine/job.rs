@@ -7,6 +7,8 @@ use tiltmeter_core::prompt::Prompt;
 use tiltmeter_models::{ChatResponse, ModelError, Sampling, TextScore};
 use tokio::sync::oneshot;
 
+use crate::taps::{HiddenStates, Intervention, Tap};
+
 /// Where an answer goes. Closed when the caller has gone.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, ModelError>>;
 
@@ -21,6 +23,12 @@ pub(super) enum Work {
         continuation: Arc<str>,
         reply: Reply<TextScore>,
     },
+    Read {
+        /// The answer; may be empty.
+        continuation: Arc<str>,
+        taps: Arc<[Tap]>,
+        reply: Reply<HiddenStates>,
+    },
     /// Makes the thread panic, to test what callers then see.
     #[cfg(test)]
     Panic,
@@ -32,6 +40,7 @@ impl Work {
         match self {
             Self::Chat { reply, .. } => reply.is_closed(),
             Self::Score { reply, .. } => reply.is_closed(),
+            Self::Read { reply, .. } => reply.is_closed(),
             #[cfg(test)]
             Self::Panic => false,
         }
@@ -43,6 +52,7 @@ impl Work {
         match self {
             Self::Chat { reply, .. } => drop(reply.send(Err(error))),
             Self::Score { reply, .. } => drop(reply.send(Err(error))),
+            Self::Read { reply, .. } => drop(reply.send(Err(error))),
             #[cfg(test)]
             Self::Panic => {}
         }
@@ -53,6 +63,8 @@ impl Work {
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) prompt: Arc<Prompt>,
+    /// What is done to the residual stream meanwhile.
+    pub(super) intervention: Option<Arc<Intervention>>,
     pub(super) work: Work,
 }
 
@@ -61,11 +73,17 @@ pub(super) struct Job {
 pub(super) struct GroupKey {
     context: ContentId,
     system: Option<Arc<str>>,
+    /// What the context's keys and values are computed under.
+    pub(super) under: Option<ContentId>,
 }
 
 impl Job {
     pub(super) fn key(&self) -> GroupKey {
-        GroupKey { context: self.prompt.context.id, system: self.prompt.system.clone() }
+        GroupKey {
+            context: self.prompt.context.id,
+            system: self.prompt.system.clone(),
+            under: self.intervention.as_ref().and_then(|intervention| intervention.prefix_id()),
+        }
     }
 }
 
@@ -74,6 +92,7 @@ impl Job {
 pub(super) struct Ready<W> {
     /// The prompt; never empty.
     pub(super) tokens: Arc<[u32]>,
+    pub(super) intervention: Option<Arc<Intervention>>,
     pub(super) work: W,
 }
 
@@ -96,14 +115,68 @@ pub(super) struct ChatWork {
     pub(super) reply: Reply<ChatResponse>,
 }
 
-/// Brings requests with the same prompt together, in the order of the first of each. Prompts are the same where they
-/// are the same memory: the worker remembers the tokens of recent ones.
-pub(super) fn by_prompt<W>(jobs: Vec<Ready<W>>) -> Vec<(Arc<[u32]>, Vec<W>)> {
-    let mut groups: Vec<(Arc<[u32]>, Vec<W>)> = Vec::new();
-    for job in jobs {
-        match groups.iter_mut().find(|(tokens, _)| Arc::ptr_eq(tokens, &job.tokens)) {
-            Some((_, works)) => works.push(job.work),
-            None => groups.push((job.tokens, vec![job.work])),
+/// Hidden states to read.
+#[derive(Debug)]
+pub(super) struct ReadWork {
+    pub(super) continuation: Vec<u32>,
+    pub(super) taps: Arc<[Tap]>,
+    pub(super) reply: Reply<HiddenStates>,
+}
+
+/// Requests of one group, by what is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) scores: Vec<Ready<ScoreWork>>,
+    pub(super) chats: Vec<Ready<ChatWork>>,
+    pub(super) reads: Vec<Ready<ReadWork>>,
+}
+
+impl Taken {
+    pub(super) fn len(&self) -> usize {
+        self.scores.len() + self.chats.len() + self.reads.len()
+    }
+
+    /// The prompts.
+    pub(super) fn prompts(&self) -> Vec<Arc<[u32]>> {
+        let scores = self.scores.iter().map(|job| &job.tokens);
+        let chats = self.chats.iter().map(|job| &job.tokens);
+        scores.chain(chats).chain(self.reads.iter().map(|job| &job.tokens)).cloned().collect()
+    }
+
+    /// Some request's intervention: for what they share, all are the same.
+    pub(super) fn intervention(&self) -> Option<Arc<Intervention>> {
+        let scores = self.scores.iter().map(|job| &job.intervention);
+        let chats = self.chats.iter().map(|job| &job.intervention);
+        scores.chain(chats).chain(self.reads.iter().map(|job| &job.intervention)).next().cloned().flatten()
+    }
+
+    /// Whether anybody still waits.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.scores.iter().any(|job| !job.work.reply.is_closed())
+            || self.chats.iter().any(|job| !job.work.reply.is_closed())
+            || self.reads.iter().any(|job| !job.work.reply.is_closed())
+    }
+}
+
+/// What requests with the same prompt share.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) tokens: Arc<[u32]>,
+    pub(super) intervention: Option<Arc<Intervention>>,
+}
+
+/// Brings requests with the same prompt and intervention together, in the order of the first of each. Prompts are the
+/// same where they are the same memory: the worker remembers the tokens of recent ones.
+pub(super) fn by_prompt<W>(jobs: Vec<Ready<W>>) -> Vec<(Shared, Vec<W>)> {
+    let mut groups: Vec<(Shared, Vec<W>)> = Vec::new();
+    for Ready { tokens, intervention, work } in jobs {
+        let id = |of: &Option<Arc<Intervention>>| of.as_ref().map(|intervention| intervention.id());
+        let is_same = |shared: &Shared| {
+            Arc::ptr_eq(&shared.tokens, &tokens) && id(&shared.intervention) == id(&intervention)
+        };
+        match groups.iter_mut().find(|(shared, _)| is_same(shared)) {
+            Some((_, works)) => works.push(work),
+            None => groups.push((Shared { tokens, intervention }, vec![work])),
         }
     }
     groups
