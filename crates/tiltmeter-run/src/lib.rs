@@ -22,6 +22,7 @@ mod prices;
 mod resolution;
 mod results;
 mod status;
+mod steering;
 mod trace;
 mod ways;
 
@@ -45,6 +46,7 @@ pub use prices::{Prices, PricesError, context_limit};
 pub use resolution::{HalfWidth, Resolution, resolution};
 pub use results::{
     AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, RateResult, RunResults,
-    TiltResult, VerdictCounts,
+    SteeringResult, TiltResult, VerdictCounts,
 };
+pub use steering::{SteeringRecord, intervention};
 pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};

@@ -366,11 +366,14 @@ impl Experiment {
 
 /// What determines the score of a text: the model, not how answers are drawn from it.
 fn score_identity(subject: &Subject) -> ContentId {
-    Canonical::new("tiltmeter.scored-model/1")
+    let canonical = Canonical::new("tiltmeter.scored-model/1")
         .text(&subject.id)
         .text(&subject.settings.address.provider)
-        .text(&subject.settings.address.model)
-        .finish()
+        .text(&subject.settings.address.model);
+    match &subject.steering {
+        Some(steering) => steering.canonical(canonical).finish(),
+        None => canonical.finish(),
+    }
 }
 
 /// Adds indices to a sorted list without doubles.
