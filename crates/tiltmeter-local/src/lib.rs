@@ -18,7 +18,8 @@ pub use gguf::GgufError;
 pub use settings::LocalSettings;
 pub use source::{KnownModel, ModelSource, SourceError, known_models};
 pub use taps::{
-    HiddenStates, Intervention, InterventionError, ReasoningMarks, Reduction, Span, Tap, TapReading, TokenSelection,
+    HiddenStates, Intervention, InterventionError, ReasoningMarks, Reduction, Span, Tap, TapReading,
+    TokenSelection,
 };
 pub use text::{TemplateError, TokenizerError};
 pub use weights::{

@@ -77,7 +77,9 @@ impl Span {
     pub(crate) fn covers(&self, position: usize, role: Role) -> bool {
         match self {
             Self::Answer => role != Role::Prompt,
-            Self::Reasoning(_) => matches!(role, Role::LastOfPrompt { reasons: true } | Role::Answer { reasons: true }),
+            Self::Reasoning(_) => {
+                matches!(role, Role::LastOfPrompt { reasons: true } | Role::Answer { reasons: true })
+            }
             Self::Prompt => matches!(role, Role::Prompt | Role::LastOfPrompt { .. }),
             Self::All => true,
             Self::Positions(ranges) => ranges.iter().any(|range| range.contains(&position)),
@@ -89,9 +91,9 @@ impl Span {
         match self {
             Self::Answer | Self::Prompt | Self::All => canonical,
             Self::Reasoning(marks) => canonical.text(&marks.open).text(&marks.close),
-            Self::Positions(ranges) => ranges
-                .iter()
-                .fold(canonical, |canonical, range| canonical.integer(range.start as u64).integer(range.end as u64)),
+            Self::Positions(ranges) => ranges.iter().fold(canonical, |canonical, range| {
+                canonical.integer(range.start as u64).integer(range.end as u64)
+            }),
         }
     }
 }
@@ -156,7 +158,12 @@ impl Intervention {
     ///
     /// # Errors
     /// For a vector without direction, or a coefficient that is not finite.
-    pub fn steer(layer: usize, vector: &[f32], coefficient: f64, span: Span) -> Result<Self, InterventionError> {
+    pub fn steer(
+        layer: usize,
+        vector: &[f32],
+        coefficient: f64,
+        span: Span,
+    ) -> Result<Self, InterventionError> {
         let added: Vec<f32> = vector.iter().map(|&value| single(coefficient * f64::from(value))).collect();
         if !added.iter().all(|value| value.is_finite()) {
             let reason = format!("the coefficient {coefficient} makes the vector overflow");
@@ -205,9 +212,9 @@ impl Intervention {
     /// which takes the projection to 0 from wherever it is.
     pub fn expected_shift(&self) -> Option<f64> {
         match &self.edit.operation {
-            Operation::Add(added) => Some(
-                added.iter().zip(&self.edit.direction).map(|(&a, &d)| f64::from(a) * f64::from(d)).sum(),
-            ),
+            Operation::Add(added) => {
+                Some(added.iter().zip(&self.edit.direction).map(|(&a, &d)| f64::from(a) * f64::from(d)).sum())
+            }
             Operation::Ablate => None,
         }
     }

@@ -295,11 +295,7 @@ impl Extraction<'_> {
     }
 
     /// Has all answers rated that are not; `None` without a judge.
-    async fn rate(
-        &self,
-        all: &[Rollout],
-        store: &mut RolloutStore,
-    ) -> Result<Option<Ratings>, ExtractError> {
+    async fn rate(&self, all: &[Rollout], store: &mut RolloutStore) -> Result<Option<Ratings>, ExtractError> {
         let Some(judge) = &self.judge else { return Ok(None) };
         let identity = judge.identity(self.of);
         let coherence = JudgePrompts::default().coherence;

@@ -214,7 +214,8 @@ mod tests {
     #[test]
     fn rollouts_have_ids_of_their_own() {
         let of = TraitFile::open("evil").unwrap();
-        let settings = ExtractionSettings { rollouts: 2, pairs: Some(2), questions: Some(3), ..Default::default() };
+        let settings =
+            ExtractionSettings { rollouts: 2, pairs: Some(2), questions: Some(3), ..Default::default() };
         let all = rollouts(&of, &settings, "ab");
         assert_eq!(all.len(), 2 * 2 * 3 * 2);
         let ids: std::collections::BTreeSet<_> = all.iter().map(|rollout| rollout.id).collect();

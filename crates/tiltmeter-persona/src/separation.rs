@@ -64,9 +64,8 @@ pub(crate) fn separation(responses: &[Response], layer: usize, folds: usize) -> 
             differences.extend(standardised_difference(&scores, &truths));
         }
     }
-    let mean = |values: &[f64]| {
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-    };
+    let mean =
+        |values: &[f64]| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
     Separation { auroc: mean(&areas), standardised_difference: mean(&differences) }
 }
 
@@ -91,7 +90,11 @@ pub(crate) fn choose(separations: &[Separation]) -> usize {
     let last = separations.len().saturating_sub(1);
     let value = |layer: &usize| separations[*layer].standardised_difference.unwrap_or(f64::NEG_INFINITY);
     // The first of equal ones.
-    (1..last.max(2)).filter(|layer| *layer <= last).rev().max_by(|a, b| value(a).total_cmp(&value(b))).unwrap_or(last)
+    (1..last.max(2))
+        .filter(|layer| *layer <= last)
+        .rev()
+        .max_by(|a, b| value(a).total_cmp(&value(b)))
+        .unwrap_or(last)
 }
 
 #[cfg(test)]

@@ -171,8 +171,14 @@ mod tests {
     fn errors_say_what_and_where() {
         let cases = [
             ("{", "t.json:1:1: "),
-            (r#"{"instruction": [], "questions": ["a", "b"], "eval_prompt": "{answer}"}"#, "`instruction` is empty"),
-            (r#"{"instruction": [{"pos": "a"}], "questions": [], "eval_prompt": ""}"#, "t.json:1:29: missing field `neg`"),
+            (
+                r#"{"instruction": [], "questions": ["a", "b"], "eval_prompt": "{answer}"}"#,
+                "`instruction` is empty",
+            ),
+            (
+                r#"{"instruction": [{"pos": "a"}], "questions": [], "eval_prompt": ""}"#,
+                "t.json:1:29: missing field `neg`",
+            ),
             (
                 r#"{"instruction": [{"pos": "a", "neg": "b"}], "questions": ["a"], "eval_prompt": "{answer}"}"#,
                 "at least two",

@@ -241,7 +241,10 @@ impl PersonaVector {
         let record: VectorRecord =
             serde_json::from_str(document).map_err(|error| content(format!("its metadata: {error}")))?;
         if record.schema != SCHEMA {
-            return Err(content(format!("it is of schema {}, and this version reads {SCHEMA}", record.schema)));
+            return Err(content(format!(
+                "it is of schema {}, and this version reads {SCHEMA}",
+                record.schema
+            )));
         }
         let tensors = SafeTensors::deserialize(bytes).map_err(format)?;
         let tensor = tensors.tensor(TENSOR).map_err(format)?;
@@ -289,7 +292,8 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn sample() -> PersonaVector {
-        let layer = |layer| LayerRecord { layer, norm: 1.5, auroc: Some(0.75), standardised_difference: None };
+        let layer =
+            |layer| LayerRecord { layer, norm: 1.5, auroc: Some(0.75), standardised_difference: None };
         let record = VectorRecord {
             schema: String::new(),
             name: "loud".to_owned(),

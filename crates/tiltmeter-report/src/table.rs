@@ -61,10 +61,9 @@ fn write_steering(text: &mut String, block: &[&ConditionResult]) {
         Some(coefficient) => format!("steered by {coefficient:+} × `{}`", printable(&first.name)),
         None => format!("`{}` taken away", printable(&first.name)),
     };
-    let shift = first.expected_shift.map_or_else(
-        || "projection to 0".to_owned(),
-        |shift| format!("projection moved by {shift:+.3}"),
-    );
+    let shift = first
+        .expected_shift
+        .map_or_else(|| "projection to 0".to_owned(), |shift| format!("projection moved by {shift:+.3}"));
     let _ = writeln!(
         text,
         " {what} at layer {} in the span `{}`: {shift}; realised in {sound} of {measured} conditions\n",

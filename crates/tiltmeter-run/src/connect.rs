@@ -145,7 +145,8 @@ pub async fn connect(
             "max_tokens": subject.max_tokens,
             "reasoning": subject.reasoning.name(),
         });
-        let model = connector.open(&subject.id, &subject.settings, subject.steering.as_ref(), settings).await?;
+        let model =
+            connector.open(&subject.id, &subject.settings, subject.steering.as_ref(), settings).await?;
         subjects.push(model);
     }
     let judge = match &experiment.judge {

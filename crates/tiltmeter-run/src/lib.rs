@@ -18,6 +18,8 @@ mod event;
 mod forecast;
 mod meter;
 mod pace;
+mod patient;
+mod persona;
 mod prices;
 mod resolution;
 mod results;
@@ -42,11 +44,17 @@ pub use forecast::{
     forecast,
 };
 pub use meter::{CacheUse, Timing};
+pub use patient::PatientModel;
+pub use persona::{
+    ConditionProjection, ContrastResult, CorrelationResult, DetectionResult, LabelsError, MeanResult,
+    ProjectError, ProjectSettings, ProjectionRow, ProjectionSummary, Projections, RecallResult,
+    model_of_vector, project, read_labels,
+};
 pub use prices::{Prices, PricesError, context_limit};
 pub use resolution::{HalfWidth, Resolution, resolution};
 pub use results::{
     AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, RateResult, RunResults,
     SteeringResult, TiltResult, VerdictCounts,
 };
-pub use steering::{SteeringRecord, intervention};
 pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
+pub use steering::{SteeringRecord, intervention};

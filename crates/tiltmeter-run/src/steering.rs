@@ -76,8 +76,8 @@ pub(crate) fn steer(model: &LocalModel, steering: &Steering) -> Result<(LocalMod
     let inside = |error: &dyn std::fmt::Display| format!("{}: {error}", file.path);
     let vector = PersonaVector::from_bytes(&file.bytes).map_err(|error| inside(&error))?;
     let layer = layer.map(|layer| layer as usize);
-    let (layer, intervention) =
-        intervention(model, &vector, *kind, layer, *span, reasoning_marks.as_ref()).map_err(|error| inside(&error))?;
+    let (layer, intervention) = intervention(model, &vector, *kind, layer, *span, reasoning_marks.as_ref())
+        .map_err(|error| inside(&error))?;
     let record = SteeringRecord {
         kind: match kind {
             SteeringKind::Steer { .. } => "steer".to_owned(),

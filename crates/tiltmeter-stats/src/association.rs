@@ -242,7 +242,8 @@ mod tests {
     fn any_statistic_may_be_undefined_at_times() {
         let clusters = [0, 0, 1, 2, 3];
         let settings = BootstrapSettings { resamples: 500, ..BootstrapSettings::default() };
-        let share = |rows: &[usize]| Some(rows.iter().filter(|row| **row < 2).count() as f64 / rows.len() as f64);
+        let share =
+            |rows: &[usize]| Some(rows.iter().filter(|row| **row < 2).count() as f64 / rows.len() as f64);
         let (estimate, interval) = clustered_statistic(&clusters, &settings, share).unwrap().unwrap();
         let interval = interval.unwrap();
         assert!((estimate - 0.4).abs() < 1e-12 && interval.low < 0.4 && interval.high > 0.4);

@@ -190,7 +190,8 @@ impl Reader {
     fn shifts(&self, query: &str) -> Result<Vec<ShiftRow>, StoreError> {
         let mut statement = self.connection.prepare(query)?;
         collect(&mut statement, params![], |row| {
-            let unsigned = |index| Ok::<_, rusqlite::Error>(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0));
+            let unsigned =
+                |index| Ok::<_, rusqlite::Error>(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0));
             Ok(ShiftRow {
                 subject: row.get(0)?,
                 context: row.get(1)?,

@@ -20,6 +20,6 @@ pub use price::{Price, Rates};
 pub use read::read;
 pub use resolve::{DataSource, resolve, resolve_judge};
 pub use resolved::{
-    Experiment, Instruction, Judge, ModelAddress, ModelSettings, SamplingPlan, Steering, SteeringKind, Subject,
-    TiltPlan, Until, VectorFile,
+    Experiment, Instruction, Judge, ModelAddress, ModelSettings, SamplingPlan, Steering, SteeringKind,
+    Subject, TiltPlan, Until, VectorFile,
 };

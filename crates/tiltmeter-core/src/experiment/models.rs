@@ -12,9 +12,7 @@ use super::locate::Step;
 use super::locate::Step::{Index, Key};
 use super::price::Price;
 use super::resolve::Resolver;
-use super::resolved::{
-    Judge, ModelAddress, ModelSettings, Steering, SteeringKind, Subject, VectorFile,
-};
+use super::resolved::{Judge, ModelAddress, ModelSettings, Steering, SteeringKind, Subject, VectorFile};
 use crate::id::{Canonical, bytes_hash};
 use crate::verdict::RateDefinition;
 
@@ -103,7 +101,10 @@ impl Resolver<'_> {
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => {
                 return Err(self
-                    .wrong(&[Key("subjects"), Index(index), Key("ablate")], "`ablate` stands instead of `steer`")
+                    .wrong(
+                        &[Key("subjects"), Index(index), Key("ablate")],
+                        "`ablate` stands instead of `steer`",
+                    )
                     .hint("make two subjects of it, with ids of their own"));
             }
             (Some(SteerFile { vector, layer, coefficient, span, reasoning_marks }), None) => {
@@ -117,7 +118,10 @@ impl Resolver<'_> {
         let path = |field| [Key("subjects"), Index(index), Key(key), Key(field)];
         if provider != "local" {
             return Err(self
-                .wrong(&path("vector"), format!("`{key}` needs a local model, and this one is of `{provider}`"))
+                .wrong(
+                    &path("vector"),
+                    format!("`{key}` needs a local model, and this one is of `{provider}`"),
+                )
                 .hint("write `model = \"local/…\"`: a hidden state cannot be changed over an API"));
         }
         if let SteeringKind::Steer { coefficient } = kind
@@ -137,8 +141,7 @@ impl Resolver<'_> {
             self.wrong(&path("vector"), format!("cannot read the vector file `{vector}`: {error}"))
                 .hint("`tiltmeter persona extract` makes one; paths are taken from the folder of the experiment file")
         })?;
-        let vector =
-            VectorFile { path: vector.clone(), hash: bytes_hash(&bytes), bytes: bytes.into() };
+        let vector = VectorFile { path: vector.clone(), hash: bytes_hash(&bytes), bytes: bytes.into() };
         let (layer, span, reasoning_marks) = (*layer, *span, marks.clone());
         Ok(Some(Steering { kind, vector, layer, span, reasoning_marks }))
     }

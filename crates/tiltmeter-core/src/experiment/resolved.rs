@@ -155,10 +155,8 @@ impl Steering {
             SteeringKind::Steer { coefficient } => canonical.text("steer").number(coefficient),
             SteeringKind::Ablate => canonical.text("ablate"),
         };
-        let canonical = canonical
-            .id(&self.vector.hash)
-            .integer(self.layer.map_or(0, u64::from))
-            .text(self.span.name());
+        let canonical =
+            canonical.id(&self.vector.hash).integer(self.layer.map_or(0, u64::from)).text(self.span.name());
         self.reasoning_marks.iter().flatten().fold(canonical, |canonical, mark| canonical.text(mark))
     }
 }
@@ -176,7 +174,11 @@ pub struct VectorFile {
 
 impl std::fmt::Debug for VectorFile {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("VectorFile").field("path", &self.path).field("hash", &self.hash).finish_non_exhaustive()
+        formatter
+            .debug_struct("VectorFile")
+            .field("path", &self.path)
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
     }
 }
 

@@ -101,7 +101,11 @@ pub(super) fn answer_roles(
 }
 
 /// Whether an answer to the prompt starts with reasoning, where the intervention asks for that.
-pub(super) fn starts_with_reasoning(prompt: &[u32], intervention: &Intervention, vocabulary: &Vocabulary) -> bool {
+pub(super) fn starts_with_reasoning(
+    prompt: &[u32],
+    intervention: &Intervention,
+    vocabulary: &Vocabulary,
+) -> bool {
     match intervention.span() {
         Span::Reasoning(marks) => opens_reasoning(prompt, marks, vocabulary),
         _ => false,

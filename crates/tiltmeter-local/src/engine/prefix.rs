@@ -52,8 +52,7 @@ impl Prefixes {
     /// interventions have nothing in common.
     pub(super) fn start(&mut self, wanted: &[u32], under: Option<ContentId>, cache: &mut Cache) -> Start {
         self.uses += 1;
-        let overlap =
-            |entry: &Entry| if entry.under == under { common(&entry.tokens, wanted) } else { 0 };
+        let overlap = |entry: &Entry| if entry.under == under { common(&entry.tokens, wanted) } else { 0 };
         let best = (0..self.entries.len()).max_by_key(|&index| overlap(&self.entries[index]));
         let reused = best.map_or(0, |index| overlap(&self.entries[index]));
         if let Some(entry) = best.and_then(|index| self.entries.get_mut(index)).filter(|_| reused > 0) {

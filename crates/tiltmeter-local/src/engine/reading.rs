@@ -36,7 +36,8 @@ impl Gathering {
                 layers
             }
             Kept::Sums(sums) => {
-                let mean = |sums: Vec<f64>| sums.into_iter().take(width).map(|sum| single(sum / count)).collect();
+                let mean =
+                    |sums: Vec<f64>| sums.into_iter().take(width).map(|sum| single(sum / count)).collect();
                 let layer = |sums: Vec<f64>| if sums.is_empty() { Vec::new() } else { vec![mean(sums)] };
                 sums.into_iter().map(layer).collect()
             }
@@ -74,7 +75,12 @@ impl Worker {
         }
     }
 
-    fn states(&mut self, group: &Group, job: &Ready<ReadWork>, taken: u64) -> Result<HiddenStates, ModelError> {
+    fn states(
+        &mut self,
+        group: &Group,
+        job: &Ready<ReadWork>,
+        taken: u64,
+    ) -> Result<HiddenStates, ModelError> {
         let (prompt, answer) = (&job.tokens, &job.work.continuation);
         let mut gatherings: Vec<Gathering> = job
             .work
@@ -121,7 +127,9 @@ impl Worker {
             gatherings.into_iter().map(|gathering| gathering.reading(width)).collect();
         let values = taps.iter().flat_map(|tap| &tap.layers).flatten().flatten();
         if !values.into_iter().all(|value| value.is_finite()) {
-            return Err(local("the model computed something that is not a number; its weights may be damaged"));
+            return Err(local(
+                "the model computed something that is not a number; its weights may be damaged",
+            ));
         }
         Ok(HiddenStates { taps, prompt_tokens: prompt.len(), answer_tokens: answer.len() })
     }
@@ -142,7 +150,8 @@ impl Worker {
                 let predicts = placing::reasoning_of(answer, opened, marks, &self.vocabulary);
                 // A token is reasoning where the one before predicts it as such, or where it opens it.
                 let before = std::iter::once(opened).chain(predicts.iter().copied());
-                let places = before.zip(&predicts).enumerate().filter(|(_, (before, after))| *before || **after);
+                let places =
+                    before.zip(&predicts).enumerate().filter(|(_, (before, after))| *before || **after);
                 places.map(|(place, _)| prompt.len() + place).collect()
             }
         }

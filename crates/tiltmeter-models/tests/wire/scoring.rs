@@ -46,7 +46,10 @@ async fn vllm_scores_tokens_in_one_row() {
     let model = model(given);
     assert!(model.can_score());
     let score = model.score(&about("Put it")).await.unwrap();
-    assert_eq!(score, TextScore { token_log_probabilities: vec![-0.75, -0.25], prompt_tokens: 3, shift: None });
+    assert_eq!(
+        score,
+        TextScore { token_log_probabilities: vec![-0.75, -0.25], prompt_tokens: 3, shift: None }
+    );
 
     // Tokens are asked for once.
     assert_eq!(model.score(&about("Put it")).await.unwrap(), score);

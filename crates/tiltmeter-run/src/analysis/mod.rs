@@ -5,7 +5,7 @@ pub(crate) mod adaptive;
 mod comparisons;
 mod dose;
 mod rates;
-pub(crate) mod samples;
+mod samples;
 mod steering;
 pub(crate) mod tilt;
 
@@ -127,7 +127,7 @@ fn statistics(what: &str, error: StatsError) -> AnalysisError {
 }
 
 /// Whether `other` shows benign answers to the same prompts, everything else being equal.
-fn is_benign_twin(condition: &ConditionRow, other: &ConditionRow) -> bool {
+pub(crate) fn is_benign_twin(condition: &ConditionRow, other: &ConditionRow) -> bool {
     condition.control == "none"
         && condition.shots > 0
         && other.control == "benign"

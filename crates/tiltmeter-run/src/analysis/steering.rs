@@ -36,8 +36,12 @@ impl Steered {
     pub(super) fn of(&self, condition: &ConditionRow) -> Option<SteeringResult> {
         let record = self.subjects.get(&condition.subject)?;
         let total = |rows: &[ShiftRow], is_used: &dyn Fn(&(i64, bool, bool)) -> bool| {
-            let used: HashSet<i64> =
-                condition.questions.iter().filter(|question| is_used(question)).map(|(row, ..)| *row).collect();
+            let used: HashSet<i64> = condition
+                .questions
+                .iter()
+                .filter(|question| is_used(question))
+                .map(|(row, ..)| *row)
+                .collect();
             let mut total = Total::default();
             let of_condition = rows.iter().filter(|row| {
                 row.subject == condition.subject
@@ -55,7 +59,9 @@ impl Steered {
         let (before, after) = (mean(answers.before + texts.before), mean(answers.after + texts.after));
         let shift = before.zip(after).map(|(before, after)| after - before);
         let holds = match (record.expected_shift, shift, before.zip(after)) {
-            (Some(expected), Some(shift), _) => (shift - expected).abs() <= TOLERANCE * expected.abs().max(1.0),
+            (Some(expected), Some(shift), _) => {
+                (shift - expected).abs() <= TOLERANCE * expected.abs().max(1.0)
+            }
             (None, _, Some((before, after))) => after.abs() <= TOLERANCE * before.abs().max(1.0),
             _ => false,
         };

@@ -143,8 +143,12 @@ fn an_intervention_changes_its_tokens_by_what_it_says() {
             let (before, after) = (project(&of(&plain, layer)), project(&of(&changed, layer)));
             let is_covered = covers(intervention.span(), position, answer.prompt_tokens, reasoning);
             match (is_covered, intervention.expected_shift()) {
-                (false, _) => assert_eq!(of(&changed, layer), of(&plain, layer), "{intervention:?} {position}"),
-                (true, Some(shift)) => assert!((after - before - shift).abs() < 1e-4, "{before} {after} {shift}"),
+                (false, _) => {
+                    assert_eq!(of(&changed, layer), of(&plain, layer), "{intervention:?} {position}")
+                }
+                (true, Some(shift)) => {
+                    assert!((after - before - shift).abs() < 1e-4, "{before} {after} {shift}")
+                }
                 (true, None) => assert!(after.abs() < 1e-4, "{before} {after}"),
             }
         }
