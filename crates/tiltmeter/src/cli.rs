@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use tiltmeter_score::Threshold;
 
+use crate::commands::persona::arguments::PersonaArguments;
 use crate::log::LogArguments;
 
 /// Measures, explains and guards against emergent misalignment through in-context learning.
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Score(Box<ScoreArguments>),
     /// Demonstration and question sets: built in, published, your own files
     Data(DataArguments),
+    /// Persona vectors of local models: extract, project, steer
+    Persona(PersonaArguments),
     /// Print the JSON Schema of experiment files
     Schema,
 }
@@ -215,7 +218,7 @@ pub(crate) struct JudgeArguments {
 pub(crate) struct Dollars(pub(crate) f64);
 
 impl Dollars {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text.parse() {
             Ok(amount) if f64::is_finite(amount) && amount >= 0.0 => Ok(Self(amount)),
             _ => Err("an amount in US dollars is a number of 0 or more, such as 2.50".to_owned()),
