@@ -9,6 +9,7 @@ mod error;
 mod gguf;
 mod settings;
 mod source;
+mod taps;
 mod text;
 mod weights;
 
@@ -17,6 +18,10 @@ pub use error::LocalError;
 pub use gguf::GgufError;
 pub use settings::LocalSettings;
 pub use source::{HubModel, KnownModel, ModelSource, SourceError, known_models};
+pub use taps::{
+    HiddenStates, Intervention, InterventionError, ReasoningMarks, Reduction, Span, Tap, TapReading,
+    TokenSelection,
+};
 pub use text::{Split, TemplateError, Thinking, Thoughts, TokenizerError};
 pub use weights::{
     CACHE_VARIABLE, FailedSource, FetchTimeouts, HUB_VARIABLE, HubError, HubTerms, KeptFile, KeptRepository,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tiltmeter_core::experiment::file::{self, EndpointFile};
-use tiltmeter_core::experiment::{Experiment, Judge, ModelSettings, Price, Subject};
+use tiltmeter_core::experiment::{Experiment, Judge, ModelSettings, Price, Steering, Subject};
 use tiltmeter_local::{LocalModel, LocalSettings, ModelSource};
 use tiltmeter_models::{Api, ChatModel, ContextCaching, Endpoint, Provider, Scoring, provider, providers};
 use tiltmeter_store::ModelRecord;
@@ -145,7 +145,9 @@ pub async fn connect(
             "max_tokens": subject.max_tokens,
             "reasoning": subject.reasoning.name(),
         });
-        subjects.push(connector.open(&subject.id, &subject.settings, settings).await?);
+        let model =
+            connector.open(&subject.id, &subject.settings, subject.steering.as_ref(), settings).await?;
+        subjects.push(model);
     }
     let judge = match &experiment.judge {
         Some(judge) => Some(Arc::new(connector.open_judge(judge).await?)),
@@ -205,7 +207,7 @@ impl Connector<'_> {
             "minimum_mass": judge.minimum_mass,
             "reasoning": judge.reasoning.name(),
         });
-        let model = self.open(JUDGE, &judge.settings, settings).await?;
+        let model = self.open(JUDGE, &judge.settings, None, settings).await?;
         Ok(Model { is_judge: true, ..model })
     }
 
@@ -293,6 +295,7 @@ impl Connector<'_> {
         &mut self,
         name: &str,
         settings: &ModelSettings,
+        steering: Option<&Steering>,
         mut written: serde_json::Value,
     ) -> Result<Model, ConnectError> {
         let address = &settings.address;
@@ -317,7 +320,17 @@ impl Connector<'_> {
         let chats: Vec<Arc<dyn ChatModel>> = if is_local {
             let model = self.load(name, settings).await?;
             description = Some(serde_json::json!(model.description()));
-            vec![Arc::new(model)]
+            match steering {
+                Some(steering) => {
+                    let (steered, record) = crate::steering::steer(&model, steering)
+                        .map_err(|message| ConnectError::Settings { name: name.to_owned(), message })?;
+                    if let Some(fields) = written.as_object_mut() {
+                        fields.insert("steering".to_owned(), serde_json::json!(record));
+                    }
+                    vec![Arc::new(steered)]
+                }
+                None => vec![Arc::new(model)],
+            }
         } else {
             let (api, endpoints) = self.endpoints(name, settings)?;
             if let (Some(fields), Some(endpoint)) = (written.as_object_mut(), endpoints.first()) {
@@ -412,7 +425,7 @@ mod tests {
             ("dashscope", None, "chat-completions", true),
         ] {
             let settings = settings(provider, base_url);
-            let opened = connector.open("subject", &settings, serde_json::json!({})).await;
+            let opened = connector.open("subject", &settings, None, serde_json::json!({})).await;
             let record = opened.map(|model| model.record.settings).unwrap();
             assert_eq!(record["protocol"], protocol, "{provider} {base_url:?}");
             assert_eq!(record["stream"], stream, "{provider}");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use tiltmeter_score::Threshold;
 
+use crate::commands::persona::arguments::PersonaArguments;
 use crate::log::LogArguments;
 
 /// Measures, explains and guards against emergent misalignment through in-context learning.
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Data(DataArguments),
     /// Local models: which there are, fetching them, serving one to other programs
     Model(ModelArguments),
+    /// Persona vectors of local models: extract, project, steer
+    Persona(PersonaArguments),
     /// Print the JSON Schema of experiment files
     Schema,
 }
@@ -288,7 +291,7 @@ pub(crate) struct JudgeArguments {
 pub(crate) struct Dollars(pub(crate) f64);
 
 impl Dollars {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text.parse() {
             Ok(amount) if f64::is_finite(amount) && amount >= 0.0 => Ok(Self(amount)),
             _ => Err("an amount in US dollars is a number of 0 or more, such as 2.50".to_owned()),

@@ -39,6 +39,11 @@ impl DataSource for Data {
         })
     }
 
+    fn bytes(&self, path: &str) -> Result<Vec<u8>, Error> {
+        let beside = self.folder.join(path);
+        std::fs::read(if beside.exists() { beside } else { PathBuf::from(path) })
+    }
+
     fn published(&self, name: &str) -> Option<Published> {
         let set = self.catalogue.find(name)?;
         let text = DataFolder::from_environment().and_then(|folder| folder.text(set));

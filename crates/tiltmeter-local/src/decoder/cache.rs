@@ -202,7 +202,6 @@ impl Cache {
     }
 
     /// Tokens in a segment.
-    #[cfg(test)]
     pub(crate) fn length(&self, id: SegmentId) -> usize {
         self.segment(id).map_or(0, |segment| segment.length)
     }

@@ -4,6 +4,7 @@ mod attention;
 mod cache;
 mod config;
 mod heads;
+mod hooks;
 mod hub;
 mod load;
 mod rotary;
@@ -14,6 +15,7 @@ use heads::{HeadNorms, add_bias};
 
 pub(crate) use cache::{Cache, SegmentId};
 pub(crate) use config::Config;
+pub(crate) use hooks::{Edit, Hook, Hooks, Kept, Operation, Realised, RowEdit, RowTap};
 pub(crate) use hub::is_tied;
 pub(crate) use load::{census, load, weight_bytes};
 
@@ -79,13 +81,29 @@ impl Decoder {
         &self.config
     }
 
-    /// Runs tokens through the model, appending them to their segments. Returns the residual stream after the last
-    /// layer, one row a token in the order of the runs; for [`Purpose::Fill`] its values mean nothing.
+    /// As [`Decoder::pass_with`], without a hook.
+    #[cfg(test)]
     pub(crate) fn pass(
         &mut self,
         cache: &mut Cache,
         runs: &[Run<'_>],
         purpose: Purpose,
+        scratch: &mut Scratch,
+    ) -> Panels {
+        self.pass_with(cache, runs, purpose, &mut (), scratch)
+    }
+
+    /// Runs tokens through the model, appending them to their segments. Returns the residual stream after the last
+    /// layer, one row a token in the order of the runs; for [`Purpose::Fill`] its values mean nothing.
+    ///
+    /// The hook sees the residual stream before the first block and after each, but for the last one of
+    /// [`Purpose::Fill`], which is not computed.
+    pub(crate) fn pass_with(
+        &mut self,
+        cache: &mut Cache,
+        runs: &[Run<'_>],
+        purpose: Purpose,
+        hook: &mut dyn Hook,
         scratch: &mut Scratch,
     ) -> Panels {
         let config = &self.config;
@@ -111,6 +129,7 @@ impl Decoder {
             let embedding: Vec<f32> = self.embedding.output(token as usize).collect();
             x.set_row(row, &embedding);
         }
+        hook.visit(0, &mut x);
         let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
             root_mean_square_norm(
@@ -163,6 +182,7 @@ impl Decoder {
             silu_times(&scratch.gate_up, config.feed_forward, &mut scratch.gated);
             product(&scratch.gated, &layer.down, &mut scratch.change);
             add(&mut x, &scratch.change);
+            hook.visit(index + 1, &mut x);
         }
         x
     }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::LocalModel;
 use super::echo::EchoedToken;
-use super::job::{EchoWork, Job, WatchWork, Work};
+use super::job::{EchoWork, WatchWork, Work};
 use crate::text::{TemplateError, Thinking};
 
 /// Tokens by which requests are known that are worth serving together; see [`LocalModel::watch`].
@@ -90,10 +90,9 @@ impl LocalModel {
     /// As for [`ChatModel::chat`](tiltmeter_models::ChatModel::chat).
     pub async fn watch(&self, watched: Watched) -> Result<ChatResponse, ModelError> {
         let Watched { tokens, sampling, seed, pieces } = watched;
-        self.ask(|reply| {
+        self.ask(&self.no_prompt, |reply| {
             let head = head(&tokens);
-            let work = WatchWork { tokens, head, sampling, seed, pieces, reply };
-            Job { prompt: Arc::clone(&self.no_prompt), work: Work::Watch(Box::new(work)) }
+            Work::Watch(Box::new(WatchWork { tokens, head, sampling, seed, pieces, reply }))
         })
         .await
     }
@@ -101,13 +100,14 @@ impl LocalModel {
     /// Log-probabilities of the tokens of a text, and the likeliest tokens at each place, up to so many.
     ///
     /// # Errors
-    /// Where there is no token, or more than fit into the context.
+    /// Where there is no token, or more than fit into the context, or through a handle with an intervention: of what
+    /// comes as bare tokens, nothing says which are prompt and which answer.
     pub async fn echo(&self, tokens: Arc<[u32]>, likeliest: usize) -> Result<Vec<EchoedToken>, ModelError> {
-        self.ask(|reply| {
-            let work = EchoWork { tokens, most: likeliest, reply };
-            Job { prompt: Arc::clone(&self.no_prompt), work: Work::Echo(work) }
-        })
-        .await
+        if self.intervention.is_some() {
+            let message = "a steered model does not echo texts; score them as answers to a prompt";
+            return Err(ModelError::new(ErrorKind::BadRequest, message));
+        }
+        self.ask(&self.no_prompt, |reply| Work::Echo(EchoWork { tokens, most: likeliest, reply })).await
     }
 }
 

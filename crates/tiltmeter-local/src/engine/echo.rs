@@ -7,7 +7,7 @@ use super::job::{EchoWork, Reply};
 use super::prefix::common;
 use super::sampler::{log_probability, ordered};
 use super::worker::{Worker, local};
-use crate::decoder::{Purpose, Run, SegmentId};
+use crate::decoder::{Hooks, Purpose, Run, SegmentId};
 use tiltmeter_models::ModelError;
 
 /// Rows whose logits are held at once.
@@ -80,7 +80,7 @@ impl Worker {
             }
             let length = self.limits.batch_tokens.min(end - place);
             let chunk = &tokens[place..place + length];
-            let hidden = self.pass(&[Run { segment, tokens: chunk }], Purpose::Read);
+            let hidden = self.pass(&[Run { segment, tokens: chunk }], Purpose::Read, &mut Hooks::default());
             let rows: Vec<usize> = (0..length).collect();
             for rows in rows.chunks(LOGIT_ROWS) {
                 let hidden: Vec<Vec<f32>> = rows.iter().map(|&row| hidden.row(row)).collect();

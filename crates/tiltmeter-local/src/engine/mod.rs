@@ -4,7 +4,9 @@ mod direct;
 mod echo;
 mod generation;
 mod job;
+mod placing;
 mod prefix;
+mod reading;
 mod sampler;
 mod scoring;
 mod worker;
@@ -23,6 +25,7 @@ use crate::decoder;
 use crate::error::LocalError;
 use crate::settings::LocalSettings;
 use crate::source::ModelSource;
+use crate::taps::{HiddenStates, Intervention, InterventionError, Tap};
 use crate::text::{ChatTemplate, Thoughts, TokenizerError, Vocabulary};
 use crate::weights::{self, Progress, WeightsError};
 use job::{Job, Reply, Work};
@@ -47,6 +50,10 @@ pub struct ModelDescription {
     pub quantisation: String,
     /// The most tokens of a prompt and its answer.
     pub context_length: usize,
+    /// Blocks; the residual stream has the indices 0 to this number.
+    pub layers: usize,
+    /// Numbers of the residual stream at each token.
+    pub width: usize,
 }
 
 /// A model on this machine. Clones share it; its memory is freed when the last one goes.
@@ -72,6 +79,8 @@ pub struct LocalModel {
     template: Arc<ChatTemplate>,
     /// Stands for the prompt of requests that come as tokens.
     no_prompt: Arc<Prompt>,
+    /// What is done to the residual stream in all that is asked through this handle.
+    intervention: Option<Arc<Intervention>>,
 }
 
 /// Opens a model: fetches its file if need be, and loads it on a thread of its own.
@@ -114,7 +123,8 @@ pub async fn open(
     let ended = || LocalError::Thread("it ended while it was loading the model".to_owned());
     let (description, (vocabulary, template)) = ready.await.map_err(|_| ended())??;
     let no_prompt = Arc::new(Prompt::single(""));
-    Ok(LocalModel { sender, description: Arc::new(description), vocabulary, template, no_prompt })
+    let description = Arc::new(description);
+    Ok(LocalModel { sender, description, vocabulary, template, no_prompt, intervention: None })
 }
 
 /// Loads a model file.
@@ -150,6 +160,7 @@ fn load(
         .thread_name(|index| format!("local-model-{index}"))
         .build()
         .map_err(|error| LocalError::Thread(error.to_string()))?;
+    let (layers, width) = (config.layers, config.width);
     let decoder = pool.install(|| decoder::load(checkpoint.tensors(), config))?;
     let description = ModelDescription {
         name,
@@ -158,6 +169,8 @@ fn load(
         parameters,
         quantisation: format!("{kind:?}"),
         context_length: context,
+        layers,
+        width,
     };
     let key_value_bytes = limit - weights;
     let limits = Limits {
@@ -177,15 +190,51 @@ impl LocalModel {
         &self.description
     }
 
+    /// The same model, loaded once, with its residual stream changed in all that is asked through the new handle: it
+    /// replies with what the change came to. Requests under different interventions share a context's keys and values
+    /// where these are the same, and only there.
+    ///
+    /// # Errors
+    /// Where the model has no such index, or a residual stream of another width.
+    pub fn with_intervention(&self, intervention: Intervention) -> Result<Self, InterventionError> {
+        intervention.check(self.description.layers, self.description.width)?;
+        Ok(Self { intervention: Some(Arc::new(intervention)), ..self.clone() })
+    }
+
+    /// Reads the residual stream at chosen tokens of a prompt and a given answer, which is made tokens apart from the
+    /// prompt and may be empty. The end of the assistant's turn is not part of the answer. Under an intervention, what
+    /// is read is what the next block sees.
+    ///
+    /// # Errors
+    /// For an index that the model does not have, or where prompt and answer are too long.
+    pub async fn hidden_states(
+        &self,
+        prompt: &Arc<Prompt>,
+        continuation: &Arc<str>,
+        taps: &Arc<[Tap]>,
+    ) -> Result<HiddenStates, ModelError> {
+        self.ask(prompt, |reply| Work::Read {
+            continuation: Arc::clone(continuation),
+            taps: Arc::clone(taps),
+            reply,
+        })
+        .await
+    }
+
     /// The number of tokens of a text, special tokens in it being plain text. 0 where it cannot be encoded.
     pub fn count_tokens(&self, text: &str) -> usize {
         self.vocabulary.encode(text).map_or(0, |tokens| tokens.len())
     }
 
-    async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, ModelError> {
+    async fn ask<T>(
+        &self,
+        prompt: &Arc<Prompt>,
+        work: impl FnOnce(Reply<T>) -> Work,
+    ) -> Result<T, ModelError> {
         let ended = || local("the model's thread has ended, which is a defect; start the program again");
         let (reply, answer) = oneshot::channel();
-        self.sender.send(job(reply)).await.map_err(|_| ended())?;
+        let (prompt, intervention) = (Arc::clone(prompt), self.intervention.clone());
+        self.sender.send(Job { prompt, intervention, work: work(reply) }).await.map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
     }
 }
@@ -193,19 +242,16 @@ impl LocalModel {
 #[async_trait]
 impl ChatModel for LocalModel {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, ModelError> {
-        self.ask(|reply| Job {
-            prompt: Arc::clone(&request.prompt),
-            work: Work::Chat { sampling: request.sampling.clone(), reply },
-        })
-        .await
-        .map(|mut response| {
-            let (reasoning, text) = Thoughts::split(&response.text);
-            if reasoning.is_some() {
-                response.reasoning = reasoning;
-                response.text = text;
-            }
-            response
-        })
+        self.ask(&request.prompt, |reply| Work::Chat { sampling: request.sampling.clone(), reply }).await.map(
+            |mut response| {
+                let (reasoning, text) = Thoughts::split(&response.text);
+                if reasoning.is_some() {
+                    response.reasoning = reasoning;
+                    response.text = text;
+                }
+                response
+            },
+        )
     }
 
     fn can_score(&self) -> bool {
@@ -213,11 +259,8 @@ impl ChatModel for LocalModel {
     }
 
     async fn score(&self, request: &ScoreRequest) -> Result<TextScore, ModelError> {
-        self.ask(|reply| Job {
-            prompt: Arc::clone(&request.prompt),
-            work: Work::Score { continuation: Arc::clone(&request.continuation), reply },
-        })
-        .await
+        let continuation = Arc::clone(&request.continuation);
+        self.ask(&request.prompt, |reply| Work::Score { continuation, reply }).await
     }
 }
 

@@ -145,6 +145,11 @@ impl Answer {
         (String::from_utf8_lossy(text).into_owned(), end)
     }
 
+    /// Its bytes so far.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The text. A character that the answer was cut in becomes U+FFFD.
     pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()

@@ -11,10 +11,14 @@ use tokio::sync::mpsc;
 use super::direct::template_error;
 use super::echo::Kept;
 use super::generation::Generation;
-use super::job::{ChatWork, GroupKey, Job, Ready, ScoreWork, WatchWork, Work};
+use super::job::{
+    ChatWork, GroupKey, Job, ReadWork, Ready, ScoreWork, Shared, Taken, WatchWork, Work,
+};
+use super::placing::{self, Placed};
 use super::prefix::{Prefixes, common};
 use crate::compute::{Panels, WIDTH};
-use crate::decoder::{Cache, Decoder, Purpose, Run, Scratch, SegmentId};
+use crate::decoder::{Cache, Decoder, Hooks, Purpose, Run, Scratch, SegmentId};
+use crate::taps::{Intervention, Role};
 use crate::text::{ChatTemplate, Thinking, Vocabulary};
 
 /// Prompts whose tokens are remembered; six answers of a question share one.
@@ -145,20 +149,16 @@ impl Worker {
             return;
         }
         let Some(key) = self.waiting.front().map(Job::key) else { return };
-        let (mut scores, mut chats) = self.take(&key);
-        let prompts: Vec<Arc<[u32]>> = scores
-            .iter()
-            .map(|job| &job.tokens)
-            .chain(chats.iter().map(|job| &job.tokens))
-            .cloned()
-            .collect();
-        let Some(mut group) = self.read_context(&prompts, &scores, &chats) else { return };
+        let mut taken = self.take(&key);
+        let Some(mut group) = self.read_context(&taken, &key) else { return };
         let mut generation = Generation::default();
         // Others wait while newcomers are let in, so these are limited while there are others.
         let mut let_in = 0;
         loop {
-            self.score(&group, std::mem::take(&mut scores), generation.bytes());
-            generation.queue(std::mem::take(&mut chats));
+            let Taken { scores, chats, reads } = std::mem::take(&mut taken);
+            self.score(&group, scores, generation.bytes());
+            self.read(&group, reads, generation.bytes());
+            generation.queue(chats);
             generation.step(self, &mut group);
             if generation.is_empty() {
                 return;
@@ -166,15 +166,15 @@ impl Worker {
             self.collect();
             let others_wait = self.waiting.iter().any(|job| job.key() != key);
             if !others_wait || let_in < 4 * self.limits.batch_sequences {
-                (scores, chats) = self.take(&key);
-                let_in += scores.len() + chats.len();
+                taken = self.take(&key);
+                let_in += taken.len();
             }
         }
     }
 
     /// Takes the waiting requests of a group, with their tokens; replies to those that cannot be served.
-    fn take(&mut self, key: &GroupKey) -> (Vec<Ready<ScoreWork>>, Vec<Ready<ChatWork>>) {
-        let (mut scores, mut chats) = (Vec::new(), Vec::new());
+    fn take(&mut self, key: &GroupKey) -> Taken {
+        let mut taken = Taken::default();
         for job in std::mem::take(&mut self.waiting) {
             if job.key() != *key {
                 self.waiting.push_back(job);
@@ -190,12 +190,23 @@ impl Worker {
                 }
                 _ => self.tokens(&job.prompt, Thinking::AsTrained),
             };
+            let intervention = job.intervention;
             match (tokens, job.work) {
                 (Err(error), work) => work.fail(error),
                 (Ok(tokens), Work::Score { continuation, reply }) => {
                     match self.check_score(&tokens, &continuation) {
                         Ok(continuation) => {
-                            scores.push(Ready { tokens, work: ScoreWork { continuation, reply } });
+                            let work = ScoreWork { continuation, reply };
+                            taken.scores.push(Ready { tokens, intervention, work });
+                        }
+                        Err(error) => drop(reply.send(Err(error))),
+                    }
+                }
+                (Ok(tokens), Work::Read { continuation, taps, reply }) => {
+                    match self.check_read(&tokens, &continuation, &taps) {
+                        Ok(continuation) => {
+                            let work = ReadWork { continuation, taps, reply };
+                            taken.reads.push(Ready { tokens, intervention, work });
                         }
                         Err(error) => drop(reply.send(Err(error))),
                     }
@@ -205,14 +216,15 @@ impl Worker {
                         // Without a seed the prompt stands in, so that the same request has the same answer.
                         let seed = sampling.seed.map_or_else(|| job.prompt.id().generator_seed(), u64::from);
                         let work = ChatWork { sampling, seed, room, pieces: None, reply };
-                        chats.push(Ready { tokens, work });
+                        taken.chats.push(Ready { tokens, intervention, work });
                     }
                     Err(error) => drop(reply.send(Err(error))),
                 },
                 (Ok(tokens), Work::Watch(work)) => match self.check_chat(&tokens, &work.sampling) {
                     Ok(room) => {
                         let WatchWork { sampling, seed, pieces, reply, .. } = *work;
-                        chats.push(Ready { tokens, work: ChatWork { sampling, seed, room, pieces, reply } });
+                        let work = ChatWork { sampling, seed, room, pieces, reply };
+                        taken.chats.push(Ready { tokens, intervention, work });
                     }
                     Err(error) => drop(work.reply.send(Err(error))),
                 },
@@ -222,7 +234,7 @@ impl Worker {
                 (Ok(_), Work::Panic) => panic!("asked to"),
             }
         }
-        (scores, chats)
+        taken
     }
 
     fn tokens(&mut self, prompt: &Prompt, thinking: Thinking) -> Result<Arc<[u32]>, ModelError> {
@@ -308,25 +320,20 @@ impl Worker {
     }
 
     /// Reads what all prompts start with. `None` where all callers went away meanwhile.
-    fn read_context(
-        &mut self,
-        prompts: &[Arc<[u32]>],
-        scores: &[Ready<ScoreWork>],
-        chats: &[Ready<ChatWork>],
-    ) -> Option<Group> {
+    fn read_context(&mut self, taken: &Taken, key: &GroupKey) -> Option<Group> {
+        let prompts = taken.prompts();
         let (first, others) = prompts.split_first()?;
         let shared = others.iter().map(|other| common(first, other)).min().unwrap_or(first.len());
         // One token is left to be computed for each prompt.
         let shared = prompts.iter().map(|prompt| prompt.len() - 1).min().map_or(0, |most| shared.min(most));
         let tokens = first[..shared].to_vec();
-        let start = self.prefixes.start(&tokens, &mut self.cache);
+        let intervention = taken.intervention().filter(|_| key.under.is_some());
+        let start = self.prefixes.start(&tokens, key.under, &mut self.cache);
         for chunk in tokens[start.reused..].chunks(self.limits.batch_tokens) {
-            let waits = scores.iter().any(|job| !job.work.reply.is_closed())
-                || chats.iter().any(|job| !job.work.reply.is_closed());
-            if !waits {
+            if !taken.is_waited_for() {
                 return None;
             }
-            self.fill(start.segment, chunk);
+            self.fill(start.segment, chunk, intervention.as_deref());
             self.prefixes.extended(start.segment, chunk);
         }
         // A kept context may go on with what some later prompt wants as well.
@@ -334,32 +341,55 @@ impl Worker {
         Some(Group { segment: start.segment, tokens, reused: Some(start.reused) })
     }
 
-    /// Computes keys and values of tokens at the end of a segment.
-    fn fill(&mut self, segment: SegmentId, tokens: &[u32]) {
+    /// Computes keys and values of a prompt's tokens, its last not among them, at the end of a segment.
+    fn fill(&mut self, segment: SegmentId, tokens: &[u32], intervention: Option<&Intervention>) {
         for tokens in tokens.chunks(self.limits.batch_tokens) {
-            self.pass(&[Run { segment, tokens }], Purpose::Fill);
+            let mut hooks = Hooks::default();
+            if let Some(intervention) = intervention {
+                let position = self.cache.start(segment) + self.cache.length(segment);
+                let roles = std::iter::repeat_n(Role::Prompt, tokens.len());
+                placing::edit(&mut hooks, intervention, Placed { row: 0, position }, roles, None);
+            }
+            self.pass(&[Run { segment, tokens }], Purpose::Fill, &mut hooks);
         }
     }
 
     /// Runs tokens through the model; one row of the residual stream for each.
-    pub(super) fn pass(&mut self, runs: &[Run<'_>], purpose: Purpose) -> Panels {
+    pub(super) fn pass(&mut self, runs: &[Run<'_>], purpose: Purpose, hooks: &mut Hooks) -> Panels {
         #[cfg(test)]
         {
             self.computed += runs.iter().map(|run| run.tokens.len()).sum::<usize>();
         }
-        self.decoder.pass(&mut self.cache, runs, purpose, &mut self.scratch)
+        self.decoder.pass_with(&mut self.cache, runs, purpose, hooks, &mut self.scratch)
     }
 
     /// Makes a segment for the end of a prompt, and reads what is too long for one pass. Returns the segment and
     /// the tokens that are left, at least one.
-    pub(super) fn branch<'p>(&mut self, group: &Group, prompt: &'p [u32]) -> (SegmentId, &'p [u32]) {
-        let visible = group.visible(prompt);
+    pub(super) fn branch<'p>(&mut self, group: &Group, shared: &'p Shared) -> (SegmentId, &'p [u32]) {
+        let visible = group.visible(&shared.tokens);
         let segment = self.cache.child(group.segment, visible);
-        let own = &prompt[visible..];
+        let own = &shared.tokens[visible..];
         let (before, rest) =
             own.split_at((own.len() - 1) / self.limits.batch_tokens * self.limits.batch_tokens);
-        self.fill(segment, before);
+        self.fill(segment, before, shared.intervention.as_deref());
         (segment, rest)
+    }
+
+    /// Adds the edits of the end of a prompt, as [`Worker::branch`] gives it.
+    pub(super) fn edit_prompt_end(
+        &self,
+        hooks: &mut Hooks,
+        shared: &Shared,
+        row: usize,
+        rest: usize,
+        owner: usize,
+    ) {
+        if let Some(intervention) = &shared.intervention {
+            let reasons = placing::starts_with_reasoning(&shared.tokens, intervention, &self.vocabulary);
+            let placed = Placed { row, position: shared.tokens.len() - rest };
+            let roles = placing::prompt_roles(rest, reasons);
+            placing::edit(hooks, intervention, placed, roles, Some(owner));
+        }
     }
 
     /// Adds requests as if they had come in.

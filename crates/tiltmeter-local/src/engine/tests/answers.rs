@@ -216,6 +216,7 @@ fn requests_that_mean_nothing_are_refused() {
         .map(|reply| match reply {
             Reply::Chat(result) => result.is_ok(),
             Reply::Score(result) => result.is_ok(),
+            Reply::Read(result) => result.is_ok(),
         })
         .collect();
     assert_eq!(results, [true, false, true, false]);
