@@ -11,6 +11,7 @@ mod source;
 mod text;
 mod weights;
 
+pub use decoder::KeyValuePrecision;
 pub use engine::{LocalModel, ModelDescription, open};
 pub use error::LocalError;
 pub use gguf::GgufError;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tiltmeter_core::prompt::Prompt;
 
 use crate::compute::log_sum_exp;
-use crate::decoder::{self, Cache, Config, Decoder, Purpose, Run, Scratch};
+use crate::decoder::{self, Cache, Config, Decoder, KeyValuePrecision, Purpose, Run, Scratch};
 use crate::gguf::Gguf;
 use crate::source::known_models;
 use crate::text::{ChatTemplate, Vocabulary};
@@ -88,7 +88,7 @@ fn log_probabilities_are_those_of_transformers() {
     let (mut decoder, gguf) = load();
     let vocabulary = Vocabulary::from_gguf(&gguf).unwrap();
     let reference = reference();
-    let mut cache = Cache::new(decoder.config());
+    let mut cache = Cache::new(decoder.config(), KeyValuePrecision::Single);
     let mut scratch = Scratch::default();
 
     let root = cache.root();
@@ -135,7 +135,7 @@ fn log_probabilities_are_those_of_transformers() {
 fn greedy_decoding_is_that_of_transformers() {
     let (mut decoder, _) = load();
     let reference = reference();
-    let mut cache = Cache::new(decoder.config());
+    let mut cache = Cache::new(decoder.config(), KeyValuePrecision::Single);
     let mut scratch = Scratch::default();
     let root = cache.root();
     let mut next = reference.prompt_ids.clone();

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use crate::decoder::KeyValuePrecision;
 use crate::weights::WeightsSettings;
 
 /// Settings of a local model. None of them changes a result: they are about time and memory.
@@ -20,6 +21,9 @@ pub struct LocalSettings {
     /// Bytes that weights, keys and values may take together; `None`: three quarters of what the system has
     /// available when the model is opened, where it says so.
     pub memory_limit: Option<u64>,
+    /// How keys and values are kept. The one setting that changes results: by some hundred-thousandths of a
+    /// log-probability.
+    pub key_values: KeyValuePrecision,
     /// Requests that may wait; further callers wait to be let in.
     pub queue: NonZeroUsize,
     /// Where the weights of known models come from.
@@ -42,6 +46,7 @@ impl Default for LocalSettings {
             batch_sequences: at_least_one(32),
             context_length: None,
             memory_limit: None,
+            key_values: KeyValuePrecision::default(),
             queue: at_least_one(1024),
             weights: WeightsSettings::default(),
         }

@@ -9,6 +9,7 @@ mod rotary;
 use crate::compute::{Panels, Weights, add, product, root_mean_square_norm, silu_times};
 use attention::{View, Views};
 
+pub use cache::KeyValuePrecision;
 pub(crate) use cache::{Cache, SegmentId};
 pub(crate) use config::Config;
 pub(crate) use load::{census, load, weight_bytes};
@@ -121,7 +122,7 @@ impl Decoder {
                         |first: usize| (first..first + panels).map(move |panel| projected.run(panel, row));
                     let key = part((heads + head) * panels);
                     let value = part((heads + group_heads + head) * panels);
-                    slot.write(place, panels, key, value);
+                    slot.write(place, key, value);
                 }
             }
             if index == last && purpose == Purpose::Fill {
@@ -158,12 +159,12 @@ impl Decoder {
     fn bytes(&self) -> usize {
         let layer = |layer: &Layer| {
             let matrices = [&layer.attention_in, &layer.attention_out, &layer.gate_up, &layer.down];
-            let matrices: usize = matrices.into_iter().map(Weights::len).sum();
-            matrices + layer.attention_norm.len() + layer.feed_forward_norm.len()
+            let matrices: usize = matrices.into_iter().map(Weights::bytes).sum();
+            matrices + size_of::<f32>() * (layer.attention_norm.len() + layer.feed_forward_norm.len())
         };
         let layers: usize = self.layers.iter().map(layer).sum();
-        let ends = self.embedding.len() + self.output.as_ref().map_or(0, Weights::len) + self.norm.len();
-        (layers + ends) * size_of::<f32>()
+        let ends = self.embedding.bytes() + self.output.as_ref().map_or(0, Weights::bytes);
+        layers + ends + size_of::<f32>() * self.norm.len()
     }
 
     /// Logits of rows of the residual stream: one row for each, as many values as tokens, then padding.

@@ -12,7 +12,7 @@ use super::generation::Generation;
 use super::job::{ChatWork, GroupKey, Job, Ready, ScoreWork, Work};
 use super::prefix::{Prefixes, common};
 use crate::compute::{Panels, WIDTH};
-use crate::decoder::{Cache, Decoder, Purpose, Run, Scratch, SegmentId};
+use crate::decoder::{Cache, Decoder, KeyValuePrecision, Purpose, Run, Scratch, SegmentId};
 use crate::text::{ChatTemplate, TemplateError, Vocabulary};
 
 /// Prompts whose tokens are remembered; six answers of a question share one.
@@ -28,6 +28,7 @@ pub(super) struct Limits {
     /// Bytes of keys and values, kept contexts included.
     pub(super) key_value_bytes: u64,
     pub(super) prefix_cache_bytes: u64,
+    pub(super) key_values: KeyValuePrecision,
 }
 
 /// The model and its state.
@@ -85,9 +86,9 @@ impl Worker {
         limits: Limits,
         receiver: mpsc::Receiver<Job>,
     ) -> Self {
-        let token_bytes = decoder.config().key_value_bytes();
+        let token_bytes = decoder.config().key_value_bytes(limits.key_values);
         Self {
-            cache: Cache::new(decoder.config()),
+            cache: Cache::new(decoder.config(), limits.key_values),
             decoder,
             scratch: Scratch::default(),
             vocabulary,
@@ -258,7 +259,8 @@ impl Worker {
 
     /// Bytes of keys and values, which come in blocks.
     pub(super) fn bytes_of(&self, tokens: usize) -> u64 {
-        tokens.next_multiple_of(WIDTH) as u64 * self.decoder.config().key_value_bytes()
+        let token_bytes = self.decoder.config().key_value_bytes(self.limits.key_values);
+        tokens.next_multiple_of(WIDTH) as u64 * token_bytes
     }
 
     /// Forgets kept contexts, but for the group's own, until so many bytes are left or there is none.

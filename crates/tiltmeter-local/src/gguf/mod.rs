@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-pub(crate) use blocks::Kind;
+pub(crate) use blocks::{Kind, Numbers, Scaled};
 pub(crate) use header::Value;
 pub(crate) use tensor::TensorInfo;
 
@@ -128,6 +128,11 @@ impl Gguf {
 
     /// Reads a tensor and turns it into single precision. Its shape must be the given one, innermost first.
     pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, GgufError> {
+        self.numbers(name, shape).map(Numbers::values)
+    }
+
+    /// Reads a tensor as it is stored. Its shape must be the given one, innermost first.
+    pub(crate) fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers, GgufError> {
         let wrong = |reason: String| GgufError::Tensor { name: name.to_owned(), reason };
         let info = self.tensor(name).ok_or_else(|| wrong("is missing".to_owned()))?;
         if info.shape != shape {

@@ -3,7 +3,7 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::blocks::Kind;
+use super::blocks::{Kind, Numbers};
 
 /// A tensor that is known to lie inside its file.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,13 +51,13 @@ impl TensorInfo {
         self.elements
     }
 
-    /// Reads the values. The error says what is wrong, as in "the tensor …".
-    pub(crate) fn read(&self, path: &Path) -> Result<Vec<f32>, String> {
+    /// Reads the numbers. The error says what is wrong, as in "the tensor …".
+    pub(crate) fn read(&self, path: &Path) -> Result<Numbers, String> {
         let mut bytes = vec![0; self.bytes];
         let mut file = fs_err::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
         file.seek(SeekFrom::Start(self.offset))
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(|error| format!("cannot be read: {error}"))?;
-        Ok(self.kind.values(&bytes))
+        Ok(self.kind.numbers(&bytes))
     }
 }
