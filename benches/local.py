@@ -129,7 +129,7 @@ def local(bench):
     rounds = max(bench.runs, 3)
     for kind, model in models(bench, rival).items():
         for name, shots, words, note in [
-            ("prefill", 16, 97, "at least as fast"), ("long prefill", 63, 97, "≤ 1.5 × its memory"),
+            ("prefill", 16, 97, "at least as fast"), ("long prefill", 60, 97, "≤ 1.5 × its memory"),
         ]:
             description = job(model, 2, shots=shots, words=words, questions=1, texts=1, replicates=0)
             best = play(bench, rounds, programs, description)

@@ -12,7 +12,7 @@ use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::params::LlamaModelParams;
-use llama_cpp_2::model::{AddBos, LlamaModel};
+use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use serde::{Deserialize, Serialize};
 
@@ -132,9 +132,10 @@ fn main() -> Result<(), Failure> {
     let mut backend = LlamaBackend::init()?;
     backend.void_logs();
     let model = LlamaModel::load_from_file(&backend, &job.model, &LlamaModelParams::default())?;
-    let encode = |text: &str| model.str_to_token(text, AddBos::Never);
-    let prompts = job.prompts.iter().map(|text| encode(text)).collect::<Result<Vec<_>, _>>()?;
-    let texts = job.texts.iter().map(|text| encode(text)).collect::<Result<Vec<_>, _>>()?;
+    let vocabulary = model.vocab();
+    let encode = |text: &String| vocabulary.tokenize(text.as_bytes(), false, true);
+    let prompts: Vec<_> = job.prompts.iter().map(encode).collect();
+    let texts: Vec<_> = job.texts.iter().map(encode).collect();
     let first = &prompts[0];
     let shared = prompts.iter().map(|prompt| common(first, prompt)).min().unwrap_or(0).min(first.len() - 1);
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
@@ -244,6 +245,7 @@ fn draw_all(
     shared: usize,
     took: &mut Took,
 ) -> Result<(), Failure> {
+    let vocabulary = model.vocab();
     let mut batch = LlamaBatch::new(job.batch as usize, 1);
     let questions = (job.parallel / job.replicates).max(1);
     for (round, prompts) in prompts.chunks(questions).enumerate() {
@@ -278,7 +280,7 @@ fn draw_all(
             took.drawn += alive.len();
             let max = job.max_tokens;
             alive.retain(|sequence| {
-                let goes_on = sequence.drawn < max && !model.is_eog_token(sequence.last);
+                let goes_on = sequence.drawn < max && !vocabulary.is_eog(sequence.last);
                 if !goes_on {
                     let _ = context.clear_kv_cache_seq(Some(sequence.id as u32), None, None);
                 }

@@ -7,8 +7,9 @@
 
 use rayon::prelude::*;
 
-use super::cache::{Cache, Head, SegmentId};
+use super::cache::{Cache, SegmentId};
 use super::config::Config;
+use super::key_values::Head;
 use crate::compute::{
     Accumulate, BLOCK, Panels, WIDTH, accumulate_tile, raise_to_highest, softmax_columns,
 };

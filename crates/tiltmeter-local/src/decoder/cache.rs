@@ -4,191 +4,14 @@
 //! context is a child of the context's segment, and an answer a child of the question's: nothing is ever copied to
 //! fork. A segment is freed when its owner has released it and it has no children.
 
-use super::config::Config;
-use crate::compute::{WIDTH, unpack_columns, unpack_runs};
+use std::io::{Error, Read, Write};
 
-/// Tokens of one block of keys and values.
-const BLOCK: usize = WIDTH;
-/// Blocks by which a segment that grows token by token is enlarged.
-const GROWTH: usize = 4;
+use super::config::Config;
+use super::key_values::{BLOCK, Head, KeyValuePrecision};
 
 /// Names a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentId(usize);
-
-/// How keys and values are stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum KeyValuePrecision {
-    /// Sixteen bits: whole numbers from −32,767 to 32,767, and a scale for each 32 values of a token's key or value. An
-    /// error is at most 1/65,534 of the largest of the 32, where half precision has up to 1/2,048 of the number itself.
-    #[default]
-    Sixteen,
-    /// Single precision: as they were computed.
-    Single,
-}
-
-impl KeyValuePrecision {
-    /// Bytes of a run of 32 values.
-    pub(crate) fn run_bytes(self) -> u64 {
-        match self {
-            Self::Sixteen => (WIDTH * size_of::<i16>() + size_of::<f32>()) as u64,
-            Self::Single => (WIDTH * size_of::<f32>()) as u64,
-        }
-    }
-}
-
-/// Blocks of keys or of values.
-#[derive(Clone, Debug)]
-enum Stored {
-    Single(Vec<f32>),
-    /// The scales, by block: for each panel of the head's width, those of 32 tokens.
-    Sixteen { integers: Vec<i16>, scales: Vec<f32> },
-}
-
-/// The largest integer of sixteen bits whose negative is one too.
-const LARGEST: f32 = 32_767.0;
-
-/// A run's scale, and what its values are multiplied by to be rounded. What is not finite makes the whole run so, and
-/// an error of what is computed from it.
-fn scales_of(run: &[f32]) -> (f32, f32) {
-    let largest = run.iter().fold(0.0_f32, |largest, value| if value.abs() > largest { value.abs() } else { largest });
-    if !run.iter().all(|value| value.is_finite()) {
-        return (f32::NAN, 0.0);
-    }
-    let scale = largest / LARGEST;
-    // The quotient of the smallest numbers is infinite.
-    let inverse = LARGEST / largest;
-    if inverse.is_finite() { (scale, inverse) } else { (0.0, 0.0) }
-}
-
-/// The nearest integer of sixteen bits.
-#[expect(clippy::cast_possible_truncation, reason = "the product is at most 32,767, but for a rounding")]
-fn nearest(value: f32, inverse: f32) -> i16 {
-    (value * inverse).round_ties_even() as i16
-}
-
-impl Stored {
-    fn new(precision: KeyValuePrecision) -> Self {
-        match precision {
-            KeyValuePrecision::Single => Self::Single(Vec::new()),
-            KeyValuePrecision::Sixteen => Self::Sixteen { integers: Vec::new(), scales: Vec::new() },
-        }
-    }
-
-    /// Makes room for so many blocks of so many panels.
-    fn enlarge(&mut self, blocks: usize, panels: usize) {
-        fn to<T: Clone + Default>(data: &mut Vec<T>, blocks: usize, block: usize) {
-            if data.len() < blocks * block {
-                if data.capacity() < blocks * block {
-                    data.reserve_exact((blocks + GROWTH) * block - data.len());
-                }
-                data.resize(blocks * block, T::default());
-            }
-        }
-        match self {
-            Self::Single(values) => to(values, blocks, panels * WIDTH * BLOCK),
-            Self::Sixteen { integers, scales } => {
-                to(integers, blocks, panels * WIDTH * BLOCK);
-                to(scales, blocks, panels * BLOCK);
-            }
-        }
-    }
-
-    /// A copy of the first blocks.
-    fn first(&self, blocks: usize, panels: usize) -> Self {
-        let values = blocks * panels * WIDTH * BLOCK;
-        match self {
-            Self::Single(all) => Self::Single(all[..values].to_vec()),
-            Self::Sixteen { integers, scales } => Self::Sixteen {
-                integers: integers[..values].to_vec(),
-                scales: scales[..blocks * panels * BLOCK].to_vec(),
-            },
-        }
-    }
-
-    /// Writes 32 values of a token: `at` is the place of the first, the others follow `stride` apart, and `scale_at` is
-    /// the place of their scale.
-    fn write(&mut self, run: &[f32], at: usize, stride: usize, scale_at: usize) {
-        match self {
-            Self::Single(values) => {
-                values[at..].iter_mut().step_by(stride).zip(run).for_each(|(slot, &value)| *slot = value);
-            }
-            Self::Sixteen { integers, scales } => {
-                let (scale, inverse) = scales_of(run);
-                scales[scale_at] = scale;
-                let slots = integers[at..].iter_mut().step_by(stride);
-                slots.zip(run).for_each(|(slot, &value)| *slot = nearest(value, inverse));
-            }
-        }
-    }
-}
-
-/// Keys and values of one layer and head, in blocks of 32 tokens.
-#[derive(Clone, Debug)]
-pub(crate) struct Head {
-    panels: usize,
-    /// By block: for each panel of the head's width, 32 tokens × 32 values.
-    keys: Stored,
-    /// By block: for each value of the head, those of 32 tokens. Zero where there is no token yet.
-    values: Stored,
-}
-
-impl Head {
-    fn new(panels: usize, precision: KeyValuePrecision) -> Self {
-        Self { panels, keys: Stored::new(precision), values: Stored::new(precision) }
-    }
-
-    fn enlarge(&mut self, blocks: usize) {
-        self.keys.enlarge(blocks, self.panels);
-        self.values.enlarge(blocks, self.panels);
-    }
-
-    /// The keys of a block: panels × 32 tokens × 32. `scratch` has room for them.
-    pub(crate) fn keys<'a>(&'a self, block: usize, scratch: &'a mut [f32]) -> &'a [f32] {
-        let size = self.panels * WIDTH * BLOCK;
-        match &self.keys {
-            Stored::Single(values) => &values[block * size..][..size],
-            Stored::Sixteen { integers, scales } => {
-                let scales = &scales[block * size / WIDTH..][..size / WIDTH];
-                unpack_runs(&integers[block * size..][..size], scales, scratch);
-                scratch
-            }
-        }
-    }
-
-    /// The values of a block: head width × 32 tokens. `scratch` has room for them.
-    pub(crate) fn values<'a>(&'a self, block: usize, scratch: &'a mut [f32]) -> &'a [f32] {
-        let size = self.panels * WIDTH * BLOCK;
-        match &self.values {
-            Stored::Single(values) => &values[block * size..][..size],
-            Stored::Sixteen { integers, scales } => {
-                let panels = integers[block * size..][..size].chunks_exact(WIDTH * BLOCK);
-                let scales = scales[block * size / WIDTH..][..size / WIDTH].chunks_exact(BLOCK);
-                for ((integers, scales), out) in panels.zip(scales).zip(scratch.chunks_exact_mut(WIDTH * BLOCK)) {
-                    unpack_columns(integers, scales, out);
-                }
-                scratch
-            }
-        }
-    }
-
-    /// Writes a token's key and value, given panel by panel.
-    pub(crate) fn write<'a>(
-        &mut self,
-        token: usize,
-        key: impl Iterator<Item = &'a [f32]>,
-        value: impl Iterator<Item = &'a [f32]>,
-    ) {
-        let first = token / BLOCK * self.panels;
-        let place = token % BLOCK;
-        for (panel, run) in (first..).zip(key) {
-            self.keys.write(run, (panel * BLOCK + place) * WIDTH, 1, panel * BLOCK + place);
-        }
-        for (panel, run) in (first..).zip(value) {
-            self.values.write(run, panel * WIDTH * BLOCK + place, BLOCK, panel * BLOCK + place);
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Segment {
@@ -269,14 +92,35 @@ impl Cache {
 
     /// A root segment that holds a copy of the first `length` tokens of another.
     pub(crate) fn copy(&mut self, from: SegmentId, length: usize) -> SegmentId {
-        let (blocks, panels) = (length.div_ceil(BLOCK), self.panels);
-        let copy = |head: &Head| Head {
-            panels,
-            keys: head.keys.first(blocks, panels),
-            values: head.values.first(blocks, panels),
-        };
-        let heads = self.segment(from).map_or_else(Vec::new, |segment| segment.heads.iter().map(copy).collect());
+        let copy = |head: &Head| head.first(length.div_ceil(BLOCK));
+        let heads =
+            self.segment(from).map_or_else(Vec::new, |segment| segment.heads.iter().map(copy).collect());
         self.insert(Segment { parent: None, start: 0, length, heads, children: 0, is_released: false })
+    }
+
+    /// Writes keys and values of the first `length` tokens of a segment.
+    pub(crate) fn write_to(&self, id: SegmentId, length: usize, out: &mut impl Write) -> Result<(), Error> {
+        let heads = self.segment(id).map_or(&[][..], |segment| &segment.heads);
+        heads.iter().try_for_each(|head| head.write_to(length.div_ceil(BLOCK), out))
+    }
+
+    /// Reads a root segment of `length` tokens, as [`Cache::write_to`] writes them.
+    pub(crate) fn read_from(&mut self, length: usize, input: &mut impl Read) -> Result<SegmentId, Error> {
+        let mut heads = self.no_heads();
+        heads.iter_mut().try_for_each(|head| head.read_from(length.div_ceil(BLOCK), input))?;
+        Ok(self.insert(Segment { parent: None, start: 0, length, heads, children: 0, is_released: false }))
+    }
+
+    /// Bytes that [`Cache::write_to`] writes for so many tokens.
+    pub(crate) fn written_bytes(&self, length: usize) -> u64 {
+        let runs = 2 * self.layers * self.heads * self.panels * length.next_multiple_of(BLOCK);
+        runs as u64 * self.precision.run_bytes()
+    }
+
+    /// What the layout of keys and values depends on.
+    pub(crate) fn layout(&self) -> [u32; 4] {
+        let size = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        [size(self.layers), size(self.heads), size(self.panels), self.precision.number()]
     }
 
     /// Tells that nobody will name this segment again. It is freed once its last child is.

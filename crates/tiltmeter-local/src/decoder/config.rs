@@ -1,6 +1,6 @@
 //! The shape of a Llama-family model, as its file states it.
 
-use super::cache::KeyValuePrecision;
+use super::key_values::KeyValuePrecision;
 use crate::compute::{WIDTH, single};
 use crate::gguf::{Gguf, GgufError};
 

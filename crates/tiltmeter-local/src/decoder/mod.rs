@@ -3,15 +3,16 @@
 mod attention;
 mod cache;
 mod config;
+mod key_values;
 mod load;
 mod rotary;
 
 use crate::compute::{Panels, Weights, add, product, root_mean_square_norm, silu_times};
 use attention::{View, Views};
 
-pub use cache::KeyValuePrecision;
 pub(crate) use cache::{Cache, SegmentId};
 pub(crate) use config::Config;
+pub use key_values::KeyValuePrecision;
 pub(crate) use load::{census, load, weight_bytes};
 
 /// Tokens to append to a segment. In one pass, a segment stands after those it follows, and only once.

@@ -1,5 +1,6 @@
 //! A model that is open: one thread owns it, requests reach it through a bounded channel.
 
+mod disk;
 mod generation;
 mod job;
 mod prefix;
@@ -151,7 +152,13 @@ fn load(
         key_values: settings.key_values,
     };
     let model = format!("{} {}", description.name, description.quantisation);
-    Ok((pool, Worker::new(decoder, vocabulary, template, model, limits, receiver), description))
+    let mut worker = Worker::new(decoder, vocabulary, template, model, limits, receiver);
+    if let Some(folder) = &settings.context_folder {
+        worker
+            .keep_on_disk(folder, settings.context_folder_bytes, &description.file_sha256)
+            .map_err(|source| LocalError::ContextFolder { path: folder.clone(), source })?;
+    }
+    Ok((pool, worker, description))
 }
 
 impl LocalModel {

@@ -1,6 +1,7 @@
 //! The thread that owns a model: gathers requests that share a context, reads the context once, and serves them.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 
 use tiltmeter_core::id::ContentId;
@@ -8,9 +9,10 @@ use tiltmeter_core::prompt::Prompt;
 use tiltmeter_models::{ErrorKind, ModelError};
 use tokio::sync::mpsc;
 
+use super::disk::Disk;
 use super::generation::Generation;
 use super::job::{ChatWork, GroupKey, Job, Ready, ScoreWork, Work};
-use super::prefix::{Prefixes, common};
+use super::prefix::{Prefixes, Start, common};
 use crate::compute::{Panels, WIDTH};
 use crate::decoder::{Cache, Decoder, KeyValuePrecision, Purpose, Run, Scratch, SegmentId};
 use crate::text::{ChatTemplate, TemplateError, Vocabulary};
@@ -44,6 +46,7 @@ pub(super) struct Worker {
     receiver: mpsc::Receiver<Job>,
     waiting: VecDeque<Job>,
     prefixes: Prefixes,
+    disk: Option<Disk>,
     remembered: HashMap<ContentId, Arc<[u32]>>,
     /// Tokens that went through the model, to test what is computed once only.
     #[cfg(test)]
@@ -98,10 +101,17 @@ impl Worker {
             receiver,
             waiting: VecDeque::new(),
             prefixes: Prefixes::new(limits.prefix_cache_bytes, token_bytes),
+            disk: None,
             remembered: HashMap::new(),
             #[cfg(test)]
             computed: 0,
         }
+    }
+
+    /// Keeps contexts in a folder.
+    pub(super) fn keep_on_disk(&mut self, folder: &Path, most_bytes: u64, model: &str) -> std::io::Result<()> {
+        self.disk = Some(Disk::open(folder, most_bytes, model, &self.cache, self.limits.context)?);
+        Ok(())
     }
 
     /// Serves requests until all callers have gone for good.
@@ -286,7 +296,12 @@ impl Worker {
         // One token is left to be computed for each prompt.
         let shared = prompts.iter().map(|prompt| prompt.len() - 1).min().map_or(0, |most| shared.min(most));
         let tokens = first[..shared].to_vec();
-        let start = self.prefixes.start(&tokens, &mut self.cache);
+        let mut start = self.prefixes.start(&tokens, &mut self.cache);
+        let kept = self.disk.as_mut().and_then(|disk| disk.load(&tokens, start.reused, &mut self.cache));
+        if let Some((segment, reused)) = kept {
+            self.prefixes.replace(start.segment, segment, &tokens[..reused], &mut self.cache);
+            start = Start { segment, reused };
+        }
         for chunk in tokens[start.reused..].chunks(self.limits.batch_tokens) {
             let waits = scores.iter().any(|job| !job.work.reply.is_closed())
                 || chats.iter().any(|job| !job.work.reply.is_closed());
@@ -295,6 +310,9 @@ impl Worker {
             }
             self.fill(start.segment, chunk);
             self.prefixes.extended(start.segment, chunk);
+        }
+        if let Some(disk) = self.disk.as_mut().filter(|_| start.reused < tokens.len()) {
+            disk.store(&self.cache, start.segment, &tokens);
         }
         // A kept context may go on with what some later prompt wants as well.
         let tokens = self.prefixes.tokens(start.segment).to_vec();
