@@ -13,6 +13,7 @@ mod taps;
 mod text;
 mod weights;
 
+pub use decoder::KeyValuePrecision;
 pub use engine::{EchoedToken, LocalModel, ModelDescription, Piece, Watched, open};
 pub use error::LocalError;
 pub use gguf::GgufError;

@@ -1,7 +1,9 @@
 //! How a local model is run.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
+use crate::decoder::KeyValuePrecision;
 use crate::weights::WeightsSettings;
 
 /// Settings of a local model. None of them changes a result: they are about time and memory.
@@ -20,6 +22,13 @@ pub struct LocalSettings {
     /// Bytes that weights, keys and values may take together; `None`: three quarters of what the system has
     /// available when the model is opened, where it says so.
     pub memory_limit: Option<u64>,
+    /// A folder in which contexts that were read are kept from one run of the program to the next; `None`: nowhere.
+    pub context_folder: Option<PathBuf>,
+    /// Bytes that contexts in that folder may take together. The ones that were not used for the longest time go.
+    pub context_folder_bytes: u64,
+    /// How keys and values are kept. The one setting that changes results: by some hundred-thousandths of a
+    /// log-probability.
+    pub key_values: KeyValuePrecision,
     /// Requests that may wait; further callers wait to be let in.
     pub queue: NonZeroUsize,
     /// Where the weights of known models come from.
@@ -42,6 +51,9 @@ impl Default for LocalSettings {
             batch_sequences: at_least_one(32),
             context_length: None,
             memory_limit: None,
+            context_folder: None,
+            context_folder_bytes: 8 << 30,
+            key_values: KeyValuePrecision::default(),
             queue: at_least_one(1024),
             weights: WeightsSettings::default(),
         }

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::names;
 use crate::LocalError;
 use crate::decoder::{self, Config};
-use crate::gguf::{GgufError, Kind, TensorInfo, Tensors};
+use crate::gguf::{GgufError, Kind, Numbers, TensorInfo, Tensors};
 use crate::text::{ChatTemplate, Published, TemplateError, TokenizerError, Vocabulary};
 
 /// The model's shape.
@@ -152,11 +152,11 @@ impl Tensors for Folder {
         self.tensors.get(name).map(|placed| &placed.info)
     }
 
-    fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, GgufError> {
+    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers, GgufError> {
         let wrong = |reason: String| GgufError::Tensor { name: names::to_published(name), reason };
         let placed = self.tensors.get(name).ok_or_else(|| wrong("is missing".to_owned()))?;
         let file = self.files.get(placed.file).map_or("", String::as_str);
-        placed.info.checked_values(&self.path.join(file), shape).map_err(wrong)
+        placed.info.checked_numbers(&self.path.join(file), shape).map_err(wrong)
     }
 }
 

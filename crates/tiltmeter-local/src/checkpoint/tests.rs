@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::*;
-use crate::decoder::{self, Cache, Decoder, Purpose, Run, Scratch};
+use crate::decoder::{self, Cache, Decoder, KeyValuePrecision, Purpose, Run, Scratch};
 use crate::gguf::Kind;
 use crate::gguf::tests::Writer;
 
@@ -126,7 +126,7 @@ fn load(path: &Path) -> Result<Decoder, GgufError> {
 
 /// Logits at each position, of tokens that are read at once.
 fn logits(decoder: &mut Decoder, tokens: &[u32]) -> Vec<Vec<f32>> {
-    let mut cache = Cache::new(decoder.config());
+    let mut cache = Cache::new(decoder.config(), KeyValuePrecision::Single);
     let root = cache.root();
     let runs = [Run { segment: root, tokens }];
     let hidden = decoder.pass(&mut cache, &runs, Purpose::Read, &mut Scratch::default());

@@ -2,13 +2,13 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::WIDTH;
+use super::{BLOCK, WIDTH};
 
-/// The most rows of one register tile. 8 × 2 accumulators of AVX-512 leave room for operands, and hide the
-/// latency of a multiply-add.
-const TILE_ROWS: usize = 8;
-/// Floats of a WIDTH × WIDTH block.
-const BLOCK: usize = WIDTH * WIDTH;
+/// The most rows of one register tile with AVX-512, by two registers of columns: 16 of the 32 registers are sums.
+const TILE_ROWS_16: usize = 8;
+/// The most rows of one register tile with fewer registers, by two registers of columns: 12 of the 16 are sums, which
+/// leaves four for operands, and takes eight loads for twelve multiply-adds.
+const TILE_ROWS: usize = 6;
 
 /// Adds a product to a tile: `out[row][column] += Σ_k left[row][k] · right[k][column]`, k ascending.
 ///
@@ -40,11 +40,19 @@ where
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        let most = if S::F32_LANES == 16 { TILE_ROWS_16 } else { TILE_ROWS };
+        // Tiles of equal heights, or nearly: a low one has too few sums to hide the latency of a multiply-add.
+        let all = self.out.len() / WIDTH;
+        let tiles = all.div_ceil(most).max(1);
+        let mut rest = self.out;
         let mut first = 0;
-        for out in self.out.chunks_mut(TILE_ROWS * WIDTH) {
-            let rows = out.len() / WIDTH;
+        for tile in 0..tiles {
+            let rows = (all - first).div_ceil(tiles - tile);
+            let (out, after) = rest.split_at_mut(rows * WIDTH);
+            rest = after;
             let operands = (self.operands)(first, rows);
             match rows {
+                0 => {}
                 1 => rows_of::<S, 1, I>(simd, out, operands),
                 2 => rows_of::<S, 2, I>(simd, out, operands),
                 3 => rows_of::<S, 3, I>(simd, out, operands),
@@ -52,7 +60,7 @@ where
                 5 => rows_of::<S, 5, I>(simd, out, operands),
                 6 => rows_of::<S, 6, I>(simd, out, operands),
                 7 => rows_of::<S, 7, I>(simd, out, operands),
-                _ => rows_of::<S, TILE_ROWS, I>(simd, out, operands),
+                _ => rows_of::<S, TILE_ROWS_16, I>(simd, out, operands),
             }
             first += rows;
         }
@@ -66,8 +74,7 @@ where
     I: Iterator<Item = (&'p [f32], &'p [f32])> + Clone,
 {
     match S::F32_LANES {
-        16 => tile::<S, ROWS, 2, I>(simd, out, 0, operands),
-        4 => (0..WIDTH / 4)
+        16 | 8 | 4 => (0..WIDTH / S::F32_LANES)
             .step_by(2)
             .for_each(|part| tile::<S, ROWS, 2, I>(simd, out, part, operands.clone())),
         lanes => (0..WIDTH / lanes).for_each(|part| tile::<S, ROWS, 1, I>(simd, out, part, operands.clone())),

@@ -1,5 +1,6 @@
 //! The shape of a model of the Llama or Qwen families, as its GGUF file states it.
 
+use super::key_values::KeyValuePrecision;
 use crate::compute::{WIDTH, single};
 use crate::gguf::{Gguf, GgufError};
 
@@ -313,28 +314,9 @@ impl Config {
         self.heads / self.key_value_heads
     }
 
-    /// Bytes that the weights take once they are loaded, which padding to whole panels makes more than those of
-    /// the numbers in the file: by a factor of hundreds where a hostile file has heads of one value.
-    pub(crate) fn weight_bytes(&self, output: OutputWeights) -> u64 {
-        let padded = |size: usize| size.next_multiple_of(WIDTH) as u64;
-        let heads = |count: usize| (count * self.head_panels() * WIDTH) as u64;
-        let (width, hidden) = (padded(self.width), padded(self.feed_forward));
-        let attention = width * (heads(self.heads + 2 * self.key_value_heads) + heads(self.heads));
-        let norms = 2 * self.width as u64;
-        let extra = match self.family {
-            Family::Llama => 0,
-            Family::Qwen2 => heads(self.heads + 2 * self.key_value_heads),
-            Family::Qwen3 => heads(2),
-        };
-        let layer = attention + 3 * width * hidden + norms + extra;
-        let matrices = if output == OutputWeights::Own { 2 } else { 1 };
-        let ends = matrices * width * padded(self.vocabulary) + self.width as u64;
-        (self.layers as u64 * layer + ends) * size_of::<f32>() as u64
-    }
-
     /// Bytes of keys and values of one token.
-    pub(crate) fn key_value_bytes(&self) -> u64 {
-        let floats = 2 * self.layers * self.key_value_heads * self.head_panels() * WIDTH;
-        (floats * size_of::<f32>()) as u64
+    pub(crate) fn key_value_bytes(&self, precision: KeyValuePrecision) -> u64 {
+        let runs = 2 * self.layers * self.key_value_heads * self.head_panels();
+        runs as u64 * precision.run_bytes()
     }
 }

@@ -6,6 +6,7 @@ mod config;
 mod heads;
 mod hooks;
 mod hub;
+mod key_values;
 mod load;
 mod rotary;
 
@@ -17,6 +18,7 @@ pub(crate) use cache::{Cache, SegmentId};
 pub(crate) use config::Config;
 pub(crate) use hooks::{Edit, Hook, Hooks, Kept, Operation, Realised, RowEdit, RowTap};
 pub(crate) use hub::is_tied;
+pub use key_values::KeyValuePrecision;
 pub(crate) use load::{census, load, weight_bytes};
 
 /// Tokens to append to a segment. In one pass, a segment stands after those it follows, and only once.
@@ -154,7 +156,7 @@ impl Decoder {
                         |first: usize| (first..first + panels).map(move |panel| projected.run(panel, row));
                     let key = part((heads + head) * panels);
                     let value = part((heads + group_heads + head) * panels);
-                    slot.write(place, panels, key, value);
+                    slot.write(place, key, value);
                 }
             }
             if index == last && purpose == Purpose::Fill {
@@ -192,14 +194,15 @@ impl Decoder {
     fn bytes(&self) -> usize {
         let layer = |layer: &Layer| {
             let matrices = [&layer.attention_in, &layer.attention_out, &layer.gate_up, &layer.down];
-            let matrices: usize = matrices.into_iter().map(Weights::len).sum();
+            let matrices: usize = matrices.into_iter().map(Weights::bytes).sum();
             let bias = layer.attention_bias.as_ref().map_or(0, Vec::len);
             let norms = layer.head_norms.as_ref().map_or(0, |norms| norms.query.len() + norms.key.len());
-            matrices + bias + norms + layer.attention_norm.len() + layer.feed_forward_norm.len()
+            let norms = norms + layer.attention_norm.len() + layer.feed_forward_norm.len();
+            matrices + size_of::<f32>() * (bias + norms)
         };
         let layers: usize = self.layers.iter().map(layer).sum();
-        let ends = self.embedding.len() + self.output.as_ref().map_or(0, Weights::len) + self.norm.len();
-        (layers + ends) * size_of::<f32>()
+        let ends = self.embedding.bytes() + self.output.as_ref().map_or(0, Weights::bytes);
+        layers + ends + size_of::<f32>() * self.norm.len()
     }
 
     /// Logits of rows of the residual stream: one row for each, as many values as tokens, then padding.

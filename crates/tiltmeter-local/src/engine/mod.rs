@@ -1,6 +1,7 @@
 //! A model that is open: one thread owns it, requests reach it through a bounded channel.
 
 mod direct;
+mod disk;
 mod echo;
 mod generation;
 mod job;
@@ -147,7 +148,8 @@ fn load(
     let context = settings.context_length.map_or(config.context, |asked| asked.get().min(config.context));
     let weights = decoder::weight_bytes(checkpoint.tensors(), &config);
     let limit = settings.memory();
-    let needed = weights.saturating_add(config.key_value_bytes().saturating_mul(context as u64));
+    let token_bytes = config.key_value_bytes(settings.key_values);
+    let needed = weights.saturating_add(token_bytes.saturating_mul(context as u64));
     if needed > limit {
         return Err(LocalError::Memory { needed, weights, context, limit });
     }
@@ -179,9 +181,16 @@ fn load(
         batch_sequences: settings.batch_sequences.get(),
         key_value_bytes,
         prefix_cache_bytes: settings.prefix_cache_bytes.min(key_value_bytes / 2),
+        key_values: settings.key_values,
     };
     let model = format!("{} {}", description.name, description.quantisation);
-    Ok((pool, Worker::new(decoder, vocabulary, template, model, limits, receiver), description))
+    let mut worker = Worker::new(decoder, vocabulary, template, model, limits, receiver);
+    if let Some(folder) = &settings.context_folder {
+        worker
+            .keep_on_disk(folder, settings.context_folder_bytes, &description.file_sha256)
+            .map_err(|source| LocalError::ContextFolder { path: folder.clone(), source })?;
+    }
+    Ok((pool, worker, description))
 }
 
 impl LocalModel {

@@ -85,6 +85,15 @@ impl Prefixes {
         }
     }
 
+    /// Puts another segment, which holds the given tokens, in the place of one.
+    pub(super) fn replace(&mut self, old: SegmentId, new: SegmentId, tokens: &[u32], cache: &mut Cache) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.segment == old) {
+            entry.segment = new;
+            entry.tokens = tokens.to_vec();
+        }
+        cache.release(old);
+    }
+
     /// The tokens that a segment holds.
     pub(super) fn tokens(&self, segment: SegmentId) -> &[u32] {
         self.entries.iter().find(|entry| entry.segment == segment).map_or(&[], |entry| &entry.tokens)

@@ -1,6 +1,7 @@
 //! The thread that owns a model: gathers requests that share a context, reads the context once, and serves them.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 
 use tiltmeter_core::id::ContentId;
@@ -9,15 +10,14 @@ use tiltmeter_models::{ErrorKind, ModelError, Reasoning};
 use tokio::sync::mpsc;
 
 use super::direct::template_error;
+use super::disk::Disk;
 use super::echo::Kept;
 use super::generation::Generation;
-use super::job::{
-    ChatWork, GroupKey, Job, ReadWork, Ready, ScoreWork, Shared, Taken, WatchWork, Work,
-};
+use super::job::{ChatWork, GroupKey, Job, ReadWork, Ready, ScoreWork, Shared, Taken, WatchWork, Work};
 use super::placing::{self, Placed};
-use super::prefix::{Prefixes, common};
+use super::prefix::{Prefixes, Start, common};
 use crate::compute::{Panels, WIDTH};
-use crate::decoder::{Cache, Decoder, Hooks, Purpose, Run, Scratch, SegmentId};
+use crate::decoder::{Cache, Decoder, Hooks, KeyValuePrecision, Purpose, Run, Scratch, SegmentId};
 use crate::taps::{Intervention, Role};
 use crate::text::{ChatTemplate, Thinking, Vocabulary};
 
@@ -34,6 +34,7 @@ pub(super) struct Limits {
     /// Bytes of keys and values, kept contexts included.
     pub(super) key_value_bytes: u64,
     pub(super) prefix_cache_bytes: u64,
+    pub(super) key_values: KeyValuePrecision,
 }
 
 /// The model and its state.
@@ -49,6 +50,7 @@ pub(super) struct Worker {
     receiver: mpsc::Receiver<Job>,
     waiting: VecDeque<Job>,
     prefixes: Prefixes,
+    disk: Option<Disk>,
     remembered: HashMap<(ContentId, Thinking), Arc<[u32]>>,
     /// The text whose tokens were asked about last.
     pub(super) echo: Option<Kept>,
@@ -93,9 +95,9 @@ impl Worker {
         limits: Limits,
         receiver: mpsc::Receiver<Job>,
     ) -> Self {
-        let token_bytes = decoder.config().key_value_bytes();
+        let token_bytes = decoder.config().key_value_bytes(limits.key_values);
         Self {
-            cache: Cache::new(decoder.config()),
+            cache: Cache::new(decoder.config(), limits.key_values),
             decoder,
             scratch: Scratch::default(),
             vocabulary,
@@ -105,6 +107,7 @@ impl Worker {
             receiver,
             waiting: VecDeque::new(),
             prefixes: Prefixes::new(limits.prefix_cache_bytes, token_bytes),
+            disk: None,
             remembered: HashMap::new(),
             echo: None,
             #[cfg(test)]
@@ -115,6 +118,17 @@ impl Worker {
     /// What texts become tokens by.
     pub(super) fn text(&self) -> (Arc<Vocabulary>, Arc<ChatTemplate>) {
         (Arc::clone(&self.vocabulary), Arc::clone(&self.template))
+    }
+
+    /// Keeps contexts in a folder.
+    pub(super) fn keep_on_disk(
+        &mut self,
+        folder: &Path,
+        most_bytes: u64,
+        model: &str,
+    ) -> std::io::Result<()> {
+        self.disk = Some(Disk::open(folder, most_bytes, model, &self.cache, self.limits.context)?);
+        Ok(())
     }
 
     /// Serves requests until all callers have gone for good.
@@ -299,7 +313,8 @@ impl Worker {
 
     /// Bytes of keys and values, which come in blocks.
     pub(super) fn bytes_of(&self, tokens: usize) -> u64 {
-        tokens.next_multiple_of(WIDTH) as u64 * self.decoder.config().key_value_bytes()
+        let token_bytes = self.decoder.config().key_value_bytes(self.limits.key_values);
+        tokens.next_multiple_of(WIDTH) as u64 * token_bytes
     }
 
     /// Forgets kept contexts, but for the group's own, until so many bytes are left or there is none.
@@ -328,13 +343,24 @@ impl Worker {
         let shared = prompts.iter().map(|prompt| prompt.len() - 1).min().map_or(0, |most| shared.min(most));
         let tokens = first[..shared].to_vec();
         let intervention = taken.intervention().filter(|_| key.under.is_some());
-        let start = self.prefixes.start(&tokens, key.under, &mut self.cache);
+        let mut start = self.prefixes.start(&tokens, key.under, &mut self.cache);
+        // What is kept on disk was read without an intervention.
+        let mut disk = self.disk.as_mut().filter(|_| key.under.is_none());
+        let kept = disk.as_mut().and_then(|disk| disk.load(&tokens, start.reused, &mut self.cache));
+        if let Some((segment, reused)) = kept {
+            self.prefixes.replace(start.segment, segment, &tokens[..reused], &mut self.cache);
+            start = Start { segment, reused };
+        }
         for chunk in tokens[start.reused..].chunks(self.limits.batch_tokens) {
             if !taken.is_waited_for() {
                 return None;
             }
             self.fill(start.segment, chunk, intervention.as_deref());
             self.prefixes.extended(start.segment, chunk);
+        }
+        if let Some(disk) = self.disk.as_mut().filter(|_| key.under.is_none() && start.reused < tokens.len())
+        {
+            disk.store(&self.cache, start.segment, &tokens);
         }
         // A kept context may go on with what some later prompt wants as well.
         let tokens = self.prefixes.tokens(start.segment).to_vec();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-pub(crate) use blocks::Kind;
+pub(crate) use blocks::{Kind, Numbers, Scaled};
 pub(crate) use header::Value;
 pub(crate) use tensor::TensorInfo;
 
@@ -60,9 +60,14 @@ pub(crate) trait Tensors: Sync {
     /// A tensor's place and shape, if present.
     fn tensor(&self, name: &str) -> Option<&TensorInfo>;
 
-    /// Reads a tensor and turns it into single precision. Its shape must be the given one, innermost first, and all
-    /// of its values finite.
-    fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, GgufError>;
+    /// Reads a tensor as it is stored. Its shape must be the given one, innermost first, and all of its values
+    /// finite.
+    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers, GgufError>;
+
+    /// The same in single precision.
+    fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, GgufError> {
+        self.numbers(name, shape).map(Numbers::values)
+    }
 }
 
 /// A GGUF file whose header is read.
@@ -139,10 +144,10 @@ impl Tensors for Gguf {
         self.tensors.get(name)
     }
 
-    fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, GgufError> {
+    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers, GgufError> {
         let wrong = |reason: String| GgufError::Tensor { name: name.to_owned(), reason };
         let info = self.tensor(name).ok_or_else(|| wrong("is missing".to_owned()))?;
-        info.checked_values(&self.path, shape).map_err(wrong)
+        info.checked_numbers(&self.path, shape).map_err(wrong)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::blocks::Kind;
+use super::blocks::{Kind, Numbers};
 
 /// A tensor that is known to lie inside its file.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,14 +61,14 @@ impl TensorInfo {
         self.bytes
     }
 
-    /// The values of a tensor whose shape must be the given one. The error reads after the tensor's name.
-    pub(crate) fn checked_values(&self, path: &Path, shape: &[usize]) -> Result<Vec<f32>, String> {
+    /// The numbers of a tensor whose shape must be the given one. The error reads after the tensor's name.
+    pub(crate) fn checked_numbers(&self, path: &Path, shape: &[usize]) -> Result<Numbers, String> {
         if self.shape != shape {
             return Err(format!("has the shape {:?}; the metadata says {shape:?}", self.shape));
         }
-        let values = self.read(path)?;
-        match values.iter().filter(|value| !value.is_finite()).count() {
-            0 => Ok(values),
+        let numbers = self.read(path)?;
+        match numbers.not_finite() {
+            0 => Ok(numbers),
             count => {
                 Err(format!("holds {count} values that are infinite or not numbers; the file is damaged"))
             }
@@ -80,13 +80,13 @@ impl TensorInfo {
         self.elements
     }
 
-    /// Reads the values. The error says what is wrong, as in "the tensor …".
-    fn read(&self, path: &Path) -> Result<Vec<f32>, String> {
+    /// Reads the numbers. The error says what is wrong, as in "the tensor …".
+    fn read(&self, path: &Path) -> Result<Numbers, String> {
         let mut bytes = vec![0; self.bytes];
         let mut file = fs_err::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
         file.seek(SeekFrom::Start(self.offset))
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(|error| format!("cannot be read: {error}"))?;
-        Ok(self.kind.values(&bytes))
+        Ok(self.kind.numbers(&bytes))
     }
 }

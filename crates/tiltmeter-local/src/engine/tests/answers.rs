@@ -115,7 +115,7 @@ fn logits(prompt: &Prompt) -> Vec<f32> {
     let vocabulary = Vocabulary::from_gguf(&gguf).unwrap();
     let tokens = ChatTemplate::from_gguf(&gguf).unwrap().encode(prompt, &vocabulary).unwrap();
     let mut decoder = decoder::load(&gguf, decoder::Config::from_gguf(&gguf).unwrap()).unwrap();
-    let mut cache = crate::decoder::Cache::new(decoder.config());
+    let mut cache = crate::decoder::Cache::new(decoder.config(), settings().key_values);
     let runs = [Run { segment: cache.root(), tokens: &tokens }];
     let hidden = decoder.pass(&mut cache, &runs, Purpose::Read, &mut Scratch::default());
     decoder.logits(&[hidden.row(tokens.len() - 1)]).remove(0)

@@ -2,6 +2,7 @@
 
 mod answers;
 mod callers;
+mod disk;
 mod hostile;
 mod independence;
 mod memory;
@@ -15,6 +16,7 @@ use tiltmeter_core::prompt::{Placement, Prompt, QuestionFormat, RenderedContext}
 use tiltmeter_models::{ErrorKind, FinishReason, Reasoning, Sampling};
 
 use super::*;
+use crate::decoder::KeyValuePrecision;
 use crate::tiny::{Output, Shape, Tiny};
 
 /// What most tests ask.
