@@ -15,7 +15,10 @@ pub use decoder::KeyValuePrecision;
 pub use engine::{LocalModel, ModelDescription, open};
 pub use error::LocalError;
 pub use gguf::GgufError;
-pub use settings::LocalSettings;
+pub use settings::{
+    CONTEXT_FOLDER_SIZE_VARIABLE, CONTEXT_FOLDER_VARIABLE, LocalSettings, MEMORY_VARIABLE, SettingsError,
+    THREADS_VARIABLE,
+};
 pub use source::{KnownModel, ModelSource, SourceError, known_models};
 pub use text::{TemplateError, TokenizerError};
 pub use weights::{

@@ -87,7 +87,9 @@ fn scale(
     let scaled = words.iter().zip(scales).map(|(&word, &scale)| integer(word) * scale);
     match minima {
         Some(minima) => {
-            out.iter_mut().zip(scaled.zip(minima)).for_each(|(out, (value, &minimum))| *out = value + minimum);
+            out.iter_mut()
+                .zip(scaled.zip(minima))
+                .for_each(|(out, (value, &minimum))| *out = value + minimum);
         }
         None => out.iter_mut().zip(scaled).for_each(|(out, value)| *out = value),
     }

@@ -129,7 +129,9 @@ mod tests {
 
     #[test]
     fn the_product_is_that_of_the_textbook() {
-        for (rows, inputs, outputs) in [(1, 32, 32), (3, 64, 40), (9, 50, 96), (20, 96, 33), (13, 128, 64), (65, 416, 32)] {
+        for (rows, inputs, outputs) in
+            [(1, 32, 32), (3, 64, 40), (9, 50, 96), (20, 96, 33), (13, 128, 64), (65, 416, 32)]
+        {
             let matrix: Vec<f32> = (0..inputs * outputs).map(|i| value(i + 17)).collect();
             let weights = weights(matrix.clone(), inputs);
             let x = activations(rows, inputs);

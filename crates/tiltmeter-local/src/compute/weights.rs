@@ -61,7 +61,9 @@ pub(crate) fn panel_bytes(kind: Kind, inputs: usize) -> u64 {
     match (kind, kind.group()) {
         (Kind::F32, _) => 4 * weights,
         (Kind::F16 | Kind::BF16, _) => 2 * weights,
-        (Kind::Q4_0 | Kind::Q4_1 | Kind::Q4_K | Kind::Q2_K | Kind::Q3_K, group) => weights / 2 + groups(group),
+        (Kind::Q4_0 | Kind::Q4_1 | Kind::Q4_K | Kind::Q2_K | Kind::Q3_K, group) => {
+            weights / 2 + groups(group)
+        }
         (_, group) => weights + groups(group),
     }
 }
@@ -164,14 +166,17 @@ impl ScaledPanel {
         for (lane, &row) in rows.iter().enumerate() {
             for (index, &integer) in integers(row).iter().enumerate() {
                 let byte = u32::from((integer + offset).cast_unsigned());
-                let shift = 8 * (index % 4) + if width == IntegerWidth::Four { index % FOURS / 4 * 4 } else { 0 };
+                let shift =
+                    8 * (index % 4) + if width == IntegerWidth::Four { index % FOURS / 4 * 4 } else { 0 };
                 words[index / per_word * WIDTH + lane] |= byte << shift;
             }
         }
         let (scales, minima) = (&scaled.scales, &scaled.minima);
-        let per_group = |values: &[f32]| match values.is_empty() {
-            true => Box::default(),
-            false => transposed(values, groups, padded / scaled.group, rows),
+        let per_group = |values: &[f32]| {
+            if values.is_empty() {
+                return Box::default();
+            }
+            transposed(values, groups, padded / scaled.group, rows)
         };
         Self {
             width,
@@ -186,7 +191,8 @@ impl ScaledPanel {
     fn unpack(&self, first: usize, count: usize, out: &mut [f32]) {
         let groups = WIDTH / self.group * WIDTH;
         let scales = &self.scales[first * groups..][..count * groups];
-        let minima = if self.minima.is_empty() { &[][..] } else { &self.minima[first * groups..][..count * groups] };
+        let minima =
+            if self.minima.is_empty() { &[][..] } else { &self.minima[first * groups..][..count * groups] };
         match self.width {
             IntegerWidth::Four => {
                 let words = &self.words[first * BLOCK / FOURS..][..count * BLOCK / FOURS];
@@ -221,7 +227,8 @@ mod tests {
             for group in [16, 32] {
                 for minima in [0, count / group] {
                     let span = usize::try_from(most - least + 1).unwrap();
-                    let integer = |index| i8::try_from(least + i32::try_from(draw(index) % span).unwrap()).unwrap();
+                    let integer =
+                        |index| i8::try_from(least + i32::try_from(draw(index) % span).unwrap()).unwrap();
                     forms.push(Numbers::Scaled(Scaled {
                         group,
                         integers: (0..count).map(integer).collect(),
@@ -277,7 +284,8 @@ mod tests {
         let (inputs, outputs) = (160, 48);
         let mut x = Panels::zeros(7, inputs);
         for row in 0..7 {
-            let values: Vec<f32> = (0..inputs).map(|i| ((row * 31 + i * 17) % 64) as f32 / 32.0 - 1.0).collect();
+            let values: Vec<f32> =
+                (0..inputs).map(|i| ((row * 31 + i * 17) % 64) as f32 / 32.0 - 1.0).collect();
             x.set_row(row, &values);
         }
         for numbers in forms(inputs, outputs) {
@@ -297,7 +305,9 @@ mod tests {
 
     #[test]
     fn bytes_are_those_that_were_predicted() {
-        for (kind, index) in [(Kind::F32, 0), (Kind::F16, 1), (Kind::BF16, 2), (Kind::Q4_0, 5), (Kind::Q4_1, 6)] {
+        for (kind, index) in
+            [(Kind::F32, 0), (Kind::F16, 1), (Kind::BF16, 2), (Kind::Q4_0, 5), (Kind::Q4_1, 6)]
+        {
             let weights = of(&forms(96, 70)[index], 96, 70);
             assert_eq!(weights.bytes() as u64, 3 * panel_bytes(kind, 96), "{kind:?}");
         }
@@ -310,7 +320,10 @@ mod tests {
         unpack_halves(&bits, &mut out);
         for (&bits, value) in bits.iter().zip(out) {
             let expected = half::f16::from_bits(bits).to_f32();
-            assert!(value.to_bits() == expected.to_bits() || value.is_nan() && expected.is_nan(), "{bits:#x}");
+            assert!(
+                value.to_bits() == expected.to_bits() || value.is_nan() && expected.is_nan(),
+                "{bits:#x}"
+            );
         }
     }
 }

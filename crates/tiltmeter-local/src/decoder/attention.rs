@@ -10,9 +10,7 @@ use rayon::prelude::*;
 use super::cache::{Cache, SegmentId};
 use super::config::Config;
 use super::key_values::Head;
-use crate::compute::{
-    Accumulate, BLOCK, Panels, WIDTH, accumulate_tile, raise_to_highest, softmax_columns,
-};
+use crate::compute::{Accumulate, BLOCK, Panels, WIDTH, accumulate_tile, raise_to_highest, softmax_columns};
 
 /// What one token sees.
 #[derive(Debug)]
@@ -95,9 +93,9 @@ pub(crate) fn attend(
         |work, (index, out)| {
             let (head, block) = (index / block_count, index % block_count);
             pack_queries(projected, head, group, panels, block * WIDTH, &mut work.queries);
-            let heads = seen[block].iter().filter_map(|visible| {
-                cache.head(visible.segment, layer, head).map(|data| (visible, data))
-            });
+            let heads = seen[block]
+                .iter()
+                .filter_map(|visible| cache.head(visible.segment, layer, head).map(|data| (visible, data)));
             attend_block(config, heads, work, out);
         },
     );
@@ -194,9 +192,7 @@ fn attend_block<'a>(
             let weights = &*weights;
             accumulate_tile(Accumulate {
                 out,
-                operands: |first, rows| {
-                    std::iter::once((&values[first * WIDTH..][..rows * WIDTH], weights))
-                },
+                operands: |first, rows| std::iter::once((&values[first * WIDTH..][..rows * WIDTH], weights)),
             });
         }
     }

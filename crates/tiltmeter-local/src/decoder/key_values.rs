@@ -43,7 +43,10 @@ impl KeyValuePrecision {
 enum Stored {
     Single(Vec<f32>),
     /// The scales, by block: for each panel of the head's width, those of 32 tokens.
-    Sixteen { integers: Vec<i16>, scales: Vec<f32> },
+    Sixteen {
+        integers: Vec<i16>,
+        scales: Vec<f32>,
+    },
 }
 
 /// The largest integer of sixteen bits whose negative is one too.
@@ -52,7 +55,8 @@ const LARGEST: f32 = 32_767.0;
 /// A run's scale, and what its values are multiplied by to be rounded. What is not finite makes the whole run so, and
 /// an error of what is computed from it.
 fn scales_of(run: &[f32]) -> (f32, f32) {
-    let largest = run.iter().fold(0.0_f32, |largest, value| if value.abs() > largest { value.abs() } else { largest });
+    let largest =
+        run.iter().fold(0.0_f32, |largest, value| if value.abs() > largest { value.abs() } else { largest });
     if !run.iter().all(|value| value.is_finite()) {
         return (f32::NAN, 0.0);
     }
@@ -220,7 +224,9 @@ impl Head {
             Stored::Sixteen { integers, scales } => {
                 let panels = integers[block * size..][..size].chunks_exact(WIDTH * BLOCK);
                 let scales = scales[block * size / WIDTH..][..size / WIDTH].chunks_exact(BLOCK);
-                for ((integers, scales), out) in panels.zip(scales).zip(scratch.chunks_exact_mut(WIDTH * BLOCK)) {
+                for ((integers, scales), out) in
+                    panels.zip(scales).zip(scratch.chunks_exact_mut(WIDTH * BLOCK))
+                {
                     unpack_columns(integers, scales, out);
                 }
                 scratch

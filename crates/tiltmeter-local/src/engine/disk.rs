@@ -77,10 +77,6 @@ impl<T: Read> Read for Hashing<T> {
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// All that comes before keys and values: what they were computed from.
 fn header(model: &str, layout: [u32; 4], tokens: &[u32]) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
@@ -169,7 +165,12 @@ impl Disk {
 
     /// Loads a kept context that has more of the wanted tokens at its start than are there already; returns its segment,
     /// and how many of the tokens are in it.
-    pub(super) fn load(&mut self, wanted: &[u32], there: usize, cache: &mut Cache) -> Option<(SegmentId, usize)> {
+    pub(super) fn load(
+        &mut self,
+        wanted: &[u32],
+        there: usize,
+        cache: &mut Cache,
+    ) -> Option<(SegmentId, usize)> {
         loop {
             let overlap = |entry: &Entry| common(&entry.tokens, wanted);
             let best = (0..self.entries.len()).max_by_key(|&index| overlap(&self.entries[index]))?;
@@ -221,7 +222,7 @@ impl Disk {
         if bytes > self.most_bytes {
             return;
         }
-        let path = self.folder.join(format!("{}.{ENDING}", hexadecimal(&Sha256::digest(&header))));
+        let path = self.folder.join(format!("{:x}.{ENDING}", Sha256::digest(&header)));
         match self.make_room(bytes).and_then(|()| write(&path, &header, cache, segment, tokens.len())) {
             Ok(()) => self.entries.push(Entry { path, tokens: tokens.to_vec() }),
             Err(error) => {

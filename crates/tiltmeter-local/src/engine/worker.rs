@@ -109,7 +109,12 @@ impl Worker {
     }
 
     /// Keeps contexts in a folder.
-    pub(super) fn keep_on_disk(&mut self, folder: &Path, most_bytes: u64, model: &str) -> std::io::Result<()> {
+    pub(super) fn keep_on_disk(
+        &mut self,
+        folder: &Path,
+        most_bytes: u64,
+        model: &str,
+    ) -> std::io::Result<()> {
         self.disk = Some(Disk::open(folder, most_bytes, model, &self.cache, self.limits.context)?);
         Ok(())
     }

@@ -104,7 +104,8 @@ fn contexts_of_other_models_and_layouts_are_not_used() {
 fn the_folder_keeps_to_its_size() {
     let folder = tempfile::tempdir().unwrap();
     replies(&TINY, &kept_in(folder.path()), 8);
-    let size = |folder: &Path| files(folder).iter().map(|file| fs_err::metadata(file).unwrap().len()).sum::<u64>();
+    let size =
+        |folder: &Path| files(folder).iter().map(|file| fs_err::metadata(file).unwrap().len()).sum::<u64>();
     let one = size(folder.path());
     let settings = LocalSettings { context_folder_bytes: one * 5 / 2, ..kept_in(folder.path()) };
     for k in [9, 12, 16, 8, 10] {
