@@ -69,7 +69,7 @@ class Rival:
         tools = self.python.parent
         if not self.python.exists():
             subprocess.run([sys.executable, "-m", "venv", tools.parent], check=True)
-            packages = ["cmake==4.1.2", "ninja==1.13.0", "libclang==18.1.1", "gguf==0.17.1"]
+            packages = ["cmake==4.4.5", "ninja==1.13.2", "libclang==18.1.1", "gguf==0.19.0"]
             subprocess.run([self.python, "-m", "pip", "install", "--quiet", *packages], check=True)
         clang = next(tools.parent.glob("lib/python*/site-packages/clang/native"))
         # The compiler's own headers, which the package of libclang leaves out.
@@ -127,23 +127,24 @@ def local(bench):
     if rival:
         programs["llama.cpp"] = rival.binary
     rounds = max(bench.runs, 3)
-    for kind, model in models(bench, rival).items():
-        for name, shots, words, note in [
-            ("prefill", 16, 97, "at least as fast"), ("long prefill", 60, 97, "≤ 1.5 × its memory"),
-        ]:
-            description = job(model, 2, shots=shots, words=words, questions=1, texts=1, replicates=0)
-            best = play(bench, rounds, programs, description)
-            tokens = best["own"]["prompt_tokens"]
-            rates = {name: took["prompt_tokens"] / took["seconds"] for name, took in best.items()}
-            shown = ", ".join(f"{name} {rate:.0f} tokens/s, {best[name]['peak_mb']:.0f} MB" for name, rate in rates.items())
-            if rival:
-                shown += (f"; {rates['own'] / rates['llama.cpp']:.2f} × as fast, "
-                          f"{best['own']['peak_mb'] / best['llama.cpp']['peak_mb']:.2f} × the memory")
-            bench.note(f"local: {name} of {tokens} tokens, {kind}", note, shown)
-        description = job(model, 2, shots=16, words=97, questions=24, texts=4, replicates=8)
-        best = play(bench, rounds, programs, description)
-        shown = ", ".join(f"{name} {took['seconds']:.1f} s ({took['drawn']} tokens drawn), {took['peak_mb']:.0f} MB"
-                          for name, took in best.items())
+    files = models(bench, rival)
+
+    def compare(name, target, kind, rounds, **size):
+        best = play(bench, rounds, programs, job(files[kind], 2, **size))
+        parts = []
+        for program, took in best.items():
+            tokens = took["prompt_tokens"] if size["replicates"] == 0 else took["drawn"]
+            what = "tokens read" if size["replicates"] == 0 else "tokens drawn"
+            parts.append(f"{program} {took['seconds']:.1f} s for {tokens} {what} ({took['cpu_s']:.1f} s of CPU), "
+                         f"{took['peak_mb']:.0f} MB")
         if rival:
-            shown += f"; {best['llama.cpp']['seconds'] / best['own']['seconds']:.2f} × as fast"
-        bench.note(f"local: whole job, {kind}", "≥ 2 × as fast", shown)
+            own, other = best["own"], best["llama.cpp"]
+            parts.append(f"{other['seconds'] / own['seconds']:.2f} × as fast ({other['cpu_s'] / own['cpu_s']:.2f} × by "
+                         f"CPU), {own['peak_mb'] / other['peak_mb']:.2f} × the memory")
+        bench.note(f"local: {name}, {kind}", target, "; ".join(parts))
+
+    alone = {"questions": 1, "texts": 1, "replicates": 0}
+    for kind in files:
+        compare("reading 2,100 tokens", "at least as fast", kind, rounds, shots=16, words=97, **alone)
+    compare("reading 7,900 tokens", "≤ 1.5 × the memory", "Q4_1", 1, shots=60, words=97, **alone)
+    compare("whole job", "≥ 2 × as fast", "Q4_1", 1, shots=16, words=97, questions=24, texts=4, replicates=8)

@@ -17,7 +17,10 @@ pub use decoder::KeyValuePrecision;
 pub use engine::{EchoedToken, LocalModel, ModelDescription, Piece, Watched, open};
 pub use error::LocalError;
 pub use gguf::GgufError;
-pub use settings::LocalSettings;
+pub use settings::{
+    CONTEXT_FOLDER_SIZE_VARIABLE, CONTEXT_FOLDER_VARIABLE, LocalSettings, MEMORY_VARIABLE, SettingsError,
+    THREADS_VARIABLE,
+};
 pub use source::{HubModel, KnownModel, ModelSource, SourceError, known_models};
 pub use taps::{
     HiddenStates, Intervention, InterventionError, ReasoningMarks, Reduction, Span, Tap, TapReading,

@@ -192,7 +192,8 @@ impl Connector<'_> {
             return Err(ConnectError::Settings { name: name.to_owned(), message });
         }
         if settings.address.provider == LOCAL {
-            Self::source(name, settings).map(|_| ())
+            Self::source(name, settings)?;
+            self.local_settings(name).map(|_| ())
         } else {
             self.endpoints(name, settings).map(|_| ())
         }
@@ -227,6 +228,11 @@ impl Connector<'_> {
 
     fn source(name: &str, settings: &ModelSettings) -> Result<ModelSource, ConnectError> {
         ModelSource::parse(&settings.address.model)
+            .map_err(|error| ConnectError::Settings { name: name.to_owned(), message: error.to_string() })
+    }
+
+    fn local_settings(&self, name: &str) -> Result<LocalSettings, ConnectError> {
+        LocalSettings::from_environment(self.environment)
             .map_err(|error| ConnectError::Settings { name: name.to_owned(), message: error.to_string() })
     }
 
@@ -368,7 +374,7 @@ impl Connector<'_> {
             return Ok(model.clone());
         }
         let source = Self::source(name, settings)?;
-        let model = tiltmeter_local::open(&source, LocalSettings::default(), self.progress)
+        let model = tiltmeter_local::open(&source, self.local_settings(name)?, self.progress)
             .await
             .map_err(|error| ConnectError::Local { name: name.to_owned(), error })?;
         self.loaded.push((key.clone(), model.clone()));
@@ -403,6 +409,22 @@ mod tests {
             scoring: None,
             context_cache: file::ContextCache::Implicit,
         }
+    }
+
+    #[test]
+    fn a_local_models_settings_are_checked_before_it_is_loaded() {
+        let prices = Prices::default();
+        let check = |threads: &'static str| {
+            let environment = |name: &str| (name == "TILTMETER_THREADS").then(|| threads.to_owned());
+            let connector =
+                Connector { environment: &environment, prices: &prices, progress: &(), loaded: Vec::new() };
+            let mut settings = settings(LOCAL, None);
+            settings.address.model = "smollm2-135m-instruct".to_owned();
+            connector.check("s", &settings).map(|()| connector.local_settings("s").unwrap().threads)
+        };
+        assert_eq!(check("3").unwrap().map(std::num::NonZeroUsize::get), Some(3));
+        let error = check("none").unwrap_err();
+        assert!(error.is_configuration() && error.to_string().contains("TILTMETER_THREADS"), "{error}");
     }
 
     #[tokio::test]

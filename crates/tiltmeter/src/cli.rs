@@ -30,7 +30,11 @@ Environment:
   TILTMETER_DATA_DIR                   where fetched data sets are kept
   TILTMETER_CACHE_DIR                  where weights of local models are kept
   TILTMETER_MODEL_SOURCE               a file, folder or address to take the weights from first
-  HF_TOKEN, HF_ENDPOINT                a token for the hub of models; another hub";
+  HF_TOKEN, HF_ENDPOINT                a token for the hub of models; another hub
+  TILTMETER_THREADS                    on how many threads local models compute; all cores if unset
+  TILTMETER_MEMORY_GIB                 memory that local models may take; three quarters of what is free if unset
+  TILTMETER_CONTEXT_DIR                a folder that keeps contexts of local models for later runs
+  TILTMETER_CONTEXT_GIB                how large that folder may grow; 8 if unset";
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {

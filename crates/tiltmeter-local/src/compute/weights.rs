@@ -172,9 +172,11 @@ impl ScaledPanel {
             }
         }
         let (scales, minima) = (&scaled.scales, &scaled.minima);
-        let per_group = |values: &[f32]| match values.is_empty() {
-            true => Box::default(),
-            false => transposed(values, groups, padded / scaled.group, rows),
+        let per_group = |values: &[f32]| {
+            if values.is_empty() {
+                return Box::default();
+            }
+            transposed(values, groups, padded / scaled.group, rows)
         };
         Self {
             width,

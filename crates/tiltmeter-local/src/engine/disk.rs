@@ -77,10 +77,6 @@ impl<T: Read> Read for Hashing<T> {
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// All that comes before keys and values: what they were computed from.
 fn header(model: &str, layout: [u32; 4], tokens: &[u32]) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
@@ -226,7 +222,7 @@ impl Disk {
         if bytes > self.most_bytes {
             return;
         }
-        let path = self.folder.join(format!("{}.{ENDING}", hexadecimal(&Sha256::digest(&header))));
+        let path = self.folder.join(format!("{:x}.{ENDING}", Sha256::digest(&header)));
         match self.make_room(bytes).and_then(|()| write(&path, &header, cache, segment, tokens.len())) {
             Ok(()) => self.entries.push(Entry { path, tokens: tokens.to_vec() }),
             Err(error) => {

@@ -189,11 +189,10 @@ impl Numbers {
                 let mut out = Vec::with_capacity(scaled.integers.len());
                 for (index, integers) in scaled.integers.chunks_exact(scaled.group.max(1)).enumerate() {
                     let scale = scaled.scales[index];
+                    let values = integers.iter().map(|&integer| f32::from(integer) * scale);
                     match scaled.minima.get(index) {
-                        Some(minimum) => {
-                            out.extend(integers.iter().map(|&it| f32::from(it) * scale + minimum))
-                        }
-                        None => out.extend(integers.iter().map(|&it| f32::from(it) * scale)),
+                        Some(minimum) => out.extend(values.map(|value| value + minimum)),
+                        None => out.extend(values),
                     }
                 }
                 out
