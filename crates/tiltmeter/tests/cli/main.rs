@@ -16,6 +16,7 @@ mod documents;
 mod effects;
 mod engine;
 mod local;
+mod model;
 mod log;
 mod paper;
 mod planted;

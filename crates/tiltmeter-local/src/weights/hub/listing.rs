@@ -9,9 +9,10 @@ use super::super::expected::Expected;
 use super::{HubError, is_gguf};
 use crate::source::{HubModel, is_commit};
 
+/// The model's shape.
+const CONFIG: &str = "config.json";
 /// Files that a model needs beside its weights, as far as a repository has them.
-const OTHERS: [&str; 7] = [
-    "config.json",
+const OTHERS: [&str; 6] = [
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -186,14 +187,15 @@ impl Listing {
             }
             None => {
                 let shards = of(&is_weight);
-                let has_config = self.files.iter().any(|file| file.path == "config.json");
+                let has_config = self.files.iter().any(|file| file.path == CONFIG);
                 if shards.is_empty() || !has_config {
                     let has = self.listed_gguf();
                     return Err(HubError::Choice(format!(
                         "{repository} holds no safetensors model{has}; name a file with `--file`"
                     )));
                 }
-                [of(&|path| OTHERS.contains(&path)), shards].concat()
+                // The configuration comes last: where it is, all else is.
+                [shards, of(&|path| OTHERS.contains(&path)), of(&|path| path == CONFIG)].concat()
             }
         };
         match chosen.iter().find(|file| !is_harmless(&file.path)) {
