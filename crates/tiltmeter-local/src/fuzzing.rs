@@ -25,12 +25,15 @@ fn opened(path: &Path) -> Result<(), LocalError> {
     let vocabulary = checkpoint.vocabulary(&config)?;
     let template = checkpoint.template();
     decoder::census(checkpoint.tensors());
-    if decoder::weight_bytes(checkpoint.tensors(), &config) > MOST_BYTES || vocabulary.len() != config.vocabulary {
+    if decoder::weight_bytes(checkpoint.tensors(), &config) > MOST_BYTES
+        || vocabulary.len() != config.vocabulary
+    {
         return Ok(());
     }
     let mut decoder = decoder::load(checkpoint.tensors(), config)?;
     let prompt = Prompt::single("Hello <|im_end|> there");
-    let tokens = match template.map(|template| template.encode_thinking(&prompt, &vocabulary, Thinking::Off)) {
+    let tokens = match template.map(|template| template.encode_thinking(&prompt, &vocabulary, Thinking::Off))
+    {
         Ok(Ok(tokens)) => tokens.into_iter().take(16).collect(),
         _ => vec![0, 1],
     };
@@ -61,7 +64,8 @@ pub fn template(folder: &Path, source: &str, message: &str) {
     });
     let Ok(template) = ChatTemplate::new(source) else { return };
     let count = |message: &str| {
-        let tokens = template.encode_thinking(&Prompt::single(message), vocabulary, Thinking::AsTrained).ok()?;
+        let tokens =
+            template.encode_thinking(&Prompt::single(message), vocabulary, Thinking::AsTrained).ok()?;
         Some(tokens.into_iter().filter(|&token| vocabulary.is_end(token)).count())
     };
     // A template that looks at what is said may end turns as it likes, but not by what the message spells.

@@ -48,7 +48,8 @@ fn hub() -> String {
                 "siblings": [{"rfilename": "x.gguf", "size": 7, "lfs": {"sha256": sha256, "size": 7}}],
             });
             let body = if path.starts_with("/api/") { listing.to_string() } else { "weights".to_owned() };
-            let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            let head =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
             let mut stream = stream;
             drop(stream.write_all((head + &body).as_bytes()));
         }

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::references::tiny_qwen_3;
 use super::*;
 
+const SHARD: &str = "model-00002-of-00003.safetensors";
+
 /// The committed folder, to be spoilt.
 fn copy() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -51,7 +53,6 @@ fn what_is_wrong_is_named() {
     let remove = |file: &'static str| -> Spoil {
         Box::new(move |folder| fs_err::remove_file(folder.join(file)).unwrap())
     };
-    const SHARD: &str = "model-00002-of-00003.safetensors";
     let cases: Vec<(Spoil, &str)> = vec![
         (write("config.json", b"{"), "not JSON"),
         (write("config.json", b"[]"), "not a JSON object"),
@@ -173,20 +174,36 @@ fn folders_without_a_configuration_may_hold_one_gguf_file() {
 /// How a file is spoilt.
 #[derive(Clone, Debug)]
 enum Spoil {
-    Byte { at: f64, value: u8 },
+    Byte {
+        at: f64,
+        value: u8,
+    },
     /// What stands there is replaced by something that JSON may hold.
-    Text { at: f64, length: usize, text: &'static str },
-    Cut { at: f64 },
-    Doubled { at: f64, length: usize },
+    Text {
+        at: f64,
+        length: usize,
+        text: &'static str,
+    },
+    Cut {
+        at: f64,
+    },
+    Doubled {
+        at: f64,
+        length: usize,
+    },
 }
 
 fn spoil() -> impl Strategy<Value = Spoil> {
     let at = || 0.0..1.0_f64;
-    let texts = ["-1", "0", "null", "1e999", "18446744073709551615", "[]", "{}", "\"\"", "\"\\u0000\"", "true", "9"];
+    let texts =
+        ["-1", "0", "null", "1e999", "18446744073709551615", "[]", "{}", "\"\"", "\"\\u0000\"", "true", "9"];
     prop_oneof![
         (at(), any::<u8>()).prop_map(|(at, value)| Spoil::Byte { at, value }),
-        (at(), 0_usize..6, prop::sample::select(texts.to_vec()))
-            .prop_map(|(at, length, text)| Spoil::Text { at, length, text }),
+        (at(), 0_usize..6, prop::sample::select(texts.to_vec())).prop_map(|(at, length, text)| Spoil::Text {
+            at,
+            length,
+            text
+        }),
         at().prop_map(|at| Spoil::Cut { at }),
         (at(), 1_usize..40).prop_map(|(at, length)| Spoil::Doubled { at, length }),
     ]

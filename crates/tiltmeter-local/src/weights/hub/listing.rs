@@ -107,7 +107,7 @@ impl Listing {
     pub(super) async fn ask(
         model: &HubModel,
         settings: &WeightsSettings,
-        access: &Access<'_>,
+        access: Access<'_>,
     ) -> Result<Self, HubError> {
         let (repository, revision) = (model.repository(), &model.revision);
         let url = format!("{}/api/models/{repository}/revision/{revision}?blobs=true", settings.hub);
@@ -176,27 +176,22 @@ impl Listing {
         let of = |test: &dyn Fn(&str) -> bool| -> Vec<Listed> {
             self.files.iter().filter(|file| test(&file.path)).cloned().collect()
         };
-        let chosen = match &model.file {
-            Some(wanted) => {
-                let chosen = of(&|path| path == wanted || path == "LICENSE");
-                if !chosen.iter().any(|file| file.path == *wanted) {
-                    let has = self.listed_gguf();
-                    return Err(HubError::Choice(format!("{repository} has no file {wanted}{has}")));
-                }
-                chosen
+        let has = || self.listed_gguf();
+        let chosen = if let Some(wanted) = &model.file {
+            let chosen = of(&|path| path == wanted || path == "LICENSE");
+            if !chosen.iter().any(|file| file.path == *wanted) {
+                return Err(HubError::Choice(format!("{repository} has no file {wanted}{}", has())));
             }
-            None => {
-                let shards = of(&is_weight);
-                let has_config = self.files.iter().any(|file| file.path == CONFIG);
-                if shards.is_empty() || !has_config {
-                    let has = self.listed_gguf();
-                    return Err(HubError::Choice(format!(
-                        "{repository} holds no safetensors model{has}; name a file with `--file`"
-                    )));
-                }
-                // The configuration comes last: where it is, all else is.
-                [shards, of(&|path| OTHERS.contains(&path)), of(&|path| path == CONFIG)].concat()
+            chosen
+        } else {
+            let shards = of(&is_weight);
+            if shards.is_empty() || !self.files.iter().any(|file| file.path == CONFIG) {
+                let message =
+                    format!("{repository} holds no safetensors model{}; name a file with `--file`", has());
+                return Err(HubError::Choice(message));
             }
+            // The configuration comes last: where it is, all else is.
+            [shards, of(&|path| OTHERS.contains(&path)), of(&|path| path == CONFIG)].concat()
         };
         match chosen.iter().find(|file| !is_harmless(&file.path)) {
             Some(file) => {
