@@ -6,6 +6,8 @@ mod compute;
 mod decoder;
 mod engine;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gguf;
 mod settings;
 mod source;

@@ -176,7 +176,7 @@ fn log_probabilities(all: &[TokenAlternatives]) -> Value {
         json!({
             "token": token.token,
             "logprob": token.log_probability,
-            "bytes": is_whole.then(|| token.token.as_bytes()),
+            "bytes": is_whole.then_some(token.token.as_bytes()),
         })
     };
     let content: Vec<Value> = all

@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tiltmeter_core::id::Canonical;
 use tiltmeter_core::prompt::{Placement, Prompt, QuestionFormat, RenderedContext, Role, Turn};
 use tiltmeter_local::Thinking;
 use tiltmeter_models::{Reasoning, Sampling};
@@ -90,16 +91,12 @@ impl Common {
 
     /// The seed of an answer: the first is drawn as one that is asked for alone.
     pub(crate) fn seed(&self, prompt: u64, index: u32) -> u64 {
-        use tiltmeter_core::id::Canonical;
         let seed = self.seed.map_or(prompt, i64::cast_unsigned);
-        match index {
-            0 => seed,
-            _ => {
-                let id =
-                    Canonical::new("tiltmeter.serve.choice/1").integer(seed).integer(index.into()).finish();
-                id.generator_seed()
-            }
+        if index == 0 {
+            return seed;
         }
+        let id = Canonical::new("tiltmeter.serve.choice/1").integer(seed).integer(index.into()).finish();
+        id.generator_seed()
     }
 
     /// How an answer is drawn. Refuses what is not supported.
@@ -147,9 +144,8 @@ impl Common {
     /// A field that is not known may change the answer; one that says what is done anyway may not.
     fn refuse_unknown(&self) -> Result<(), Refusal> {
         let is_neutral = |name: &str, value: &Value| match name {
-            "top_p" => value.as_f64() == Some(1.0),
+            "top_p" | "repetition_penalty" => value.as_f64() == Some(1.0),
             "presence_penalty" | "frequency_penalty" | "min_p" => value.as_f64() == Some(0.0),
-            "repetition_penalty" => value.as_f64() == Some(1.0),
             "top_k" => value.as_i64().is_some_and(|count| count <= 0),
             "best_of" => value.as_u64() == Some(1),
             "logit_bias" => value.as_object().is_some_and(Map::is_empty),

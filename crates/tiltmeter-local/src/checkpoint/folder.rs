@@ -3,7 +3,7 @@
 //! Its files may be hostile. Nothing is allocated for a size that a file claims and does not have, no file outside
 //! the folder is read, and every tensor is known to lie inside its file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -200,16 +200,16 @@ fn files(folder: &Path) -> Result<Vec<String>, GgufError> {
     let Some(map) = index.get("weight_map").and_then(Value::as_object) else {
         return wrong(folder.join(INDEX), "it has no `weight_map`".to_owned());
     };
-    let mut files = BTreeMap::new();
+    let mut files = BTreeSet::new();
     for file in map.values() {
         let name = file.as_str().unwrap_or("");
         if !is_shard(name) {
             let reason = format!("it names the file `{}`", name.escape_debug());
             return wrong(folder.join(INDEX), reason);
         }
-        files.insert(name.to_owned(), ());
+        files.insert(name.to_owned());
     }
-    Ok(files.into_keys().collect())
+    Ok(files.into_iter().collect())
 }
 
 /// Whether a name is that of a safetensors file inside the folder.
@@ -234,7 +234,8 @@ fn header(path: &Path) -> Result<Vec<(String, TensorInfo)>, String> {
     let metadata: Metadata = serde_json::from_slice(&header)
         .map_err(|error| format!("its header is not that of a safetensors file: {error}"))?;
     let mut found: Vec<(String, TensorInfo)> = Vec::new();
-    for (name, info) in metadata.tensors() {
+    // The library has them in a map without order; the same file gives the same one here.
+    for (name, info) in metadata.tensors().into_iter().collect::<BTreeMap<_, _>>() {
         let wrong = |reason: String| format!("tensor `{}`: {reason}", name.escape_debug());
         let kind = match info.dtype {
             Dtype::F32 => Kind::F32,
@@ -255,7 +256,5 @@ fn header(path: &Path) -> Result<Vec<(String, TensorInfo)>, String> {
         }
         found.push((name, checked));
     }
-    // The library has them in a map; the same file gives the same order.
-    found.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
 }

@@ -30,9 +30,10 @@ fn words(name: &str, count: usize) -> impl Iterator<Item = u64> {
 /// A tensor's values, as the fixtures' script has them.
 fn weight(name: &str, count: usize) -> Vec<f32> {
     let uniform = words(name, count).map(|word| (word >> 40) as f32 / 8_388_608.0 - 1.0);
-    if name.ends_with("norm.weight") {
+    let (part, kind) = name.rsplit_once('.').unwrap();
+    if part.ends_with("norm") {
         uniform.map(|value| 1.0 + 0.25 * value).collect()
-    } else if name.ends_with(".bias") {
+    } else if kind == "bias" {
         uniform.map(|value| 0.5 * value).collect()
     } else {
         uniform.map(|value| 0.25 * value).collect()

@@ -138,28 +138,29 @@ pub(crate) struct Config {
 /// What a file says of heads, to be checked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heads<'a> {
+    /// Of the residual stream.
     pub(super) width: usize,
     /// Each number with the name of its entry.
-    pub(super) heads: (usize, &'a str),
-    pub(super) key_value_heads: (Option<usize>, &'a str),
-    pub(super) head_width: (Option<usize>, &'a str),
+    pub(super) queries: (usize, &'a str),
+    pub(super) key_values: (Option<usize>, &'a str),
+    pub(super) length: (Option<usize>, &'a str),
 }
 
 impl Heads<'_> {
     /// Query heads, key-value heads and their width.
     pub(super) fn checked(self) -> Result<(usize, usize, usize), GgufError> {
-        let heads = self.heads.0;
-        let key_value_heads = self.key_value_heads.0.unwrap_or(heads);
+        let heads = self.queries.0;
+        let key_value_heads = self.key_values.0.unwrap_or(heads);
         if !heads.is_multiple_of(key_value_heads) {
-            return refuse(self.key_value_heads.1, format!("is {key_value_heads}, not a divisor of {heads}"));
+            return refuse(self.key_values.1, format!("is {key_value_heads}, not a divisor of {heads}"));
         }
-        let head_width = match self.head_width.0 {
+        let head_width = match self.length.0 {
             Some(length) => length,
             None if self.width.is_multiple_of(heads) => self.width / heads,
-            None => return refuse(self.heads.1, format!("is {heads}, not a divisor of {}", self.width)),
+            None => return refuse(self.queries.1, format!("is {heads}, not a divisor of {}", self.width)),
         };
         if heads.saturating_mul(head_width) > LARGEST_SIZE {
-            return refuse(self.head_width.1, format!("is {head_width}, too large for {heads} heads"));
+            return refuse(self.length.1, format!("is {head_width}, too large for {heads} heads"));
         }
         Ok((heads, key_value_heads, head_width))
     }
@@ -242,15 +243,15 @@ impl Config {
         let width = entries.needed("embedding_length", LARGEST_SIZE)?;
         let (heads, key_value_heads, head_width) = Heads {
             width,
-            heads: (
+            queries: (
                 entries.needed("attention.head_count", LARGEST_SIZE)?,
                 &entries.key("attention.head_count"),
             ),
-            key_value_heads: (
+            key_values: (
                 entries.size("attention.head_count_kv", LARGEST_SIZE)?,
                 &entries.key("attention.head_count_kv"),
             ),
-            head_width: (
+            length: (
                 entries.size("attention.key_length", LARGEST_SIZE)?,
                 &entries.key("attention.key_length"),
             ),

@@ -100,15 +100,15 @@ impl Config {
         let fixed = (family == Family::Qwen3).then_some(QWEN_3_HEAD_WIDTH);
         let (heads, key_value_heads, head_width) = Heads {
             width,
-            heads: (
+            queries: (
                 entries.needed("num_attention_heads", LARGEST_SIZE)?,
                 "num_attention_heads (config.json)",
             ),
-            key_value_heads: (
+            key_values: (
                 entries.size("num_key_value_heads", LARGEST_SIZE)?,
                 "num_key_value_heads (config.json)",
             ),
-            head_width: (entries.size("head_dim", LARGEST_SIZE)?.or(fixed), "head_dim (config.json)"),
+            length: (entries.size("head_dim", LARGEST_SIZE)?.or(fixed), "head_dim (config.json)"),
         }
         .checked()?;
         if !head_width.is_multiple_of(2) {

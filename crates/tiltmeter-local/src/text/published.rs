@@ -48,18 +48,15 @@ impl Vocabulary {
         let to_byte = byte_table();
         let unused = Token { bytes: Box::default(), is_control: true };
         let mut tokens = vec![unused; files.size];
-        let mut put = |id: usize, text: &str, token: Token| match tokens.get_mut(id) {
-            Some(slot) => {
-                *slot = token;
-                Ok(())
-            }
-            None => {
-                let text = text.escape_debug();
-                Err(broken(format!(
-                    "the token `{text}` has the number {id}, and the model has {} tokens",
-                    files.size
-                )))
-            }
+        let mut put = |id: usize, text: &str, token: Token| {
+            let Some(slot) = tokens.get_mut(id) else {
+                let (text, size) = (text.escape_debug(), files.size);
+                let reason =
+                    format!("the token `{text}` has the number {id}, and the model has {size} tokens");
+                return Err(broken(reason));
+            };
+            *slot = token;
+            Ok(())
         };
         for (text, id) in model {
             let id = id.as_u64().and_then(|id| usize::try_from(id).ok());

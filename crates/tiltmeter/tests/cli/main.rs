@@ -17,6 +17,7 @@ mod effects;
 mod engine;
 mod local;
 mod log;
+mod model;
 mod paper;
 mod planted;
 mod resume;

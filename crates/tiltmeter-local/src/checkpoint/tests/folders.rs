@@ -1,7 +1,11 @@
 //! Folders that cannot be used say why.
 
+use proptest::prelude::*;
+
 use super::references::tiny_qwen_3;
 use super::*;
+
+const SHARD: &str = "model-00002-of-00003.safetensors";
 
 /// The committed folder, to be spoilt.
 fn copy() -> tempfile::TempDir {
@@ -49,7 +53,6 @@ fn what_is_wrong_is_named() {
     let remove = |file: &'static str| -> Spoil {
         Box::new(move |folder| fs_err::remove_file(folder.join(file)).unwrap())
     };
-    const SHARD: &str = "model-00002-of-00003.safetensors";
     let cases: Vec<(Spoil, &str)> = vec![
         (write("config.json", b"{"), "not JSON"),
         (write("config.json", b"[]"), "not a JSON object"),
@@ -166,4 +169,101 @@ fn folders_without_a_configuration_may_hold_one_gguf_file() {
     assert!(error.contains("2 GGUF files"), "{error}");
     let error = Checkpoint::open(Path::new("x/model.safetensors")).unwrap_err().to_string();
     assert!(error.contains("give the folder"), "{error}");
+}
+
+/// How a file is spoilt.
+#[derive(Clone, Debug)]
+enum Spoil {
+    Byte {
+        at: f64,
+        value: u8,
+    },
+    /// What stands there is replaced by something that JSON may hold.
+    Text {
+        at: f64,
+        length: usize,
+        text: &'static str,
+    },
+    Cut {
+        at: f64,
+    },
+    Doubled {
+        at: f64,
+        length: usize,
+    },
+}
+
+fn spoil() -> impl Strategy<Value = Spoil> {
+    let at = || 0.0..1.0_f64;
+    let texts =
+        ["-1", "0", "null", "1e999", "18446744073709551615", "[]", "{}", "\"\"", "\"\\u0000\"", "true", "9"];
+    prop_oneof![
+        (at(), any::<u8>()).prop_map(|(at, value)| Spoil::Byte { at, value }),
+        (at(), 0_usize..6, prop::sample::select(texts.to_vec())).prop_map(|(at, length, text)| Spoil::Text {
+            at,
+            length,
+            text
+        }),
+        at().prop_map(|at| Spoil::Cut { at }),
+        (at(), 1_usize..40).prop_map(|(at, length)| Spoil::Doubled { at, length }),
+    ]
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a small file")]
+fn spoilt(mut bytes: Vec<u8>, spoils: &[Spoil]) -> Vec<u8> {
+    for spoil in spoils {
+        let place = |at: f64| (at * bytes.len() as f64) as usize;
+        match *spoil {
+            Spoil::Byte { at, value } => {
+                let at = place(at);
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            Spoil::Text { at, length, text } => {
+                let at = place(at);
+                let end = (at + length).min(bytes.len());
+                bytes.splice(at..end, text.bytes());
+            }
+            Spoil::Cut { at } => bytes.truncate(place(at)),
+            Spoil::Doubled { at, length } => {
+                let at = place(at);
+                let end = (at + length).min(bytes.len());
+                let part = bytes[at..end].to_vec();
+                bytes.splice(at..at, part);
+            }
+        }
+    }
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn spoilt_folders_end_in_a_model_or_an_error(
+        file in prop::sample::select(vec![
+            "config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
+            "chat_template.jinja", "model.safetensors.index.json", "model-00001-of-00003.safetensors",
+        ]),
+        spoils in prop::collection::vec(spoil(), 1..4),
+    ) {
+        let folder = copy();
+        let path = folder.path().join(file);
+        let bytes = fs_err::read(&path).unwrap();
+        // Headers are where the harm is.
+        let bytes = match file.strip_suffix(".safetensors") {
+            Some(_) => {
+                let (header, data) = bytes.split_at(1_200);
+                [spoilt(header.to_vec(), &spoils), data.to_vec()].concat()
+            }
+            None => spoilt(bytes, &spoils),
+        };
+        fs_err::write(&path, bytes).unwrap();
+        let checkpoint = Checkpoint::open(folder.path());
+        let small = |config: &Config| config.vocabulary <= 4_096 && config.layers <= 16 && config.feed_forward <= 4_096;
+        if checkpoint.is_ok_and(|checkpoint| checkpoint.config().is_ok_and(|config| small(&config))) {
+            drop(open(folder.path()));
+        }
+    }
 }

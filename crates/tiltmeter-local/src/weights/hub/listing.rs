@@ -9,9 +9,10 @@ use super::super::expected::Expected;
 use super::{HubError, is_gguf};
 use crate::source::{HubModel, is_commit};
 
+/// The model's shape.
+const CONFIG: &str = "config.json";
 /// Files that a model needs beside its weights, as far as a repository has them.
-const OTHERS: [&str; 7] = [
-    "config.json",
+const OTHERS: [&str; 6] = [
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -106,7 +107,7 @@ impl Listing {
     pub(super) async fn ask(
         model: &HubModel,
         settings: &WeightsSettings,
-        access: &Access<'_>,
+        access: Access<'_>,
     ) -> Result<Self, HubError> {
         let (repository, revision) = (model.repository(), &model.revision);
         let url = format!("{}/api/models/{repository}/revision/{revision}?blobs=true", settings.hub);
@@ -175,26 +176,22 @@ impl Listing {
         let of = |test: &dyn Fn(&str) -> bool| -> Vec<Listed> {
             self.files.iter().filter(|file| test(&file.path)).cloned().collect()
         };
-        let chosen = match &model.file {
-            Some(wanted) => {
-                let chosen = of(&|path| path == wanted || path == "LICENSE");
-                if !chosen.iter().any(|file| file.path == *wanted) {
-                    let has = self.listed_gguf();
-                    return Err(HubError::Choice(format!("{repository} has no file {wanted}{has}")));
-                }
-                chosen
+        let has = || self.listed_gguf();
+        let chosen = if let Some(wanted) = &model.file {
+            let chosen = of(&|path| path == wanted || path == "LICENSE");
+            if !chosen.iter().any(|file| file.path == *wanted) {
+                return Err(HubError::Choice(format!("{repository} has no file {wanted}{}", has())));
             }
-            None => {
-                let shards = of(&is_weight);
-                let has_config = self.files.iter().any(|file| file.path == "config.json");
-                if shards.is_empty() || !has_config {
-                    let has = self.listed_gguf();
-                    return Err(HubError::Choice(format!(
-                        "{repository} holds no safetensors model{has}; name a file with `--file`"
-                    )));
-                }
-                [of(&|path| OTHERS.contains(&path)), shards].concat()
+            chosen
+        } else {
+            let shards = of(&is_weight);
+            if shards.is_empty() || !self.files.iter().any(|file| file.path == CONFIG) {
+                let message =
+                    format!("{repository} holds no safetensors model{}; name a file with `--file`", has());
+                return Err(HubError::Choice(message));
             }
+            // The configuration comes last: where it is, all else is.
+            [shards, of(&|path| OTHERS.contains(&path)), of(&|path| path == CONFIG)].concat()
         };
         match chosen.iter().find(|file| !is_harmless(&file.path)) {
             Some(file) => {
