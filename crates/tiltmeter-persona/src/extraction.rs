@@ -14,7 +14,8 @@ use crate::rollouts::{Answer, Rating, Rollout, RolloutStore, Side, rollouts};
 use crate::separation::{Response, Separation, choose, difference, separation};
 use crate::trait_file::TraitFile;
 use crate::vector::{
-    Counts, JudgeRecord, LayerRecord, ModelRecord, PersonaVector, SettingsRecord, SideCounts, VectorRecord,
+    Counts, JudgeRecord, LayerRecord, ModelRecord, PersonaVector, SettingsRecord, SideCounts, VectorError,
+    VectorRecord,
 };
 
 /// Answers and ratings in flight; the models' own limits are below.
@@ -48,6 +49,9 @@ pub enum ExtractError {
         /// What is wrong.
         error: serde_json::Error,
     },
+    /// The vector cannot be written as a file.
+    #[error(transparent)]
+    Vector(#[from] VectorError),
     /// Nothing is left of one side.
     #[error(
         "no rollout of the {side} side is left ({} drawn, {} without a token, {} with the trait rated otherwise, {} \
@@ -227,7 +231,7 @@ pub async fn extract(
         chosen_layer: choose(&separations),
         software: extraction.software.to_owned(),
     };
-    Ok(PersonaVector::new(record, vectors))
+    Ok(PersonaVector::new(record, vectors)?)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "vectors are kept in single precision")]

@@ -54,7 +54,6 @@ struct Value<'a> {
 pub(super) fn summarise(
     reader: &Reader,
     vector: &PersonaVector,
-    hash: ContentId,
     settings: &ProjectSettings,
     gathered: Gathered,
 ) -> Result<Projections, ProjectError> {
@@ -93,7 +92,7 @@ pub(super) fn summarise(
         schema: "tiltmeter.persona-projections/1",
         experiment: experiment.name.clone(),
         name: vector.record.name.clone(),
-        vector_hash: hash.to_string(),
+        vector_hash: vector.hash().to_string(),
         model: vector.record.model.name.clone(),
         model_sha256: vector.record.model.file_sha256.clone(),
         layer: gathered.layer,

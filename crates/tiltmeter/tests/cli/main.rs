@@ -18,6 +18,7 @@ mod engine;
 mod local;
 mod log;
 mod paper;
+mod persona;
 mod planted;
 mod resume;
 mod score;
