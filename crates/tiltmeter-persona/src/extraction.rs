@@ -191,7 +191,7 @@ pub async fn extract(
         (0..layers).map(|layer| separation(&responses, layer, folds)).collect();
     let vectors: Vec<Vec<f32>> = (0..layers)
         .map(|layer| {
-            let vector = difference(responses.iter(), layer).unwrap_or_default();
+            let vector = difference(&responses.iter(), layer).unwrap_or_default();
             vector.into_iter().map(single).collect()
         })
         .collect();
@@ -250,6 +250,9 @@ impl TraitJudge<'_> {
             .finish()
     }
 }
+
+/// A rollout that is kept, with its answer.
+type Kept<'r> = (&'r Rollout, Arc<str>);
 
 /// Ratings by answer: trait and coherence.
 type Ratings = std::collections::BTreeMap<ContentId, [Option<f64>; 2]>;
@@ -355,7 +358,7 @@ impl Extraction<'_> {
         all: &'r [Rollout],
         store: &RolloutStore,
         ratings: Option<&Ratings>,
-    ) -> Result<(Vec<(&'r Rollout, Arc<str>)>, Counts), ExtractError> {
+    ) -> Result<(Vec<Kept<'r>>, Counts), ExtractError> {
         let mut counts = Counts::default();
         let mut kept = Vec::new();
         for rollout in all {
@@ -397,12 +400,12 @@ impl Extraction<'_> {
     }
 
     /// Reads the response means, in order, so that sums have the same bits each time.
-    async fn read(&self, kept: &[(&Rollout, Arc<str>)]) -> Result<Vec<Response>, ExtractError> {
+    async fn read(&self, kept: &[Kept<'_>]) -> Result<Vec<Response>, ExtractError> {
         let layers: Arc<[usize]> = (0..=self.model.description().layers).collect();
         let tap = Tap { layers, tokens: TokenSelection::Answer, reduction: Reduction::Mean };
         let taps: Arc<[Tap]> = [tap].into();
         let of = kept.len() as u64;
-        let read = |(rollout, text): &(&Rollout, Arc<str>)| {
+        let read = |(rollout, text): &Kept<'_>| {
             let (prompt, text, taps) = (Arc::clone(&rollout.prompt), Arc::clone(text), Arc::clone(&taps));
             let (side, question) = (rollout.side, rollout.question);
             async move {

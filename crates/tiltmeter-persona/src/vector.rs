@@ -298,10 +298,10 @@ impl PersonaVector {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
-    pub(crate) fn sample() -> PersonaVector {
+    fn sample() -> PersonaVector {
         let layer =
             |layer| LayerRecord { layer, norm: 1.5, auroc: Some(0.75), standardised_difference: None };
         let record = VectorRecord {

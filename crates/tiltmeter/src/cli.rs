@@ -48,7 +48,7 @@ pub(crate) enum Command {
     /// Demonstration and question sets: built in, published, your own files
     Data(DataArguments),
     /// Persona vectors of local models: extract, project, steer
-    Persona(PersonaArguments),
+    Persona(Box<PersonaArguments>),
     /// Print the JSON Schema of experiment files
     Schema,
 }

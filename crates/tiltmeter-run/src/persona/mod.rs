@@ -128,5 +128,5 @@ pub async fn project(
     if gathered.prompts.is_empty() {
         return Err(ProjectError::Nothing);
     }
-    summary::summarise(&reader, vector, settings, gathered)
+    summary::summarise(&reader, vector, settings, &gathered)
 }

@@ -55,7 +55,7 @@ pub(super) fn summarise(
     reader: &Reader,
     vector: &PersonaVector,
     settings: &ProjectSettings,
-    gathered: Gathered,
+    gathered: &Gathered,
 ) -> Result<Projections, ProjectError> {
     let experiment = reader.experiment()?;
     let conditions = reader.conditions(experiment.id)?;
@@ -74,8 +74,8 @@ pub(super) fn summarise(
     let summary = Summary {
         conditions: &conditions,
         bootstrap: BootstrapSettings { seed: settings.seed, ..BootstrapSettings::default() },
-        prompts: prompt_points(&conditions, &gathered, &tilts),
-        samples: sample_points(&conditions, &gathered, &judged, &settings.labels),
+        prompts: prompt_points(&conditions, gathered, &tilts),
+        samples: sample_points(&conditions, gathered, &judged, &settings.labels),
     };
     let mut notes = gathered.notes.clone();
     let labelled = summary.samples.iter().filter(|sample| sample.label.is_some()).count();
