@@ -14,7 +14,8 @@ use crate::rollouts::{Answer, Rating, Rollout, RolloutStore, Side, rollouts};
 use crate::separation::{Response, Separation, choose, difference, separation};
 use crate::trait_file::TraitFile;
 use crate::vector::{
-    Counts, JudgeRecord, LayerRecord, ModelRecord, PersonaVector, SettingsRecord, SideCounts, VectorRecord,
+    Counts, JudgeRecord, LayerRecord, ModelRecord, PersonaVector, SettingsRecord, SideCounts, VectorError,
+    VectorRecord,
 };
 
 /// Answers and ratings in flight; the models' own limits are below.
@@ -48,6 +49,9 @@ pub enum ExtractError {
         /// What is wrong.
         error: serde_json::Error,
     },
+    /// The vector cannot be written as a file.
+    #[error(transparent)]
+    Vector(#[from] VectorError),
     /// Nothing is left of one side.
     #[error(
         "no rollout of the {side} side is left ({} drawn, {} without a token, {} with the trait rated otherwise, {} \
@@ -187,7 +191,7 @@ pub async fn extract(
         (0..layers).map(|layer| separation(&responses, layer, folds)).collect();
     let vectors: Vec<Vec<f32>> = (0..layers)
         .map(|layer| {
-            let vector = difference(responses.iter(), layer).unwrap_or_default();
+            let vector = difference(&responses.iter(), layer).unwrap_or_default();
             vector.into_iter().map(single).collect()
         })
         .collect();
@@ -227,7 +231,7 @@ pub async fn extract(
         chosen_layer: choose(&separations),
         software: extraction.software.to_owned(),
     };
-    Ok(PersonaVector::new(record, vectors))
+    Ok(PersonaVector::new(record, vectors)?)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "vectors are kept in single precision")]
@@ -246,6 +250,9 @@ impl TraitJudge<'_> {
             .finish()
     }
 }
+
+/// A rollout that is kept, with its answer.
+type Kept<'r> = (&'r Rollout, Arc<str>);
 
 /// Ratings by answer: trait and coherence.
 type Ratings = std::collections::BTreeMap<ContentId, [Option<f64>; 2]>;
@@ -351,7 +358,7 @@ impl Extraction<'_> {
         all: &'r [Rollout],
         store: &RolloutStore,
         ratings: Option<&Ratings>,
-    ) -> Result<(Vec<(&'r Rollout, Arc<str>)>, Counts), ExtractError> {
+    ) -> Result<(Vec<Kept<'r>>, Counts), ExtractError> {
         let mut counts = Counts::default();
         let mut kept = Vec::new();
         for rollout in all {
@@ -393,12 +400,12 @@ impl Extraction<'_> {
     }
 
     /// Reads the response means, in order, so that sums have the same bits each time.
-    async fn read(&self, kept: &[(&Rollout, Arc<str>)]) -> Result<Vec<Response>, ExtractError> {
+    async fn read(&self, kept: &[Kept<'_>]) -> Result<Vec<Response>, ExtractError> {
         let layers: Arc<[usize]> = (0..=self.model.description().layers).collect();
         let tap = Tap { layers, tokens: TokenSelection::Answer, reduction: Reduction::Mean };
         let taps: Arc<[Tap]> = [tap].into();
         let of = kept.len() as u64;
-        let read = |(rollout, text): &(&Rollout, Arc<str>)| {
+        let read = |(rollout, text): &Kept<'_>| {
             let (prompt, text, taps) = (Arc::clone(&rollout.prompt), Arc::clone(text), Arc::clone(&taps));
             let (side, question) = (rollout.side, rollout.question);
             async move {

@@ -27,7 +27,7 @@ fn fold(question: usize, folds: usize) -> usize {
 
 /// The mean of the positive responses minus that of the negative ones. `None` where one side has none.
 pub(crate) fn difference<'a>(
-    responses: impl Iterator<Item = &'a Response> + Clone,
+    responses: &(impl Iterator<Item = &'a Response> + Clone),
     layer: usize,
 ) -> Option<Vec<f64>> {
     let mean = |side: Side| {
@@ -54,7 +54,7 @@ pub(crate) fn separation(responses: &[Response], layer: usize, folds: usize) -> 
     let (mut areas, mut differences) = (Vec::new(), Vec::new());
     for held_out in 0..folds {
         let train = responses.iter().filter(|response| fold(response.question, folds) != held_out);
-        let Some(vector) = difference(train, layer) else { continue };
+        let Some(vector) = difference(&train, layer) else { continue };
         let test = responses.iter().filter(|response| fold(response.question, folds) == held_out);
         let (scores, truths): (Vec<f64>, Vec<bool>) = test
             .map(|response| (dot(&response.means[layer], &vector), response.side == Side::Positive))
@@ -130,7 +130,7 @@ mod tests {
         // Split by rollout, this layer would look perfect.
         let private = of(2).auroc.unwrap();
         assert!((private - 0.5).abs() < 0.05, "{private}");
-        let vector = difference(responses.iter(), 1).unwrap();
+        let vector = difference(&responses.iter(), 1).unwrap();
         assert!((vector[0] - 4.0).abs() < 1e-6 && vector[1].abs() < 1e-6, "{vector:?}");
     }
 
@@ -150,6 +150,6 @@ mod tests {
         let positive: Vec<Response> =
             responses().into_iter().filter(|response| response.side == Side::Positive).collect();
         assert_eq!(separation(&positive, 1, 4), Separation::default());
-        assert!(difference(positive.iter(), 1).is_none());
+        assert!(difference(&positive.iter(), 1).is_none());
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
+use tiltmeter_core::id::{ContentId, bytes_hash};
 
 /// The one key of the metadata: with several, their order in the file would be random.
 const KEY: &str = "tiltmeter";
@@ -172,12 +173,21 @@ pub struct PersonaVector {
     /// Where they come from.
     pub record: VectorRecord,
     vectors: Vec<Vec<f32>>,
+    /// Of the file's bytes.
+    hash: ContentId,
 }
 
 impl PersonaVector {
-    pub(crate) fn new(mut record: VectorRecord, vectors: Vec<Vec<f32>>) -> Self {
+    pub(crate) fn new(mut record: VectorRecord, vectors: Vec<Vec<f32>>) -> Result<Self, VectorError> {
         SCHEMA.clone_into(&mut record.schema);
-        Self { record, vectors }
+        let mut vector = Self { record, vectors, hash: bytes_hash(&[]) };
+        vector.hash = bytes_hash(&vector.to_bytes()?);
+        Ok(vector)
+    }
+
+    /// Hash of the bytes of its file, by which experiments and runs name it.
+    pub fn hash(&self) -> ContentId {
+        self.hash
     }
 
     /// The vector of a layer, or of the chosen one.
@@ -262,7 +272,7 @@ impl PersonaVector {
             return Err(content(format!("its chosen layer is {}", record.chosen_layer)));
         }
         let vectors = numbers.chunks_exact(expected[1]).map(<[f32]>::to_vec).collect();
-        Ok(Self { record, vectors })
+        Ok(Self { record, vectors, hash: bytes_hash(bytes) })
     }
 
     /// Reads a file.
@@ -288,10 +298,10 @@ impl PersonaVector {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
-    pub(crate) fn sample() -> PersonaVector {
+    fn sample() -> PersonaVector {
         let layer =
             |layer| LayerRecord { layer, norm: 1.5, auroc: Some(0.75), standardised_difference: None };
         let record = VectorRecord {
@@ -322,6 +332,7 @@ pub(crate) mod tests {
             software: "0".to_owned(),
         };
         PersonaVector::new(record, vec![vec![0.0, 1.0, 2.0], vec![-1.0, 0.5, 0.25], vec![3.0, 3.0, 3.0]])
+            .unwrap()
     }
 
     #[test]
@@ -331,6 +342,7 @@ pub(crate) mod tests {
         assert_eq!(bytes, sample().to_bytes().unwrap());
         let read = PersonaVector::from_bytes(&bytes).unwrap();
         assert_eq!(read, vector);
+        assert_eq!(read.hash(), bytes_hash(&bytes));
         assert_eq!(read.layer(None).unwrap(), (1, &[-1.0, 0.5, 0.25][..]));
         assert_eq!(read.layer(Some(2)).unwrap().0, 2);
         assert!(read.layer(Some(3)).unwrap_err().to_string().contains("0 to 2"));

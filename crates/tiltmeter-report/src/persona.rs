@@ -90,6 +90,23 @@ pub fn projection_table(summary: &ProjectionSummary) -> String {
         summary.samples,
         summary.stream_norm
     );
+    write_conditions(&mut text, summary);
+    write_contrasts(&mut text, summary);
+    write_correlations(&mut text, summary);
+    write_detection(&mut text, summary);
+    let _ = writeln!(
+        text,
+        "intervals: 95 %, over questions; `beats random`: share of {} random directions with a smaller value",
+        summary.random_directions
+    );
+    for note in &summary.notes {
+        let _ = writeln!(text, "note: {}", printable(note));
+    }
+    text
+}
+
+/// Means by condition.
+fn write_conditions(text: &mut String, summary: &ProjectionSummary) {
     let where_from = |one: &ConditionProjection| {
         let control = if one.control == "none" { "" } else { &one.control };
         vec![
@@ -119,71 +136,75 @@ pub fn projection_table(summary: &ProjectionSummary) -> String {
         "answers' means",
         "tilt",
     ];
-    write_grid(&mut text, header.map(str::to_owned).to_vec(), rows);
-    if !summary.contrasts.is_empty() {
-        text.push_str("misaligned minus benign demonstrations of the same prompts\n");
-        let rows = summary.contrasts.iter().map(|one| {
-            vec![
-                one.shots.to_string(),
-                printable(&one.subject),
-                printable(&one.demonstrations),
-                one.measure.to_owned(),
-                mean(Some(&one.difference)),
-                one.standardised.map_or_else(|| NOTHING_TO_SHOW.to_owned(), |value| format!("{value:+.2}")),
-                percent(one.random_percentile),
-                format!("{:.0} / {:.0}", one.prompt_tokens.0, one.prompt_tokens.1),
-            ]
-        });
-        let header =
-            ["k", "subject", "demonstrations", "measure", "difference", "in SD", "beats random", "tokens"];
-        write_grid(&mut text, header.map(str::to_owned).to_vec(), rows);
+    write_grid(text, header.map(str::to_owned).to_vec(), rows);
+}
+
+/// Misaligned against benign demonstrations.
+fn write_contrasts(text: &mut String, summary: &ProjectionSummary) {
+    if summary.contrasts.is_empty() {
+        return;
     }
-    if !summary.correlations.is_empty() {
-        text.push_str("correlation of projections\n");
-        let rows = summary.correlations.iter().map(|one| {
-            vec![
-                printable(&one.subject),
-                format!("{} with {}", one.measure, one.outcome),
-                one.strata.to_owned(),
-                interval(one.estimate, one.low, one.high),
-                one.observations.to_string(),
-                percent(one.random_percentile),
-            ]
-        });
-        let header = ["subject", "of", "strata", "r", "rows", "beats random"];
-        write_rows(&mut text, " ", header.map(str::to_owned).to_vec(), rows, |column| column == 4);
-        text.push('\n');
+    text.push_str("misaligned minus benign demonstrations of the same prompts\n");
+    let rows = summary.contrasts.iter().map(|one| {
+        vec![
+            one.shots.to_string(),
+            printable(&one.subject),
+            printable(&one.demonstrations),
+            one.measure.to_owned(),
+            mean(Some(&one.difference)),
+            one.standardised.map_or_else(|| NOTHING_TO_SHOW.to_owned(), |value| format!("{value:+.2}")),
+            percent(one.random_percentile),
+            format!("{:.0} / {:.0}", one.prompt_tokens.0, one.prompt_tokens.1),
+        ]
+    });
+    let header =
+        ["k", "subject", "demonstrations", "measure", "difference", "in SD", "beats random", "tokens"];
+    write_grid(text, header.map(str::to_owned).to_vec(), rows);
+}
+
+/// What projections go along with.
+fn write_correlations(text: &mut String, summary: &ProjectionSummary) {
+    if summary.correlations.is_empty() {
+        return;
     }
-    if !summary.detection.is_empty() {
-        text.push_str("detection\n");
-        let rows = summary.detection.iter().map(|one| {
-            let recall =
-                one.recall.iter().map(|at| format!("{:.0} %", at.recall * 100.0)).collect::<Vec<_>>();
-            let ends = one.auroc_low.zip(one.auroc_high);
-            let area = ends.map_or_else(
-                || format!("{:.3}", one.auroc),
-                |(low, high)| format!("{:.3} [{low:.3}, {high:.3}]", one.auroc),
-            );
-            vec![
-                one.label.to_owned(),
-                one.measure.to_owned(),
-                format!("{} / {}", one.positives, one.negatives),
-                area,
-                recall.join(", "),
-            ]
-        });
-        let header =
-            ["of", "measure", "positive / negative", "AUROC", "recall at 0.1, 1, 5 % false positives"];
-        write_rows(&mut text, " ", header.map(str::to_owned).to_vec(), rows, |_| false);
-        text.push('\n');
+    text.push_str("correlation of projections\n");
+    let rows = summary.correlations.iter().map(|one| {
+        vec![
+            printable(&one.subject),
+            format!("{} with {}", one.measure, one.outcome),
+            one.strata.to_owned(),
+            interval(one.estimate, one.low, one.high),
+            one.observations.to_string(),
+            percent(one.random_percentile),
+        ]
+    });
+    let header = ["subject", "of", "strata", "r", "rows", "beats random"];
+    write_rows(text, " ", header.map(str::to_owned).to_vec(), rows, |column| column == 4);
+    text.push('\n');
+}
+
+/// How well they tell answers apart.
+fn write_detection(text: &mut String, summary: &ProjectionSummary) {
+    if summary.detection.is_empty() {
+        return;
     }
-    let _ = writeln!(
-        text,
-        "intervals: 95 %, over questions; `beats random`: share of {} random directions with a smaller value",
-        summary.random_directions
-    );
-    for note in &summary.notes {
-        let _ = writeln!(text, "note: {}", printable(note));
-    }
-    text
+    text.push_str("detection\n");
+    let rows = summary.detection.iter().map(|one| {
+        let recall = one.recall.iter().map(|at| format!("{:.0} %", at.recall * 100.0)).collect::<Vec<_>>();
+        let ends = one.auroc_low.zip(one.auroc_high);
+        let area = ends.map_or_else(
+            || format!("{:.3}", one.auroc),
+            |(low, high)| format!("{:.3} [{low:.3}, {high:.3}]", one.auroc),
+        );
+        vec![
+            one.label.to_owned(),
+            one.measure.to_owned(),
+            format!("{} / {}", one.positives, one.negatives),
+            area,
+            recall.join(", "),
+        ]
+    });
+    let header = ["of", "measure", "positive / negative", "AUROC", "recall at 0.1, 1, 5 % false positives"];
+    write_rows(text, " ", header.map(str::to_owned).to_vec(), rows, |_| false);
+    text.push('\n');
 }

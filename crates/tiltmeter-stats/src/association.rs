@@ -194,7 +194,7 @@ mod tests {
         let rows: Vec<Observation> = [2.1, 3.9, 6.2, 7.8, 10.1]
             .into_iter()
             .enumerate()
-            .map(|(place, y)| row(place as u32, 0, place as f64 + 1.0, y))
+            .map(|(place, y)| row(u32::try_from(place).unwrap(), 0, place as f64 + 1.0, y))
             .collect();
         assert!((of(&rows, Strata::Pooled).unwrap() - 0.998_651_8).abs() < 1e-6);
         assert_eq!(of(&rows[..2], Strata::Pooled), None);

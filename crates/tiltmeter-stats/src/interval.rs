@@ -39,6 +39,7 @@ impl Interval {
     }
 
     /// The interval cut off at the ends of what is possible; the estimate stays.
+    #[must_use]
     pub fn clamped(self, low: f64, high: f64) -> Self {
         Self { low: self.low.clamp(low, high), high: self.high.clamp(low, high), ..self }
     }

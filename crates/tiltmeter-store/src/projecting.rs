@@ -9,6 +9,9 @@ use tiltmeter_core::id::ContentId;
 use crate::error::StoreError;
 use crate::reader::{Reader, collect};
 
+/// The columns of a subject.
+type SubjectColumns = (i64, [u8; 16], String, String, String, Option<String>);
+
 /// A subject as it was written down.
 #[derive(Clone, Debug)]
 pub struct SubjectRow {
@@ -92,11 +95,10 @@ impl Reader {
         let mut statement = self
             .connection
             .prepare("SELECT id, hash, name, model, settings, description FROM subject ORDER BY id")?;
-        type Row = (i64, [u8; 16], String, String, String, Option<String>);
-        let rows: Vec<Row> = collect(&mut statement, params![], |row| {
+        let rows: Vec<SubjectColumns> = collect(&mut statement, params![], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
         })?;
-        let subject = |(id, hash, name, model, settings, description): Row| {
+        let subject = |(id, hash, name, model, settings, description): SubjectColumns| {
             Ok(SubjectRow {
                 id,
                 hash: ContentId::from_bytes(hash),

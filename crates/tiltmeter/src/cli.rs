@@ -55,7 +55,7 @@ pub(crate) enum Command {
     /// Local models: which there are, fetching them, serving one to other programs
     Model(ModelArguments),
     /// Persona vectors of local models: extract, project, steer
-    Persona(PersonaArguments),
+    Persona(Box<PersonaArguments>),
     /// Print the JSON Schema of experiment files
     Schema,
 }

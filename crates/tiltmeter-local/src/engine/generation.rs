@@ -145,7 +145,7 @@ impl Generation {
             if let Some(intervention) = &sequence.intervention {
                 let position = sequence.prompt + sequence.drawn - 1;
                 let placed = Placed { row, position };
-                placing::edit(&mut hooks, intervention, placed, [sequence.role()], Some(row));
+                placing::edit(&mut hooks, intervention, placed, &[sequence.role()], Some(row));
             }
         }
         let hidden = worker.pass(&runs, Purpose::Read, &mut hooks);

@@ -107,7 +107,7 @@ impl Worker {
                     .chain(placing::answer_roles(answer, prompt, intervention, &self.vocabulary))
                     .skip(at)
                     .take(chunk.len());
-                placing::edit(&mut hooks, intervention, Placed { row: 0, position: at }, roles, None);
+                placing::edit(&mut hooks, intervention, Placed { row: 0, position: at }, &roles, None);
             }
             let inside = at..at + chunk.len();
             for gathering in &mut gatherings {

@@ -119,7 +119,7 @@ impl Worker {
                     let place = placing::Placed { row: first_row, position: prompt.len() };
                     let roles = placing::answer_roles(tokens, prompt, intervention, &self.vocabulary);
                     let number = owner(batch.placed.len(), true);
-                    placing::edit(&mut batch.hooks, intervention, place, roles, Some(number));
+                    placing::edit(&mut batch.hooks, intervention, place, &roles, Some(number));
                 }
                 batch.bytes += bytes;
                 let realised = Realised::default();

@@ -374,7 +374,7 @@ impl Worker {
             if let Some(intervention) = intervention {
                 let position = self.cache.start(segment) + self.cache.length(segment);
                 let roles = std::iter::repeat_n(Role::Prompt, tokens.len());
-                placing::edit(&mut hooks, intervention, Placed { row: 0, position }, roles, None);
+                placing::edit(&mut hooks, intervention, Placed { row: 0, position }, &roles, None);
             }
             self.pass(&[Run { segment, tokens }], Purpose::Fill, &mut hooks);
         }
@@ -414,7 +414,7 @@ impl Worker {
             let reasons = placing::starts_with_reasoning(&shared.tokens, intervention, &self.vocabulary);
             let placed = Placed { row, position: shared.tokens.len() - rest };
             let roles = placing::prompt_roles(rest, reasons);
-            placing::edit(hooks, intervention, placed, roles, Some(owner));
+            placing::edit(hooks, intervention, placed, &roles, Some(owner));
         }
     }
 

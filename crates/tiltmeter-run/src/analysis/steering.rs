@@ -25,9 +25,10 @@ impl Steered {
                 subjects.insert(subject.id, serde_json::from_value(record.clone())?);
             }
         }
-        let (answers, texts) = match subjects.is_empty() {
-            true => (Vec::new(), Vec::new()),
-            false => (reader.shifts_of_answers()?, reader.shifts_of_texts()?),
+        let (answers, texts) = if subjects.is_empty() {
+            (Vec::new(), Vec::new())
+        } else {
+            (reader.shifts_of_answers()?, reader.shifts_of_texts()?)
         };
         Ok(Self { subjects, answers, texts })
     }

@@ -125,9 +125,9 @@ mod tests {
         assert_eq!(of(0.001), (0.25, 99.5));
         assert_eq!(of(0.01), (0.5, 98.5));
         assert_eq!(of(0.02), (0.75, 97.5));
-        assert_eq!(of(1.0).0, 1.0);
+        assert_eq!(of(1.0), (1.0, 50.5));
         assert_eq!(recall_at(positives.into_iter(), 0.5), None);
         // Ties with the barrier do not pass.
-        assert_eq!(recall_at([(1.0, true), (1.0, false)].into_iter(), 0.1).unwrap().0, 0.0);
+        assert_eq!(recall_at([(1.0, true), (1.0, false)].into_iter(), 0.1), Some((0.0, 1.0)));
     }
 }

@@ -7,7 +7,6 @@ use futures_util::stream::{self, StreamExt as _};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use tiltmeter_core::experiment::{SteerSpan, SteeringKind};
-use tiltmeter_core::id::{ContentId, bytes_hash};
 use tiltmeter_core::plan::{sample_id, system_message};
 use tiltmeter_core::prompt::{Prompt, RenderedContext};
 use tiltmeter_local::{LocalModel, Reduction, Tap, TokenSelection};
@@ -165,17 +164,12 @@ fn continuation(answer: &StoredAnswer, settings: &ProjectSettings) -> Arc<str> {
 }
 
 /// The handle through which a subject's prompts are read: steered as it was when it answered. `Err` says why not.
-fn handle(
-    subject: &SubjectRow,
-    vector: &PersonaVector,
-    hash: ContentId,
-    model: &LocalModel,
-) -> Result<LocalModel, String> {
+fn handle(subject: &SubjectRow, vector: &PersonaVector, model: &LocalModel) -> Result<LocalModel, String> {
     let Some(record) = subject.settings.get("steering") else { return Ok(model.clone()) };
     let damaged =
         |error: &dyn std::fmt::Display| format!("{}: its steering cannot be read: {error}", subject.name);
     let record: SteeringRecord = serde_json::from_value(record.clone()).map_err(|error| damaged(&error))?;
-    if record.vector_hash != hash.to_string() {
+    if record.vector_hash != vector.hash().to_string() {
         return Err(format!(
             "{}: left out, since it was steered along another vector ({}); project onto that one",
             subject.name, record.vector
@@ -202,7 +196,6 @@ pub(super) async fn gather(
 ) -> Result<Gathered, ProjectError> {
     let (layer, values) = vector.layer(settings.layer)?;
     let directions = Directions::new(values, settings);
-    let hash = bytes_hash(&vector.to_bytes()?);
     let experiment = reader.experiment()?;
     let conditions = reader.conditions(experiment.id)?;
     let mut texts = Texts::new(reader)?;
@@ -210,7 +203,7 @@ pub(super) async fn gather(
     let used: BTreeSet<i64> = conditions.iter().map(|condition| condition.subject).collect();
     let mut work = Vec::new();
     for subject in reader.subjects()?.iter().filter(|row| used.contains(&row.id) && is_model(row, vector)) {
-        match handle(subject, vector, hash, model) {
+        match handle(subject, vector, model) {
             Ok(handle) => {
                 for reading in readings(reader, subject, &conditions)? {
                     let prompt = texts.prompt(reading.key)?;

@@ -12,7 +12,7 @@ mod summary;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tiltmeter_core::id::{ContentId, bytes_hash};
+use tiltmeter_core::id::ContentId;
 use tiltmeter_local::LocalModel;
 use tiltmeter_models::ModelError;
 use tiltmeter_persona::{PersonaVector, VectorError};
@@ -128,6 +128,5 @@ pub async fn project(
     if gathered.prompts.is_empty() {
         return Err(ProjectError::Nothing);
     }
-    let hash = bytes_hash(&vector.to_bytes()?);
-    summary::summarise(&reader, vector, hash, settings, gathered)
+    summary::summarise(&reader, vector, settings, &gathered)
 }

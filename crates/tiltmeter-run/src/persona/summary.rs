@@ -54,9 +54,8 @@ struct Value<'a> {
 pub(super) fn summarise(
     reader: &Reader,
     vector: &PersonaVector,
-    hash: ContentId,
     settings: &ProjectSettings,
-    gathered: Gathered,
+    gathered: &Gathered,
 ) -> Result<Projections, ProjectError> {
     let experiment = reader.experiment()?;
     let conditions = reader.conditions(experiment.id)?;
@@ -75,8 +74,8 @@ pub(super) fn summarise(
     let summary = Summary {
         conditions: &conditions,
         bootstrap: BootstrapSettings { seed: settings.seed, ..BootstrapSettings::default() },
-        prompts: prompt_points(&conditions, &gathered, &tilts),
-        samples: sample_points(&conditions, &gathered, &judged, &settings.labels),
+        prompts: prompt_points(&conditions, gathered, &tilts),
+        samples: sample_points(&conditions, gathered, &judged, &settings.labels),
     };
     let mut notes = gathered.notes.clone();
     let labelled = summary.samples.iter().filter(|sample| sample.label.is_some()).count();
@@ -93,7 +92,7 @@ pub(super) fn summarise(
         schema: "tiltmeter.persona-projections/1",
         experiment: experiment.name.clone(),
         name: vector.record.name.clone(),
-        vector_hash: hash.to_string(),
+        vector_hash: vector.hash().to_string(),
         model: vector.record.model.name.clone(),
         model_sha256: vector.record.model.file_sha256.clone(),
         layer: gathered.layer,

@@ -19,6 +19,7 @@ mod local;
 mod log;
 mod model;
 mod paper;
+mod persona;
 mod planted;
 mod resume;
 mod score;

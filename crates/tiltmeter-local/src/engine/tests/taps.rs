@@ -144,10 +144,10 @@ fn an_intervention_changes_its_tokens_by_what_it_says() {
             let is_covered = covers(intervention.span(), position, answer.prompt_tokens, reasoning);
             match (is_covered, intervention.expected_shift()) {
                 (false, _) => {
-                    assert_eq!(of(&changed, layer), of(&plain, layer), "{intervention:?} {position}")
+                    assert_eq!(of(&changed, layer), of(&plain, layer), "{intervention:?} {position}");
                 }
                 (true, Some(shift)) => {
-                    assert!((after - before - shift).abs() < 1e-4, "{before} {after} {shift}")
+                    assert!((after - before - shift).abs() < 1e-4, "{before} {after} {shift}");
                 }
                 (true, None) => assert!(after.abs() < 1e-4, "{before} {after}"),
             }
@@ -164,7 +164,7 @@ fn an_intervention_changes_its_tokens_by_what_it_says() {
         // The answer's last token is predicted and not read.
         let counted = (answer.prompt_tokens - 1..plain.positions.len() - 1)
             .filter(|&position| covers(intervention.span(), position, answer.prompt_tokens, reasoning));
-        assert_eq!(shift.tokens as usize, counted.count(), "{intervention:?}");
+        assert_eq!(shift.tokens, counted.count() as u64, "{intervention:?}");
         if let Some(expected) = intervention.expected_shift() {
             assert!((shift.after - shift.before - expected).abs() < 1e-4, "{shift:?}");
         } else {
