@@ -16,6 +16,7 @@ pub(super) fn detection<'a>(
     bootstrap: &BootstrapSettings,
 ) -> Result<Vec<DetectionResult>, ProjectError> {
     type Measure<'a> = fn(&SamplePoint<'a>) -> Option<f64>;
+    type Label<'a> = fn(&SamplePoint<'a>) -> Option<bool>;
     let measures: [(&'static str, Measure<'a>); 4] = [
         ("prompt_last", |point| point.last.map(|last| last.persona)),
         ("response_mean", |point| point.reading.mean.as_ref().map(|mean| mean.persona)),
@@ -25,7 +26,7 @@ pub(super) fn detection<'a>(
         }),
         ("reasoning_max", |point| point.reading.reasoning.iter().copied().reduce(f64::max)),
     ];
-    let labels: [(&'static str, fn(&SamplePoint<'a>) -> Option<bool>); 2] =
+    let labels: [(&'static str, Label<'a>); 2] =
         [("labels", |point| point.label), ("misaligned", |point| point.misaligned)];
     let mut results = Vec::new();
     for (label, of_label) in labels {

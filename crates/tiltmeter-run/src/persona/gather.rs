@@ -135,14 +135,11 @@ impl<'a> Texts<'a> {
     }
 
     fn prompt(&mut self, key: PromptKey) -> Result<Option<Arc<Prompt>>, ProjectError> {
-        let context = match self.contexts.get(&key.context) {
-            Some(context) => Arc::clone(context),
-            None => {
-                let context = Arc::new(self.reader.context(key.context)?);
-                self.contexts.insert(key.context, Arc::clone(&context));
-                context
-            }
-        };
+        if !self.contexts.contains_key(&key.context) {
+            let context = Arc::new(self.reader.context(key.context)?);
+            self.contexts.insert(key.context, context);
+        }
+        let Some(context) = self.contexts.get(&key.context).map(Arc::clone) else { return Ok(None) };
         let Some(question) = self.questions.get(&key.question) else { return Ok(None) };
         let Some(wording) = question.wordings.get(key.wording) else { return Ok(None) };
         let instruction = self.instructions.get(&key.instruction).and_then(Option::as_ref);
