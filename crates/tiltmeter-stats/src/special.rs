@@ -246,7 +246,9 @@ mod tests {
             assert!(is_near(deviance_part(x, m), expected, 1e-13), "{x}, {m}: {}", deviance_part(x, m));
         }
         // The distance itself has lost its last digits here, but not more than those.
-        for (x, m, expected) in [(1000.0, 1000.001, 4.999_996_666_432_698e-10), (0.05, 0.050_000_01, 9.999_998_656_139_75e-16)] {
+        for (x, m, expected) in
+            [(1000.0, 1000.001, 4.999_996_666_432_698e-10), (0.05, 0.050_000_01, 9.999_998_656_139_75e-16)]
+        {
             assert!(is_near(deviance_part(x, m), expected, 1e-7), "{x}, {m}: {}", deviance_part(x, m));
         }
         assert_eq!(deviance_part(5.0, 5.0).to_bits(), 0.0_f64.to_bits());

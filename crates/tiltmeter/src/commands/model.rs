@@ -241,10 +241,12 @@ fn serve(arguments: &ModelServeArguments) -> Result<Exit, Failure> {
         let listener = TcpListener::bind(address).await.map_err(|error| {
             Failure::configuration(format!("cannot serve at {address}: {error}; choose another `--port`"))
         })?;
+        let from_environment = LocalSettings::from_environment(&|name: &str| std::env::var(name).ok())
+            .map_err(Failure::configuration)?;
         let settings = LocalSettings {
-            threads: arguments.threads,
+            threads: arguments.threads.or(from_environment.threads),
             context_length: arguments.context,
-            ..LocalSettings::default()
+            ..from_environment
         };
         let opening = tiltmeter_local::open(&source, settings, &progress);
         let model = tokio::select! {

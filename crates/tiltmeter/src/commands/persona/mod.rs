@@ -37,9 +37,9 @@ fn open(runtime: &Runtime, name: &str, progress: &Arc<Progress>) -> Result<Local
         )));
     };
     let source = ModelSource::parse(local).map_err(Failure::configuration)?;
-    runtime
-        .block_on(tiltmeter_local::open(&source, LocalSettings::default(), &**progress))
-        .map_err(Failure::failed)
+    let settings = LocalSettings::from_environment(&|name: &str| std::env::var(name).ok())
+        .map_err(Failure::configuration)?;
+    runtime.block_on(tiltmeter_local::open(&source, settings, &**progress)).map_err(Failure::failed)
 }
 
 /// Reads a vector file.
