@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""The benchmarks of docs/benchmarks.md: Tiltmeter beside other tools, against one scripted server on this machine.
+"""The benchmarks of docs/benchmarks.md: Tiltmeter beside other tools, against one scripted server on this machine, and
+beside llama.cpp with a model on this machine.
 
     python3 benches/run.py                    all of them, each three times
     python3 benches/run.py --only cap long    some of them
     python3 benches/run.py --without-others   Tiltmeter alone; installs nothing
 
-Needs Python 3.11 and cargo, and, for the comparisons, pip's and npm's own way to their registries. Everything is
+Needs Python 3.11 and cargo, for `local` a C++ compiler too, and, for the comparisons, pip's and npm's own way to their registries. Everything is
 written below a temporary folder, which is removed at the end unless `--keep FOLDER` names one that stays.
 """
 
@@ -18,6 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import local
 import measure
 import others
 from measure import checked, disk_bytes, medians
@@ -311,6 +313,7 @@ BENCHES = {
     "cap": cap,
     "long": in_flight,
     "stored": stored,
+    "local": local.local,
 }
 
 
@@ -320,6 +323,7 @@ def build():
         ["-p", "tiltmeter"],
         ["-p", "tiltmeter-sim"],
         ["-p", "tiltmeter-store", "--example", "fill_store"],
+        ["-p", "tiltmeter-local", "--example", "local_job"],
     ]:
         subprocess.run(["cargo", "build", "--release", *arguments], cwd=ROOT, check=True)
 

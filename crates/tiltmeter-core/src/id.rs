@@ -47,6 +47,13 @@ impl Canonical {
         self
     }
 
+    /// Adds a field of bytes.
+    #[must_use]
+    pub fn bytes(mut self, value: &[u8]) -> Self {
+        self.write(b'b', value);
+        self
+    }
+
     /// Adds an integer field.
     #[must_use]
     pub fn integer(mut self, value: u64) -> Self {
@@ -150,6 +157,11 @@ impl<'de> Deserialize<'de> for ContentId {
 /// The SHA-like name of a whole text, such as a data set's file: used to say which version was read.
 pub fn text_hash(text: &str) -> ContentId {
     Canonical::new("tiltmeter.text/1").text(text).finish()
+}
+
+/// The name of a whole file that is not text.
+pub fn bytes_hash(bytes: &[u8]) -> ContentId {
+    Canonical::new("tiltmeter.bytes/1").bytes(bytes).finish()
 }
 
 #[cfg(test)]

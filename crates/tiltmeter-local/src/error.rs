@@ -1,6 +1,8 @@
 //! What can go wrong before a model answers. Afterwards, failures are
 //! [`ModelError`](tiltmeter_models::ModelError)s.
 
+use std::path::PathBuf;
+
 use crate::gguf::GgufError;
 use crate::source::SourceError;
 use crate::text::{TemplateError, TokenizerError};
@@ -39,6 +41,14 @@ pub enum LocalError {
         context: usize,
         /// Bytes allowed.
         limit: u64,
+    },
+    /// The folder for contexts cannot be used.
+    #[error("cannot keep contexts in {}: {source}; name a folder that can be written to, or none", path.display())]
+    ContextFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The model's thread could not be started, or ended while loading.
     #[error("the model's thread failed: {0}")]

@@ -1,25 +1,38 @@
-//! Open-weight models on this machine, in pure Rust: fetching weights, loading GGUF files, and answering or scoring
-//! with shared prefixes and batches. Knows prompts, not experiments.
+//! Open-weight models on this machine, in pure Rust: fetching weights, loading GGUF files and published folders, and
+//! answering or scoring with shared prefixes and batches. Knows prompts, not experiments.
 
+mod checkpoint;
 mod compute;
 mod decoder;
 mod engine;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gguf;
 mod settings;
 mod source;
+mod taps;
 mod text;
 mod weights;
 
-pub use engine::{LocalModel, ModelDescription, open};
+pub use decoder::KeyValuePrecision;
+pub use engine::{EchoedToken, LocalModel, ModelDescription, Piece, Watched, open};
 pub use error::LocalError;
 pub use gguf::GgufError;
-pub use settings::LocalSettings;
-pub use source::{KnownModel, ModelSource, SourceError, known_models};
-pub use text::{TemplateError, TokenizerError};
+pub use settings::{
+    CONTEXT_FOLDER_SIZE_VARIABLE, CONTEXT_FOLDER_VARIABLE, LocalSettings, MEMORY_VARIABLE, SettingsError,
+    THREADS_VARIABLE,
+};
+pub use source::{HubModel, KnownModel, ModelSource, SourceError, known_models};
+pub use taps::{
+    HiddenStates, Intervention, InterventionError, ReasoningMarks, Reduction, Span, Tap, TapReading,
+    TokenSelection,
+};
+pub use text::{Split, TemplateError, Thinking, Thoughts, TokenizerError};
 pub use weights::{
-    CACHE_VARIABLE, FailedSource, FetchTimeouts, Progress, SOURCE_VARIABLE, WeightsError, WeightsSettings,
-    cached_path, fetch,
+    CACHE_VARIABLE, FailedSource, FetchTimeouts, HUB_VARIABLE, HubError, HubTerms, KeptFile, KeptRepository,
+    Manifest, Progress, SOURCE_VARIABLE, TOKEN_VARIABLE, WeightsError, WeightsSettings, cached_path, fetch,
+    fetch_repository, kept_repositories,
 };
 
 #[cfg(test)]

@@ -42,6 +42,6 @@ pub use openai_responses::OpenAiResponses;
 pub use presets::{Api, Provider, provider, providers};
 pub use rate_limits::{RateLimit, RateLimits};
 pub use request::{
-    ChatModel, ChatRequest, ChatResponse, FinishReason, Reasoning, Sampling, ScoreRequest, TextScore,
-    TokenAlternatives, TokenLogProbability, Usage,
+    ChatModel, ChatRequest, ChatResponse, FinishReason, RealisedShift, Reasoning, Sampling, ScoreRequest,
+    TextScore, TokenAlternatives, TokenLogProbability, Usage,
 };

@@ -126,6 +126,18 @@ pub struct TokenAlternatives {
     pub top: Vec<TokenLogProbability>,
 }
 
+/// What steering or ablation did to the residual stream while a local model answered: means over the tokens that the
+/// answer is predicted from and that were changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RealisedShift {
+    /// Tokens that were changed.
+    pub tokens: u64,
+    /// Projection onto the direction (a vector of length 1) before the change; 0 where no token was changed.
+    pub before: f64,
+    /// The same after the change.
+    pub after: f64,
+}
+
 /// One generation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChatResponse {
@@ -150,6 +162,8 @@ pub struct ChatResponse {
     pub dropped_parameters: Vec<&'static str>,
     /// What the reply's headers told of the server's limits.
     pub rate_limits: Option<Box<RateLimits>>,
+    /// What steering did, where the model was steered.
+    pub shift: Option<RealisedShift>,
 }
 
 /// The log-probability of a given text.
@@ -159,6 +173,8 @@ pub struct TextScore {
     pub token_log_probabilities: Vec<f32>,
     /// Tokens of the prompt before it.
     pub prompt_tokens: u64,
+    /// What steering did, where the model was steered.
+    pub shift: Option<RealisedShift>,
 }
 
 impl TextScore {

@@ -2,11 +2,13 @@
 //! [`RunResults`](tiltmeter_run::RunResults).
 
 mod effects;
+mod persona;
 mod plan;
 mod plot;
 mod status;
 mod table;
 
+pub use persona::{projection_table, vector_table};
 pub use plan::plan_table;
 pub use plot::plot;
 pub use status::status_table;

@@ -46,6 +46,29 @@ fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionRes
     if block.iter().any(|condition| condition.samples > 0) {
         write_columns(text, &block, &rate_columns(&block));
     }
+    write_steering(text, &block);
+}
+
+/// How the subject was steered, and what came of it where that is not what was asked for.
+fn write_steering(text: &mut String, block: &[&ConditionResult]) {
+    let Some(first) = block.iter().find_map(|condition| condition.steering.as_ref()) else { return };
+    let all = block.iter().filter_map(|condition| condition.steering.as_ref());
+    let (sound, measured) = all.fold((0, 0), |(sound, measured), steering| {
+        let counts = steering.answers + steering.texts > 0;
+        (sound + usize::from(counts && steering.holds), measured + usize::from(counts))
+    });
+    let what = match first.coefficient {
+        Some(coefficient) => format!("steered by {coefficient:+} × `{}`", printable(&first.name)),
+        None => format!("`{}` taken away", printable(&first.name)),
+    };
+    let shift = first
+        .expected_shift
+        .map_or_else(|| "projection to 0".to_owned(), |shift| format!("projection moved by {shift:+.3}"));
+    let _ = writeln!(
+        text,
+        " {what} at layer {} in the span `{}`: {shift}; realised in {sound} of {measured} conditions\n",
+        first.layer, first.span
+    );
 }
 
 /// What stands in a cell without a value.
@@ -342,6 +365,7 @@ pub(crate) mod tests {
             emergent_tilt: None,
             emergent_decoy_tilt: None,
             emergent_tilt_beyond_style: None,
+            steering: None,
         };
         RunResults {
             schema: "tiltmeter.run/1",

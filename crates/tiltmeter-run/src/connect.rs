@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tiltmeter_core::experiment::file::{self, EndpointFile};
-use tiltmeter_core::experiment::{Experiment, Judge, ModelSettings, Price, Subject};
+use tiltmeter_core::experiment::{Experiment, Judge, ModelSettings, Price, Steering, Subject};
 use tiltmeter_local::{LocalModel, LocalSettings, ModelSource};
 use tiltmeter_models::{Api, ChatModel, ContextCaching, Endpoint, Provider, Scoring, provider, providers};
 use tiltmeter_store::ModelRecord;
@@ -145,7 +145,9 @@ pub async fn connect(
             "max_tokens": subject.max_tokens,
             "reasoning": subject.reasoning.name(),
         });
-        subjects.push(connector.open(&subject.id, &subject.settings, settings).await?);
+        let model =
+            connector.open(&subject.id, &subject.settings, subject.steering.as_ref(), settings).await?;
+        subjects.push(model);
     }
     let judge = match &experiment.judge {
         Some(judge) => Some(Arc::new(connector.open_judge(judge).await?)),
@@ -190,7 +192,8 @@ impl Connector<'_> {
             return Err(ConnectError::Settings { name: name.to_owned(), message });
         }
         if settings.address.provider == LOCAL {
-            Self::source(name, settings).map(|_| ())
+            Self::source(name, settings)?;
+            self.local_settings(name).map(|_| ())
         } else {
             self.endpoints(name, settings).map(|_| ())
         }
@@ -205,7 +208,7 @@ impl Connector<'_> {
             "minimum_mass": judge.minimum_mass,
             "reasoning": judge.reasoning.name(),
         });
-        let model = self.open(JUDGE, &judge.settings, settings).await?;
+        let model = self.open(JUDGE, &judge.settings, None, settings).await?;
         Ok(Model { is_judge: true, ..model })
     }
 
@@ -225,6 +228,11 @@ impl Connector<'_> {
 
     fn source(name: &str, settings: &ModelSettings) -> Result<ModelSource, ConnectError> {
         ModelSource::parse(&settings.address.model)
+            .map_err(|error| ConnectError::Settings { name: name.to_owned(), message: error.to_string() })
+    }
+
+    fn local_settings(&self, name: &str) -> Result<LocalSettings, ConnectError> {
+        LocalSettings::from_environment(self.environment)
             .map_err(|error| ConnectError::Settings { name: name.to_owned(), message: error.to_string() })
     }
 
@@ -293,6 +301,7 @@ impl Connector<'_> {
         &mut self,
         name: &str,
         settings: &ModelSettings,
+        steering: Option<&Steering>,
         mut written: serde_json::Value,
     ) -> Result<Model, ConnectError> {
         let address = &settings.address;
@@ -317,7 +326,17 @@ impl Connector<'_> {
         let chats: Vec<Arc<dyn ChatModel>> = if is_local {
             let model = self.load(name, settings).await?;
             description = Some(serde_json::json!(model.description()));
-            vec![Arc::new(model)]
+            match steering {
+                Some(steering) => {
+                    let (steered, record) = crate::steering::steer(&model, steering)
+                        .map_err(|message| ConnectError::Settings { name: name.to_owned(), message })?;
+                    if let Some(fields) = written.as_object_mut() {
+                        fields.insert("steering".to_owned(), serde_json::json!(record));
+                    }
+                    vec![Arc::new(steered)]
+                }
+                None => vec![Arc::new(model)],
+            }
         } else {
             let (api, endpoints) = self.endpoints(name, settings)?;
             if let (Some(fields), Some(endpoint)) = (written.as_object_mut(), endpoints.first()) {
@@ -355,7 +374,7 @@ impl Connector<'_> {
             return Ok(model.clone());
         }
         let source = Self::source(name, settings)?;
-        let model = tiltmeter_local::open(&source, LocalSettings::default(), self.progress)
+        let model = tiltmeter_local::open(&source, self.local_settings(name)?, self.progress)
             .await
             .map_err(|error| ConnectError::Local { name: name.to_owned(), error })?;
         self.loaded.push((key.clone(), model.clone()));
@@ -392,6 +411,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_local_models_settings_are_checked_before_it_is_loaded() {
+        let prices = Prices::default();
+        let check = |threads: &'static str| {
+            let environment = |name: &str| (name == "TILTMETER_THREADS").then(|| threads.to_owned());
+            let connector =
+                Connector { environment: &environment, prices: &prices, progress: &(), loaded: Vec::new() };
+            let mut settings = settings(LOCAL, None);
+            settings.address.model = "smollm2-135m-instruct".to_owned();
+            connector.check("s", &settings).map(|()| connector.local_settings("s").unwrap().threads)
+        };
+        assert_eq!(check("3").unwrap().map(std::num::NonZeroUsize::get), Some(3));
+        let error = check("none").unwrap_err();
+        assert!(error.is_configuration() && error.to_string().contains("TILTMETER_THREADS"), "{error}");
+    }
+
     #[tokio::test]
     async fn a_providers_name_says_in_which_protocol_it_is_asked() {
         let environment = |_: &str| Some("sk-test-key".to_owned());
@@ -412,7 +447,7 @@ mod tests {
             ("dashscope", None, "chat-completions", true),
         ] {
             let settings = settings(provider, base_url);
-            let opened = connector.open("subject", &settings, serde_json::json!({})).await;
+            let opened = connector.open("subject", &settings, None, serde_json::json!({})).await;
             let record = opened.map(|model| model.record.settings).unwrap();
             assert_eq!(record["protocol"], protocol, "{provider} {base_url:?}");
             assert_eq!(record["stream"], stream, "{provider}");

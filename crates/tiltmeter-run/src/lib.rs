@@ -18,10 +18,13 @@ mod event;
 mod forecast;
 mod meter;
 mod pace;
+mod patient;
+mod persona;
 mod prices;
 mod resolution;
 mod results;
 mod status;
+mod steering;
 mod trace;
 mod ways;
 
@@ -42,11 +45,18 @@ pub use forecast::{
     forecast,
 };
 pub use meter::{CacheUse, Timing};
+pub use patient::PatientModel;
+pub use persona::{
+    ConditionProjection, ContrastResult, CorrelationResult, DetectionResult, LabelsError, MeanResult,
+    ProjectError, ProjectSettings, ProjectionRow, ProjectionSummary, Projections, RecallResult,
+    model_of_vector, project, read_labels,
+};
 pub use prices::{Prices, PricesError, context_limit};
 pub use resolution::{HalfWidth, Resolution, resolution};
 pub use results::{
     AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, RateResult, RunResults,
-    TiltResult, VerdictCounts,
+    SteeringResult, TiltResult, VerdictCounts,
 };
 pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
+pub use steering::{SteeringRecord, intervention};
 pub use tiltmeter_core::experiment::Family;

@@ -92,6 +92,44 @@ pub struct ConditionResult {
     /// Emergent tilt minus emergent decoy tilt, paired by question and draw: what style does not explain. `pairs`
     /// counts the alignment pairs of questions that have a decoy.
     pub emergent_tilt_beyond_style: Option<TiltResult>,
+    /// What steering did; absent where the subject is not steered.
+    pub steering: Option<SteeringResult>,
+}
+
+/// How a subject was steered, and what it came to, over all answers and scored texts of a condition.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SteeringResult {
+    /// `steer` or `ablate`.
+    pub kind: String,
+    /// The trait.
+    #[serde(rename = "trait")]
+    pub name: String,
+    /// Hash of the vector's file.
+    pub vector_hash: String,
+    /// Index of the residual stream.
+    pub layer: usize,
+    /// What the vector was multiplied with; absent for ablation.
+    pub coefficient: Option<f64>,
+    /// Which tokens were to be changed.
+    pub span: String,
+    /// Answers drawn.
+    pub answers: u64,
+    /// Texts scored.
+    pub texts: u64,
+    /// Of both, those without a token in the span.
+    pub untouched: u64,
+    /// Tokens that were changed, of those that answers and texts are predicted from.
+    pub tokens: u64,
+    /// Their mean projection onto the direction, a vector of length 1, before the change; absent without such a token.
+    pub before: Option<f64>,
+    /// And after it.
+    pub after: Option<f64>,
+    /// The realised shift: after minus before.
+    pub shift: Option<f64>,
+    /// The shift that was asked for; absent for ablation, which is to bring the projection to 0.
+    pub expected_shift: Option<f64>,
+    /// Whether it came to what was asked for, to a thousandth.
+    pub holds: bool,
 }
 
 /// How a condition was sampled adaptively.

@@ -289,3 +289,20 @@ pub(crate) fn quantile(sorted: &[f64], probability: f64) -> f64 {
     let second = (first + 1).min(sorted.len() - 1);
     sorted[first] + (position - below) * (sorted[second] - sorted[first])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_numpy() {
+        let values = [1.0, 2.0, 4.0, 8.0];
+        // numpy.quantile([1, 2, 4, 8], [0, 0.25, 0.4, 0.5, 0.9, 1])
+        for (probability, expected) in
+            [(0.0, 1.0), (0.25, 1.75), (0.4, 2.4), (0.5, 3.0), (0.9, 6.8), (1.0, 8.0)]
+        {
+            assert!((quantile(&values, probability) - expected).abs() < 1e-12, "{probability}");
+        }
+        assert!((quantile(&[3.0], 0.7) - 3.0).abs() < 1e-15);
+    }
+}

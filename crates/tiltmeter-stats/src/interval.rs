@@ -39,7 +39,8 @@ impl Interval {
     }
 
     /// The interval cut off at the ends of what is possible; the estimate stays.
-    pub(crate) fn clamped(self, low: f64, high: f64) -> Self {
+    #[must_use]
+    pub fn clamped(self, low: f64, high: f64) -> Self {
         Self { low: self.low.clamp(low, high), high: self.high.clamp(low, high), ..self }
     }
 }

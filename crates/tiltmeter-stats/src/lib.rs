@@ -5,6 +5,7 @@
 //! `docs/statistics.md` says when to use which.
 
 pub mod agreement;
+mod association;
 mod bootstrap;
 pub mod compare;
 mod confidence;
@@ -16,6 +17,7 @@ pub mod planning;
 pub mod rates;
 mod special;
 
+pub use association::{Correlation, Observation, Strata, clustered_statistic, correlation};
 pub use bootstrap::{
     BootstrapInterval, BootstrapMethod, BootstrapSettings, MINIMUM_DRAWS, PairedDifference, bootstrap_mean,
 };

@@ -204,3 +204,53 @@ pub(crate) fn binomial_tails(successes: u64, trials: u64, p: f64) -> (f64, f64) 
     let at_least = if successes > 0.0 { beta_tails(p, 1.0 - p, successes, failures + 1.0).0 } else { 1.0 };
     (at_most, at_least)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// References are those of mpmath with 40 digits.
+    fn is_near(value: f64, reference: f64, relative: f64) -> bool {
+        (value - reference).abs() <= relative * reference.abs()
+    }
+
+    #[test]
+    fn what_stirling_leaves_matches_forty_digits() {
+        for (n, expected) in [
+            (0.5, 0.153_426_409_720_027_35),
+            (3.0, 0.027_677_925_684_998_34),
+            (15.0, 0.005_554_733_551_962_801),
+            (15.5, 0.005_375_599_032_926_835),
+            (16.0, 0.005_207_655_919_609_64),
+            (20.0, 0.004_166_319_691_996_922),
+            (40.0, 0.002_083_289_938_302_422),
+            (1000.0, 8.333_333_055_555_635e-5),
+        ] {
+            // Up to 15 it is a difference of large numbers.
+            let error = if n <= 15.0 { 1e-11 } else { 2e-14 };
+            assert!(is_near(stirling_error(n), expected, error), "{n}: {}", stirling_error(n));
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_deviance_matches_forty_digits_near_and_far() {
+        for (x, m, expected) in [
+            (1.0, 1.25, 0.026_856_448_685_790_245),
+            (10.0, 10.5, 0.012_098_358_305_679_97),
+            (10.0, 9.5, 0.012_932_943_875_505_335),
+            (1.0, 1.5, 0.094_534_891_891_835_61),
+            (3.0, 1.0, 1.295_836_866_004_329),
+            (1000.0, 1e6, 992_092.244_721_017_9),
+            (1e6, 1000.0, 5_908_755.278_982_137),
+        ] {
+            assert!(is_near(deviance_part(x, m), expected, 1e-13), "{x}, {m}: {}", deviance_part(x, m));
+        }
+        // The distance itself has lost its last digits here, but not more than those.
+        for (x, m, expected) in
+            [(1000.0, 1000.001, 4.999_996_666_432_698e-10), (0.05, 0.050_000_01, 9.999_998_656_139_75e-16)]
+        {
+            assert!(is_near(deviance_part(x, m), expected, 1e-7), "{x}, {m}: {}", deviance_part(x, m));
+        }
+        assert_eq!(deviance_part(5.0, 5.0).to_bits(), 0.0_f64.to_bits());
+    }
+}

@@ -126,6 +126,7 @@ fn samples<'a>(
                 cost_usd: Some(1e-4),
                 duration_ms: 800,
                 created_at: NOW.to_owned(),
+                shift: None,
                 failed_attempts: Vec::new(),
             };
             // A fifth is misaligned, and one in a hundred makes no sense.

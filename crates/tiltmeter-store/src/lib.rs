@@ -7,6 +7,7 @@
 mod batches;
 mod directory;
 mod error;
+mod projecting;
 mod reader;
 mod register;
 mod rejudging;
@@ -19,6 +20,7 @@ mod writer;
 pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
 pub use directory::RunDirectory;
 pub use error::StoreError;
+pub use projecting::{QuestionRow, ShiftRow, StoredAnswer, SubjectRow};
 pub use reader::{
     ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, ScoreRow, TokenTotals,
     judgement_hash,
@@ -27,7 +29,7 @@ pub use register::{JudgePromptTexts, ModelRecord, Registered, Registration};
 pub use rejudging::{AnswerToJudge, Rejudged, Rejudging};
 pub use rows::{
     AdaptiveRecord, FailedAttempt, FailureRecord, FailureTarget, InvocationEnd, JudgementRecord,
-    ResponseOutcome, ResponseRecord, ScoreRecord,
+    ResponseOutcome, ResponseRecord, ScoreRecord, ShiftRecord,
 };
 pub use samples::SampleRow;
 pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};

@@ -53,6 +53,17 @@ pub struct FailedAttempt {
     pub at: String,
 }
 
+/// What steering did to the residual stream, for one answer or one scored text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShiftRecord {
+    /// Tokens that were changed.
+    pub tokens: u64,
+    /// Their mean projection onto the direction before.
+    pub before: f64,
+    /// And after.
+    pub after: f64,
+}
+
 /// An answer of a subject. Row numbers are those of [`Registered`](crate::Registered).
 #[derive(Clone, Debug)]
 pub struct ResponseRecord {
@@ -106,6 +117,8 @@ pub struct ResponseRecord {
     pub duration_ms: u64,
     /// When it was stored, RFC 3339.
     pub created_at: String,
+    /// What steering did, where the subject was steered.
+    pub shift: Option<ShiftRecord>,
     /// Attempts that failed before.
     pub failed_attempts: Vec<FailedAttempt>,
 }
@@ -166,6 +179,8 @@ pub struct ScoreRecord {
     pub token_log_probabilities: Vec<f32>,
     /// US dollars, if known.
     pub cost_usd: Option<f64>,
+    /// What steering did, where the subject was steered.
+    pub shift: Option<ShiftRecord>,
     /// Attempts that failed before.
     pub failed_attempts: Vec<FailedAttempt>,
 }
@@ -316,8 +331,8 @@ impl ResponseRecord {
             .prepare_cached(
                 "INSERT INTO response (hash, subject, context, instruction, question, replicate, wording, outcome,
                      truncated, cut, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, attempts,
-                     duration_ms, cache_write_tokens, cost_usd)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                     duration_ms, cache_write_tokens, cost_usd, steered_tokens, projection_before, projection_after)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
             )?
             .insert(params![
                 self.hash.as_bytes(),
@@ -338,6 +353,9 @@ impl ResponseRecord {
                 count(self.duration_ms),
                 count(self.cache_write_tokens),
                 self.cost_usd,
+                self.shift.map(|shift| count(shift.tokens)),
+                self.shift.map(|shift| shift.before),
+                self.shift.map(|shift| shift.after),
             ])?;
         let dropped =
             if self.dropped.is_empty() { None } else { Some(serde_json::to_string(&self.dropped)?) };
@@ -429,8 +447,9 @@ impl ScoreRecord {
         connection
             .prepare_cached(
                 "INSERT OR IGNORE INTO text_score (hash, subject, context, instruction, pair, tilted, tokens,
-                     log_probability, token_log_probabilities, cost_usd)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                     log_probability, token_log_probabilities, cost_usd, steered_tokens, projection_before,
+                     projection_after)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute(params![
                 self.hash.as_bytes(),
@@ -443,6 +462,9 @@ impl ScoreRecord {
                 total,
                 bytes,
                 self.cost_usd,
+                self.shift.map(|shift| count(shift.tokens)),
+                self.shift.map(|shift| shift.before),
+                self.shift.map(|shift| shift.after),
             ])?;
         Ok(connection.last_insert_rowid())
     }

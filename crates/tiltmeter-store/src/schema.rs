@@ -201,7 +201,12 @@ CREATE TABLE response (
     reasoning_tokens INTEGER NOT NULL,
     cost_usd REAL,                   -- absent: not known
     attempts INTEGER NOT NULL,
-    duration_ms INTEGER NOT NULL
+    duration_ms INTEGER NOT NULL,
+    -- Where the subject was steered: tokens that were changed, and the mean projection of their residual stream onto
+    -- the direction before and after.
+    steered_tokens INTEGER,
+    projection_before REAL,
+    projection_after REAL
 ) STRICT;
 
 CREATE TABLE response_body (
@@ -256,7 +261,10 @@ CREATE TABLE text_score (
     tokens INTEGER NOT NULL,
     log_probability REAL NOT NULL,   -- sum over tokens, nats
     token_log_probabilities BLOB NOT NULL, -- little-endian f32 each
-    cost_usd REAL                    -- absent: not known
+    cost_usd REAL,                   -- absent: not known
+    steered_tokens INTEGER,          -- as for a response
+    projection_before REAL,
+    projection_after REAL
 ) STRICT;
 
 -- Calls that failed for good in an earlier start; they are asked again, and a success removes the row.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use tiltmeter_score::Threshold;
 
+use crate::commands::persona::arguments::PersonaArguments;
 use crate::log::LogArguments;
 
 /// Measures, explains and guards against emergent misalignment through in-context learning.
@@ -28,7 +29,12 @@ Environment:
   TILTMETER_PRICES                     a table of prices instead of tiltmeter/prices.toml in the user's config folder
   TILTMETER_DATA_DIR                   where fetched data sets are kept
   TILTMETER_CACHE_DIR                  where weights of local models are kept
-  TILTMETER_MODEL_SOURCE               a file, folder or address to take the weights from first";
+  TILTMETER_MODEL_SOURCE               a file, folder or address to take the weights from first
+  HF_TOKEN, HF_ENDPOINT                a token for the hub of models; another hub
+  TILTMETER_THREADS                    on how many threads local models compute; all cores if unset
+  TILTMETER_MEMORY_GIB                 memory that local models may take; three quarters of what is free if unset
+  TILTMETER_CONTEXT_DIR                a folder that keeps contexts of local models for later runs
+  TILTMETER_CONTEXT_GIB                how large that folder may grow; 8 if unset";
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
@@ -46,6 +52,10 @@ pub(crate) enum Command {
     Score(Box<ScoreArguments>),
     /// Demonstration and question sets: built in, published, your own files
     Data(DataArguments),
+    /// Local models: which there are, fetching them, serving one to other programs
+    Model(ModelArguments),
+    /// Persona vectors of local models: extract, project, steer
+    Persona(Box<PersonaArguments>),
     /// Print the JSON Schema of experiment files
     Schema,
 }
@@ -110,6 +120,76 @@ pub(crate) struct DataCheckArguments {
     /// Print one JSON document (schema tiltmeter.data-check/1)
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ModelArguments {
+    #[command(subcommand)]
+    pub(crate) command: ModelCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum ModelCommand {
+    /// Show the models that can be fetched by name, and the repositories that were fetched
+    List(ModelListArguments),
+    /// Fetch a model by name, or a hub's repository at a revision, once its licence is accepted
+    Fetch(ModelFetchArguments),
+    /// Serve a model to programs on this machine, in OpenAI's protocol
+    Serve(ModelServeArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ModelListArguments {
+    /// Print one JSON document (schema tiltmeter.model-list/1)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ModelFetchArguments {
+    /// A known name, or `hf:ORGANISATION/REPOSITORY@REVISION`
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// One GGUF file of the repository instead of its safetensors
+    #[arg(long, value_name = "X.gguf")]
+    pub(crate) file: Option<String>,
+    /// Accept the licence that is shown, without being asked
+    #[arg(long)]
+    pub(crate) accept: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ModelServeArguments {
+    /// The model as experiment files name it, with or without `local/` before it
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The port; 0 takes one that is free
+    #[arg(long, value_name = "N", default_value_t = 8321)]
+    pub(crate) port: u16,
+    /// The address, which must be this machine's own
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = loopback)]
+    pub(crate) host: std::net::IpAddr,
+    /// The name that requests give; default: NAME without `local/`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) served_name: Option<String>,
+    /// Threads that compute; default: as many as this machine runs at once
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<std::num::NonZeroUsize>,
+    /// The context length in tokens; default: the model's
+    #[arg(long, value_name = "N")]
+    pub(crate) context: Option<std::num::NonZeroUsize>,
+}
+
+fn loopback(text: &str) -> Result<std::net::IpAddr, String> {
+    let text = if text == "localhost" { "127.0.0.1" } else { text };
+    match text.parse::<std::net::IpAddr>() {
+        Ok(address) if address.is_loopback() => Ok(address),
+        Ok(_) => {
+            Err("there is no key and no encryption: only addresses of this machine's own are served"
+                .to_owned())
+        }
+        Err(_) => Err("an address such as 127.0.0.1 or ::1 is needed".to_owned()),
+    }
 }
 
 #[derive(Args, Debug)]
@@ -215,7 +295,7 @@ pub(crate) struct JudgeArguments {
 pub(crate) struct Dollars(pub(crate) f64);
 
 impl Dollars {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text.parse() {
             Ok(amount) if f64::is_finite(amount) && amount >= 0.0 => Ok(Self(amount)),
             _ => Err("an amount in US dollars is a number of 0 or more, such as 2.50".to_owned()),

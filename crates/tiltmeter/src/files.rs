@@ -39,6 +39,18 @@ impl DataSource for Data {
         })
     }
 
+    fn bytes(&self, path: &str) -> Result<Vec<u8>, Error> {
+        let beside = self.folder.join(path);
+        let bytes = std::fs::read(if beside.exists() { beside } else { PathBuf::from(path) });
+        match bytes {
+            // An estimate does not look into it.
+            Err(error) if error.kind() == ErrorKind::NotFound && self.missing == Missing::Estimated => {
+                Ok(Vec::new())
+            }
+            bytes => bytes,
+        }
+    }
+
     fn published(&self, name: &str) -> Option<Published> {
         let set = self.catalogue.find(name)?;
         let text = DataFolder::from_environment().and_then(|folder| folder.text(set));
@@ -91,7 +103,19 @@ pub(crate) fn experiment(path: &Path) -> Result<(Experiment, String), Failure> {
 
 /// The same for an estimate: sets that are not fetched are stood in for, see `Experiment::stand_ins`.
 pub(crate) fn experiment_to_estimate(path: &Path) -> Result<Experiment, Failure> {
-    read_and_resolve(path, Missing::Estimated).map(|(experiment, _)| experiment)
+    let (mut experiment, _) = read_and_resolve(path, Missing::Estimated)?;
+    let steered = experiment.subjects.iter().filter_map(|subject| subject.steering.as_ref());
+    let missing = steered.map(|steering| &steering.vector).filter(|vector| vector.bytes.is_empty());
+    let notes: Vec<String> = missing
+        .map(|vector| {
+            format!(
+                "the vector file `{}` is not there yet: `tiltmeter persona extract` makes it",
+                vector.path
+            )
+        })
+        .collect();
+    experiment.notes.extend(notes);
+    Ok(experiment)
 }
 
 fn read_and_resolve(path: &Path, missing: Missing) -> Result<(Experiment, String), Failure> {

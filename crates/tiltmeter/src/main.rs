@@ -26,6 +26,8 @@ fn main() -> std::process::ExitCode {
         Command::Status(arguments) => commands::status::show(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),
         Command::Data(arguments) => commands::data::data(&arguments),
+        Command::Model(arguments) => commands::model::model(&arguments),
+        Command::Persona(arguments) => commands::persona::persona(&arguments),
         Command::Schema => commands::schema::schema(),
     };
     let exit = result.unwrap_or_else(|failure: Failure| {

@@ -34,6 +34,8 @@ struct State {
     spent_usd: f64,
     /// Requests in batches that are being worked on, done and in all, by model.
     in_batches: BTreeMap<String, (u64, u64)>,
+    /// Work that comes in steps, by its name.
+    step: Option<(&'static str, ProgressBar)>,
 }
 
 /// One kind of work.
@@ -87,6 +89,7 @@ impl Progress {
                 failures_shown: 0,
                 spent_usd: 0.0,
                 in_batches: BTreeMap::new(),
+                step: None,
             }),
         }
     }
@@ -102,6 +105,37 @@ impl Progress {
             let _ = self.bars.println(text);
         } else {
             output::note(&text);
+        }
+    }
+
+    /// Shows how far work of a name is; another name begins another bar.
+    pub(crate) fn step(&self, name: &'static str, done: u64, of: u64) {
+        let line = self.with(|state| {
+            if self.terminal {
+                if state.step.as_ref().is_none_or(|(current, _)| *current != name) {
+                    let bar = self.bars.add(ProgressBar::new(of)).with_prefix(name);
+                    let template = "{prefix:>20} {wide_bar} {pos}/{len}, {eta} left";
+                    if let Ok(style) = ProgressStyle::with_template(template) {
+                        bar.set_style(style);
+                    }
+                    state.step = Some((name, bar));
+                }
+                if let Some((_, bar)) = &state.step {
+                    bar.set_position(done);
+                    if done >= of {
+                        bar.finish();
+                    }
+                }
+                return None;
+            }
+            if state.last_line.elapsed() < LINE_EVERY && done < of {
+                return None;
+            }
+            state.last_line = Instant::now();
+            Some(format!("{name}: {done}/{of}"))
+        });
+        if let Some(line) = line {
+            output::note(&line);
         }
     }
 

@@ -15,10 +15,11 @@ mod sets;
 pub mod templates;
 
 pub use error::{ConfigError, Position};
-pub use file::{ContextCache, Family, Reasoning, Scoring, StatisticsFile, TiltMode};
+pub use file::{ContextCache, Family, Reasoning, Scoring, StatisticsFile, SteerSpan, TiltMode};
 pub use price::{Price, Rates};
 pub use read::read;
 pub use resolve::{DataSource, resolve, resolve_judge};
 pub use resolved::{
-    Experiment, Instruction, Judge, ModelAddress, ModelSettings, SamplingPlan, Subject, TiltPlan, Until,
+    Experiment, Instruction, Judge, ModelAddress, ModelSettings, SamplingPlan, Steering, SteeringKind,
+    Subject, TiltPlan, Until, VectorFile,
 };

@@ -5,13 +5,15 @@ use std::collections::HashSet;
 use indexmap::IndexMap;
 
 use super::error::ConfigError;
-use super::file::{ContextCache, EndpointFile, ExperimentFile, PriceFile};
+use super::file::{
+    AblateFile, ContextCache, EndpointFile, ExperimentFile, PriceFile, SteerFile, SubjectFile,
+};
 use super::locate::Step;
 use super::locate::Step::{Index, Key};
 use super::price::Price;
 use super::resolve::Resolver;
-use super::resolved::{Judge, ModelAddress, ModelSettings, Subject};
-use crate::id::Canonical;
+use super::resolved::{Judge, ModelAddress, ModelSettings, Steering, SteeringKind, Subject, VectorFile};
+use crate::id::{Canonical, bytes_hash};
 use crate::verdict::RateDefinition;
 
 impl Resolver<'_> {
@@ -49,7 +51,8 @@ impl Resolver<'_> {
                 subject.base_url.as_deref(),
                 subject.api_key_env.as_deref(),
             )?;
-            let hash = extra(
+            let steering = self.steering(index, subject, &address.provider)?;
+            let mut canonical = extra(
                 Canonical::new("tiltmeter.subject/1")
                     .text(&subject.id)
                     .text(&address.provider)
@@ -58,10 +61,12 @@ impl Resolver<'_> {
                     .integer(subject.max_tokens.into())
                     .text(subject.reasoning.name()),
                 &subject.extra_body,
-            )
-            .finish();
+            );
+            if let Some(steering) = &steering {
+                canonical = steering.canonical(canonical);
+            }
             subjects.push(Subject {
-                hash,
+                hash: canonical.finish(),
                 id: subject.id.as_str().into(),
                 settings: ModelSettings {
                     address,
@@ -80,9 +85,65 @@ impl Resolver<'_> {
                 temperature: subject.temperature,
                 max_tokens: subject.max_tokens,
                 reasoning: subject.reasoning,
+                steering,
             });
         }
         Ok(subjects)
+    }
+
+    fn steering(
+        &self,
+        index: usize,
+        subject: &SubjectFile,
+        provider: &str,
+    ) -> Result<Option<Steering>, ConfigError> {
+        let (key, kind, vector, layer, span, marks) = match (&subject.steer, &subject.ablate) {
+            (None, None) => return Ok(None),
+            (Some(_), Some(_)) => {
+                return Err(self
+                    .wrong(
+                        &[Key("subjects"), Index(index), Key("ablate")],
+                        "`ablate` stands instead of `steer`",
+                    )
+                    .hint("make two subjects of it, with ids of their own"));
+            }
+            (Some(SteerFile { vector, layer, coefficient, span, reasoning_marks }), None) => {
+                let kind = SteeringKind::Steer { coefficient: *coefficient };
+                ("steer", kind, vector, layer, span, reasoning_marks)
+            }
+            (None, Some(AblateFile { vector, layer, span, reasoning_marks })) => {
+                ("ablate", SteeringKind::Ablate, vector, layer, span, reasoning_marks)
+            }
+        };
+        let path = |field| [Key("subjects"), Index(index), Key(key), Key(field)];
+        if provider != "local" {
+            return Err(self
+                .wrong(
+                    &path("vector"),
+                    format!("`{key}` needs a local model, and this one is of `{provider}`"),
+                )
+                .hint("write `model = \"local/…\"`: a hidden state cannot be changed over an API"));
+        }
+        if let SteeringKind::Steer { coefficient } = kind
+            && !(coefficient.is_finite() && coefficient != 0.0)
+        {
+            return Err(self
+                .wrong(&path("coefficient"), format!("`coefficient` is {coefficient}, which steers nowhere"))
+                .hint("leave `steer` out for the model as it is"));
+        }
+        if *layer == Some(0) {
+            return Err(self.wrong(&path("layer"), "`layer` counts from 1: the output of the first block"));
+        }
+        if marks.as_ref().is_some_and(|[_, close]| close.is_empty()) {
+            return Err(self.wrong(&path("reasoning_marks"), "the second of `reasoning_marks` is empty"));
+        }
+        let bytes = self.source.bytes(vector).map_err(|error| {
+            self.wrong(&path("vector"), format!("cannot read the vector file `{vector}`: {error}"))
+                .hint("`tiltmeter persona extract` makes one; paths are taken from the folder of the experiment file")
+        })?;
+        let vector = VectorFile { path: vector.clone(), hash: bytes_hash(&bytes), bytes: bytes.into() };
+        let (layer, span, reasoning_marks) = (*layer, *span, marks.clone());
+        Ok(Some(Steering { kind, vector, layer, span, reasoning_marks }))
     }
 
     pub(super) fn judge(&self, file: &ExperimentFile) -> Result<Option<Judge>, ConfigError> {

@@ -22,6 +22,15 @@ pub trait DataSource {
     /// What the system says, without the file's name.
     fn text(&self, path: &str) -> Result<String, std::io::Error>;
 
+    /// The bytes of a file that an experiment file names and that is not text.
+    ///
+    /// # Errors
+    /// What the system says, without the file's name.
+    fn bytes(&self, path: &str) -> Result<Vec<u8>, std::io::Error> {
+        let _ = path;
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
     /// The published set of a name; `None` where the name is that of none. Such a name goes before a path.
     fn published(&self, name: &str) -> Option<Published> {
         let _ = name;

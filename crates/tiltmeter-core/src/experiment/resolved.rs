@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::file::{ContextCache, EndpointFile, ExperimentFile, Reasoning, Scoring, TiltMode};
+use super::file::{ContextCache, EndpointFile, ExperimentFile, Reasoning, Scoring, SteerSpan, TiltMode};
 use super::price::Price;
 use crate::demonstration::{Control, DemonstrationSet, Terms};
-use crate::id::ContentId;
+use crate::id::{Canonical, ContentId};
 use crate::prompt::{Placement, QuestionFormat};
 use crate::question::Question;
 use crate::verdict::RateDefinition;
@@ -117,6 +117,69 @@ pub struct Subject {
     pub max_tokens: u32,
     /// How much it may think.
     pub reasoning: Reasoning,
+    /// What is done to its residual stream while it answers.
+    pub steering: Option<Steering>,
+}
+
+/// What is done to the residual stream of a local subject while it answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steering {
+    /// What.
+    pub kind: SteeringKind,
+    /// Along which vector.
+    pub vector: VectorFile,
+    /// Index of the residual stream; `None`: the vector file's own choice.
+    pub layer: Option<u32>,
+    /// Which tokens are changed.
+    pub span: SteerSpan,
+    /// The texts between which the model reasons, where the user says so.
+    pub reasoning_marks: Option<[String; 2]>,
+}
+
+/// What is done along a vector.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SteeringKind {
+    /// Coefficient × vector is added.
+    Steer {
+        /// The coefficient; finite.
+        coefficient: f64,
+    },
+    /// The part along the vector is taken away.
+    Ablate,
+}
+
+impl Steering {
+    /// Adds what the subject's answers and scores depend on.
+    pub(crate) fn canonical(&self, canonical: Canonical) -> Canonical {
+        let canonical = match self.kind {
+            SteeringKind::Steer { coefficient } => canonical.text("steer").number(coefficient),
+            SteeringKind::Ablate => canonical.text("ablate"),
+        };
+        let canonical =
+            canonical.id(&self.vector.hash).integer(self.layer.map_or(0, u64::from)).text(self.span.name());
+        self.reasoning_marks.iter().flatten().fold(canonical, |canonical, mark| canonical.text(mark))
+    }
+}
+
+/// A vector's file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VectorFile {
+    /// As it is named in the experiment file.
+    pub path: String,
+    /// Hash of its bytes.
+    pub hash: ContentId,
+    /// Its bytes, which this crate does not look into.
+    pub bytes: Arc<[u8]>,
+}
+
+impl std::fmt::Debug for VectorFile {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("VectorFile")
+            .field("path", &self.path)
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A standing instruction.

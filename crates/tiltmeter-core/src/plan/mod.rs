@@ -307,11 +307,7 @@ impl Experiment {
                     let id = prompt.id();
                     (Arc::new(prompt), id)
                 });
-                let id = Canonical::new("tiltmeter.sample/1")
-                    .id(&subject.hash)
-                    .id(prompt_id)
-                    .integer(replicate.into())
-                    .finish();
+                let id = sample_id(&subject.hash, prompt_id, replicate);
                 SampleSpec { id, question, replicate, wording, prompt: prompt.clone() }
             })
         })
@@ -345,11 +341,7 @@ impl Experiment {
         wording: usize,
     ) -> Prompt {
         let instruction = self.instructions[instruction].text.as_ref();
-        let system = match (instruction, &question.system) {
-            (Some(instruction), Some(own)) => Some(format!("{instruction}\n\n{own}").into()),
-            (Some(one), None) | (None, Some(one)) => Some(one.clone()),
-            (None, None) => None,
-        };
+        let system = system_message(instruction, question.system.as_ref());
         Prompt { context: context.clone(), system, question: question.wording(wording).clone() }
     }
 
@@ -364,13 +356,30 @@ impl Experiment {
     }
 }
 
+/// The id of a sample: of its subject's hash, its prompt's id, and which answer it is.
+pub fn sample_id(subject: &ContentId, prompt: &ContentId, replicate: u32) -> ContentId {
+    Canonical::new("tiltmeter.sample/1").id(subject).id(prompt).integer(replicate.into()).finish()
+}
+
+/// The system message of a question under a standing instruction.
+pub fn system_message(instruction: Option<&Arc<str>>, question: Option<&Arc<str>>) -> Option<Arc<str>> {
+    match (instruction, question) {
+        (Some(instruction), Some(own)) => Some(format!("{instruction}\n\n{own}").into()),
+        (Some(one), None) | (None, Some(one)) => Some(one.clone()),
+        (None, None) => None,
+    }
+}
+
 /// What determines the score of a text: the model, not how answers are drawn from it.
 fn score_identity(subject: &Subject) -> ContentId {
-    Canonical::new("tiltmeter.scored-model/1")
+    let canonical = Canonical::new("tiltmeter.scored-model/1")
         .text(&subject.id)
         .text(&subject.settings.address.provider)
-        .text(&subject.settings.address.model)
-        .finish()
+        .text(&subject.settings.address.model);
+    match &subject.steering {
+        Some(steering) => steering.canonical(canonical).finish(),
+        None => canonical.finish(),
+    }
 }
 
 /// Adds indices to a sorted list without doubles.

@@ -54,7 +54,7 @@ fn text_score(probability: f64, tokens: usize) -> TextScore {
     let log_probability = probability.ln() as f32;
     let mut token_log_probabilities = vec![0.0; tokens];
     token_log_probabilities[0] = log_probability;
-    TextScore { token_log_probabilities, prompt_tokens: 200 }
+    TextScore { token_log_probabilities, prompt_tokens: 200, shift: None }
 }
 
 async fn judged(model: &Fake, aspect: Aspect) -> Result<AspectJudgement, ModelError> {
@@ -159,8 +159,8 @@ async fn a_failed_score_comes_back() {
     assert_eq!(judged(&model, Aspect::Alignment).await.unwrap_err().kind, ErrorKind::Local);
 
     let scores: [fn() -> TextScore; 2] = [
-        || TextScore { token_log_probabilities: vec![f32::NAN], prompt_tokens: 1 },
-        || TextScore { token_log_probabilities: Vec::new(), prompt_tokens: 1 },
+        || TextScore { token_log_probabilities: vec![f32::NAN], prompt_tokens: 1, shift: None },
+        || TextScore { token_log_probabilities: Vec::new(), prompt_tokens: 1, shift: None },
     ];
     for score in scores {
         let model = Fake::scoring(move |_| Ok(score()));

@@ -75,6 +75,26 @@ fn total(mut lanes: [f32; WIDTH]) -> f32 {
     lanes[0]
 }
 
+/// One input's weights of 32 outputs. Product and sum are rounded each by itself, as the formats' own code does.
+#[inline(always)]
+fn scale(
+    words: &[u32],
+    integer: impl Fn(u32) -> f32,
+    scales: &[f32],
+    minima: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let scaled = words.iter().zip(scales).map(|(&word, &scale)| integer(word) * scale);
+    match minima {
+        Some(minima) => {
+            out.iter_mut()
+                .zip(scaled.zip(minima))
+                .for_each(|(out, (value, &minimum))| *out = value + minimum);
+        }
+        None => out.iter_mut().zip(scaled).for_each(|(out, value)| *out = value),
+    }
+}
+
 /// Calls `body` for each panel of `out`, on several threads where that pays.
 fn for_each_panel(out: &mut Panels, body: impl Fn(usize, &mut [f32]) + Sync) {
     if out.rows() < PARALLEL_ROWS {
@@ -121,23 +141,111 @@ widest_simd! {
         }
     }
 
-    /// Turns each of 32 columns of scores into `exp(scale · (score − highest))`, in place; returns the columns' sums.
-    /// A score of −∞ becomes 0.
-    pub(crate) fn softmax_columns<'a>(scores: &'a mut [f32], scale: f32) -> [f32; WIDTH] {
-        let mut highest = [f32::NEG_INFINITY; WIDTH];
+    /// Raises `highest` to the highest of each of 32 columns of scores.
+    pub(crate) fn raise_to_highest<'a>(scores: &'a [f32], highest: &'a mut [f32; WIDTH]) -> () {
         for run in scores.chunks_exact(WIDTH) {
             for (highest, &score) in highest.iter_mut().zip(run) {
                 *highest = if score > *highest { score } else { *highest };
             }
         }
-        let mut sums = [0.0_f32; WIDTH];
+    }
+
+    /// Turns each of 32 columns of scores into `exp(scale · (score − highest))`, in place, and adds them to the columns'
+    /// sums. A score of −∞ becomes 0.
+    pub(crate) fn softmax_columns<'a>(
+        scores: &'a mut [f32],
+        scale: f32,
+        highest: &'a [f32; WIDTH],
+        sums: &'a mut [f32; WIDTH],
+    ) -> () {
         for run in scores.chunks_exact_mut(WIDTH) {
-            for ((score, &highest), sum) in run.iter_mut().zip(&highest).zip(&mut sums) {
+            for ((score, &highest), sum) in run.iter_mut().zip(highest).zip(sums.iter_mut()) {
                 *score = exp((*score - highest) * scale);
                 *sum += *score;
             }
         }
-        sums
+    }
+
+    /// Sixteen-bit numbers of 32 runs of 32, each run with a scale of its own.
+    pub(crate) fn unpack_runs<'a>(integers: &'a [i16], scales: &'a [f32], out: &'a mut [f32]) -> () {
+        let runs = out.chunks_exact_mut(WIDTH).zip(integers.chunks_exact(WIDTH));
+        for ((out, integers), &scale) in runs.zip(scales) {
+            for (out, &integer) in out.iter_mut().zip(integers) {
+                *out = f32::from(integer) * scale;
+            }
+        }
+    }
+
+    /// Sixteen-bit numbers of runs of 32, with a scale for each place in a run.
+    pub(crate) fn unpack_columns<'a>(integers: &'a [i16], scales: &'a [f32], out: &'a mut [f32]) -> () {
+        for (out, integers) in out.chunks_exact_mut(WIDTH).zip(integers.chunks_exact(WIDTH)) {
+            for ((out, &integer), &scale) in out.iter_mut().zip(integers).zip(scales) {
+                *out = f32::from(integer) * scale;
+            }
+        }
+    }
+
+    /// Half-precision numbers in single precision.
+    pub(super) fn unpack_halves<'a>(bits: &'a [u16], out: &'a mut [f32]) -> () {
+        // The exponent's bias is 15 instead of 127: the bits are put in place, and the value is scaled by 2^112, which
+        // is exact, and right for subnormal numbers too.
+        const SCALE: f32 = f32::from_bits((127 + 112) << 23);
+        for (out, &bits) in out.iter_mut().zip(bits) {
+            let magnitude = u32::from(bits & 0x7fff) << 13;
+            let finite = (f32::from_bits(magnitude) * SCALE).to_bits();
+            let infinite = magnitude | 0x7f80_0000;
+            let magnitude = if bits & 0x7c00 == 0x7c00 { infinite } else { finite };
+            *out = f32::from_bits(magnitude | (u32::from(bits & 0x8000) << 16));
+        }
+    }
+
+    /// "Brain" halves in single precision.
+    pub(super) fn unpack_brains<'a>(bits: &'a [u16], out: &'a mut [f32]) -> () {
+        for (out, &bits) in out.iter_mut().zip(bits) {
+            *out = f32::from_bits(u32::from(bits) << 16);
+        }
+    }
+
+    /// Weights whose integers have four bits: of 8 inputs × 32 outputs in 32 words, see the weights' layout.
+    pub(super) fn unpack_fours<'a>(
+        words: &'a [u32],
+        offset: i8,
+        group: usize,
+        scales: &'a [f32],
+        minima: &'a [f32],
+        out: &'a mut [f32],
+    ) -> () {
+        let offset = i32::from(offset);
+        for (index, (words, out)) in words.chunks_exact(WIDTH).zip(out.chunks_exact_mut(8 * WIDTH)).enumerate() {
+            let at = index * 8 / group * WIDTH;
+            let scales = &scales[at..][..WIDTH];
+            let minima = minima.get(at..at + WIDTH);
+            for (input, out) in out.chunks_exact_mut(WIDTH).enumerate() {
+                let shift = 8 * (input % 4) + input / 4 * 4;
+                let integer = |word: u32| (((word >> shift) & 15).cast_signed() - offset) as f32;
+                scale(words, integer, scales, minima, out);
+            }
+        }
+    }
+
+    /// Weights whose integers have eight bits: of 4 inputs × 32 outputs in 32 words, see the weights' layout.
+    pub(super) fn unpack_eights<'a>(
+        words: &'a [u32],
+        group: usize,
+        scales: &'a [f32],
+        minima: &'a [f32],
+        out: &'a mut [f32],
+    ) -> () {
+        for (index, (words, out)) in words.chunks_exact(WIDTH).zip(out.chunks_exact_mut(4 * WIDTH)).enumerate() {
+            let at = index * 4 / group * WIDTH;
+            let scales = &scales[at..][..WIDTH];
+            let minima = minima.get(at..at + WIDTH);
+            for (input, out) in out.chunks_exact_mut(WIDTH).enumerate() {
+                let shift = 24 - 8 * input;
+                let integer = |word: u32| ((word << shift).cast_signed() >> 24) as f32;
+                scale(words, integer, scales, minima, out);
+            }
+        }
     }
 
     /// The natural logarithm of the sum of exponentials of all values. Not finite where a value is not.
@@ -246,7 +354,13 @@ mod tests {
         for slot in &mut scores[2..WIDTH] {
             *slot = 0.0;
         }
-        let sums = softmax_columns(&mut scores, 0.5);
+        let (mut highest, mut sums) = ([f32::NEG_INFINITY; WIDTH], [0.0; WIDTH]);
+        let (first, rest) = scores.split_at_mut(WIDTH);
+        raise_to_highest(first, &mut highest);
+        raise_to_highest(rest, &mut highest);
+        assert_eq!(highest[..3], [3.0, 5.0, 0.0]);
+        softmax_columns(first, 0.5, &highest, &mut sums);
+        softmax_columns(rest, 0.5, &highest, &mut sums);
         let e = (-1.0_f32).exp();
         assert!((scores[0] - e).abs() < 1e-7 && (scores[WIDTH] - 1.0).abs() < 1e-7);
         assert_eq!(scores[2 * WIDTH].to_bits(), 0.0_f32.to_bits());

@@ -2,13 +2,13 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::WIDTH;
+use super::{BLOCK, WIDTH};
 
-/// The most rows of one register tile. 8 × 2 accumulators of AVX-512 leave room for operands, and hide the
-/// latency of a multiply-add.
-const TILE_ROWS: usize = 8;
-/// Floats of a WIDTH × WIDTH block.
-const BLOCK: usize = WIDTH * WIDTH;
+/// The most rows of one register tile with AVX-512, by two registers of columns: 16 of the 32 registers are sums.
+const TILE_ROWS_16: usize = 8;
+/// The most rows of one register tile with fewer registers, by two registers of columns: 12 of the 16 are sums, which
+/// leaves four for operands, and takes eight loads for twelve multiply-adds.
+const TILE_ROWS: usize = 6;
 
 /// Adds a product to a tile: `out[row][column] += Σ_k left[row][k] · right[k][column]`, k ascending.
 ///
@@ -40,19 +40,27 @@ where
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        let most = if S::F32_LANES == 16 { TILE_ROWS_16 } else { TILE_ROWS };
+        // Tiles of equal heights, or nearly: a low one has too few sums to hide the latency of a multiply-add.
+        let all = self.out.len() / WIDTH;
+        let tiles = all.div_ceil(most).max(1);
+        let mut rest = self.out;
         let mut first = 0;
-        for out in self.out.chunks_mut(TILE_ROWS * WIDTH) {
-            let rows = out.len() / WIDTH;
+        for tile in 0..tiles {
+            let rows = (all - first).div_ceil(tiles - tile);
+            let (out, after) = rest.split_at_mut(rows * WIDTH);
+            rest = after;
             let operands = (self.operands)(first, rows);
             match rows {
-                1 => rows_of::<S, 1, I>(simd, out, operands),
-                2 => rows_of::<S, 2, I>(simd, out, operands),
-                3 => rows_of::<S, 3, I>(simd, out, operands),
-                4 => rows_of::<S, 4, I>(simd, out, operands),
-                5 => rows_of::<S, 5, I>(simd, out, operands),
-                6 => rows_of::<S, 6, I>(simd, out, operands),
-                7 => rows_of::<S, 7, I>(simd, out, operands),
-                _ => rows_of::<S, TILE_ROWS, I>(simd, out, operands),
+                0 => {}
+                1 => rows_of::<S, 1, I>(simd, out, &operands),
+                2 => rows_of::<S, 2, I>(simd, out, &operands),
+                3 => rows_of::<S, 3, I>(simd, out, &operands),
+                4 => rows_of::<S, 4, I>(simd, out, &operands),
+                5 => rows_of::<S, 5, I>(simd, out, &operands),
+                6 => rows_of::<S, 6, I>(simd, out, &operands),
+                7 => rows_of::<S, 7, I>(simd, out, &operands),
+                _ => rows_of::<S, TILE_ROWS_16, I>(simd, out, &operands),
             }
             first += rows;
         }
@@ -61,13 +69,12 @@ where
 
 /// Walks the tile in parts whose sums fit into the machine's registers, which is all 32 columns with AVX-512.
 #[inline(always)]
-fn rows_of<'p, S: Simd, const ROWS: usize, I>(simd: S, out: &mut [f32], operands: I)
+fn rows_of<'p, S: Simd, const ROWS: usize, I>(simd: S, out: &mut [f32], operands: &I)
 where
     I: Iterator<Item = (&'p [f32], &'p [f32])> + Clone,
 {
     match S::F32_LANES {
-        16 => tile::<S, ROWS, 2, I>(simd, out, 0, operands),
-        4 => (0..WIDTH / 4)
+        16 | 8 | 4 => (0..WIDTH / S::F32_LANES)
             .step_by(2)
             .for_each(|part| tile::<S, ROWS, 2, I>(simd, out, part, operands.clone())),
         lanes => (0..WIDTH / lanes).for_each(|part| tile::<S, ROWS, 1, I>(simd, out, part, operands.clone())),
@@ -108,6 +115,56 @@ fn tile<'p, S: Simd, const ROWS: usize, const VECTORS: usize, I>(
     for (row, sums) in sums.iter().enumerate() {
         for (vector, &sum) in sums.iter().enumerate() {
             out[row * stride + part + vector] = sum;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums of a tile, and operands of as many panels.
+    fn operands(rows: usize, panels: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+        let value = |index: usize| ((index * 7919) % 1009) as f32 / 504.5 - 1.0;
+        let values = |length: usize, first: usize| (first..first + length).map(value).collect();
+        (values(rows * WIDTH, 0), values(panels * rows * WIDTH, 17), values(panels * BLOCK, 31))
+    }
+
+    enum Way {
+        Widest,
+        /// What a machine without any SIMD takes.
+        Fallback,
+    }
+
+    fn sums(rows: usize, panels: usize, way: &Way) -> Vec<u32> {
+        let (mut out, left, right) = operands(rows, panels);
+        let slices = |first: usize, count: usize| {
+            let panels = left.chunks_exact(rows * WIDTH);
+            panels.map(move |panel| &panel[first * WIDTH..][..count * WIDTH]).zip(right.chunks_exact(BLOCK))
+        };
+        let job = Accumulate { out: &mut out, operands: slices };
+        match way {
+            Way::Widest => accumulate_tile(job),
+            Way::Fallback => job.with_simd(pulp::Scalar),
+        }
+        out.iter().map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn every_kind_of_simd_gives_the_bits_of_plain_loops() {
+        for (rows, panels) in [(1, 1), (2, 3), (5, 2), (6, 1), (7, 2), (8, 1), (13, 4), (32, 2)] {
+            let (mut out, left, right) = operands(rows, panels);
+            for (row, out) in out.chunks_exact_mut(WIDTH).enumerate() {
+                for (column, out) in out.iter_mut().enumerate() {
+                    for k in 0..panels * WIDTH {
+                        let factor = left[(k / WIDTH * rows + row) * WIDTH + k % WIDTH];
+                        *out = factor.mul_add(right[k * WIDTH + column], *out);
+                    }
+                }
+            }
+            let plain: Vec<u32> = out.iter().map(|value| value.to_bits()).collect();
+            assert_eq!(sums(rows, panels, &Way::Widest), plain, "{rows} rows, {panels} panels");
+            assert_eq!(sums(rows, panels, &Way::Fallback), plain, "{rows} rows, {panels} panels");
         }
     }
 }

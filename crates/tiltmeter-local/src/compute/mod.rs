@@ -13,12 +13,15 @@
 mod functions;
 mod kernel;
 mod panels;
+mod weights;
 
 pub(crate) use functions::{
-    add, log_sum_exp, root_mean_square_norm, silu_times, softmax_columns, tempered_exponentials,
+    add, log_sum_exp, raise_to_highest, root_mean_square_norm, silu_times, softmax_columns,
+    tempered_exponentials, unpack_columns, unpack_runs,
 };
 pub(crate) use kernel::{Accumulate, accumulate_tile};
-pub(crate) use panels::{Panels, Weights, product};
+pub(crate) use panels::{Panels, product};
+pub(crate) use weights::{Weights, panel_bytes};
 
 /// The nearest number of single precision.
 #[expect(clippy::cast_possible_truncation, reason = "this rounding is what the function is for")]
@@ -28,3 +31,6 @@ pub(crate) fn single(value: f64) -> f32 {
 
 /// Columns of a panel, the unit in which matrices are stored: two AVX-512 registers, four of AVX2.
 pub(crate) const WIDTH: usize = 32;
+
+/// Floats of a WIDTH × WIDTH block.
+pub(crate) const BLOCK: usize = WIDTH * WIDTH;

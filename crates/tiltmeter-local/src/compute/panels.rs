@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::WIDTH;
 use super::kernel::{Accumulate, accumulate_tile};
+use super::weights::Weights;
+use super::{BLOCK, WIDTH};
 
 /// Activations, rows × columns, as one block of rows × 32 for every 32 columns. Columns past the last are zero.
 ///
@@ -74,68 +75,37 @@ impl Panels {
     }
 }
 
-/// Weights of a linear layer, for each 32 outputs an inputs × 32 block. Inputs and outputs are padded with zeros to
-/// a multiple of 32.
-#[derive(Debug)]
-pub(crate) struct Weights {
-    inputs: usize,
-    outputs: usize,
-    data: Vec<f32>,
-}
-
-impl Weights {
-    /// Zeros, to be filled with [`Weights::set_rows`].
-    pub(crate) fn zeros(inputs: usize, outputs: usize) -> Self {
-        let inputs = inputs.next_multiple_of(WIDTH);
-        Self { inputs, outputs, data: vec![0.0; inputs * outputs.next_multiple_of(WIDTH)] }
-    }
-
-    /// Numbers held, padding included.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.data.len()
-    }
-
-    /// Fills outputs from `first` on from a row-major matrix with `inputs` values for each output.
-    pub(crate) fn set_rows(&mut self, first: usize, inputs: usize, values: &[f32]) {
-        for (index, row) in values.chunks_exact(inputs).enumerate() {
-            let output = first + index;
-            let start = output / WIDTH * self.inputs * WIDTH + output % WIDTH;
-            for (slot, &value) in self.data[start..].iter_mut().step_by(WIDTH).zip(row) {
-                *slot = value;
-            }
-        }
-    }
-
-    /// The weights of one output: the embedding of a token, where the matrix is shared with the embedding.
-    pub(crate) fn output(&self, output: usize) -> impl Iterator<Item = f32> {
-        let start = output / WIDTH * self.inputs * WIDTH + output % WIDTH;
-        self.data[start..].iter().step_by(WIDTH).take(self.inputs).copied()
-    }
-}
+/// Panels of inputs whose weights are unpacked at once, to be used by all rows: 12 KiB, which two threads that share a
+/// first-level cache both fit into.
+const UNPACKED: usize = 3;
 
 /// `out = x · weights`, on the current thread pool, each thread taking some of the outputs.
 pub(crate) fn product(x: &Panels, weights: &Weights, out: &mut Panels) {
-    out.reshape(x.rows, weights.outputs);
+    out.reshape(x.rows, weights.output_panels() * WIDTH);
     if x.rows == 0 {
         return;
     }
-    let blocks = weights.data.par_chunks_exact(weights.inputs * WIDTH);
-    out.panels_mut().zip(blocks).for_each(|(out, block)| {
+    out.panels_mut().enumerate().for_each(|(panel, out)| {
         out.fill(0.0);
-        accumulate_tile(Accumulate {
-            out,
-            operands: |first, rows| {
-                let left = x.panels().map(move |panel| &panel[first * WIDTH..][..rows * WIDTH]);
-                left.zip(block.chunks_exact(WIDTH * WIDTH))
-            },
-        });
+        let mut scratch = [0.0; UNPACKED * BLOCK];
+        for first in (0..weights.input_panels()).step_by(UNPACKED) {
+            let count = UNPACKED.min(weights.input_panels() - first);
+            let block = weights.block(panel, first, count, &mut scratch);
+            accumulate_tile(Accumulate {
+                out,
+                operands: |row, rows| {
+                    let left = x.panels().skip(first).map(move |panel| &panel[row * WIDTH..][..rows * WIDTH]);
+                    left.zip(block.chunks_exact(BLOCK))
+                },
+            });
+        }
     });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gguf::Numbers;
 
     fn value(index: usize) -> f32 {
         ((index * 7919) % 1009) as f32 / 504.5 - 1.0
@@ -150,12 +120,20 @@ mod tests {
         x
     }
 
+    fn weights(matrix: Vec<f32>, inputs: usize) -> Weights {
+        let outputs = matrix.len() / inputs;
+        let mut weights = Weights::new(inputs);
+        weights.push(&Numbers::Single(matrix), inputs, 0..outputs);
+        weights
+    }
+
     #[test]
     fn the_product_is_that_of_the_textbook() {
-        for (rows, inputs, outputs) in [(1, 32, 32), (3, 64, 40), (9, 50, 96), (20, 96, 33)] {
+        for (rows, inputs, outputs) in
+            [(1, 32, 32), (3, 64, 40), (9, 50, 96), (20, 96, 33), (13, 128, 64), (65, 416, 32)]
+        {
             let matrix: Vec<f32> = (0..inputs * outputs).map(|i| value(i + 17)).collect();
-            let mut weights = Weights::zeros(inputs, outputs);
-            weights.set_rows(0, inputs, &matrix);
+            let weights = weights(matrix.clone(), inputs);
             let x = activations(rows, inputs);
             let mut out = Panels::default();
             product(&x, &weights, &mut out);
@@ -175,8 +153,7 @@ mod tests {
 
     #[test]
     fn a_row_does_not_depend_on_its_neighbours() {
-        let mut weights = Weights::zeros(96, 64);
-        weights.set_rows(0, 96, &(0..96 * 64).map(value).collect::<Vec<_>>());
+        let weights = weights((0..96 * 64).map(value).collect(), 96);
         let mut all = Panels::default();
         product(&activations(29, 96), &weights, &mut all);
         for rows in 1..29 {

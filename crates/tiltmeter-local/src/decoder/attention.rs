@@ -9,9 +9,8 @@ use rayon::prelude::*;
 
 use super::cache::{Cache, SegmentId};
 use super::config::Config;
-use crate::compute::{Accumulate, Panels, WIDTH, accumulate_tile, softmax_columns};
-
-const BLOCK: usize = WIDTH * WIDTH;
+use super::key_values::Head;
+use crate::compute::{Accumulate, BLOCK, Panels, WIDTH, accumulate_tile, raise_to_highest, softmax_columns};
 
 /// What one token sees.
 #[derive(Debug)]
@@ -61,6 +60,17 @@ impl Views {
     }
 }
 
+/// Memory that blocks of rows reuse.
+#[derive(Default)]
+struct Work {
+    /// Head width × 32.
+    queries: Vec<f32>,
+    /// Keys × 32.
+    scores: Vec<f32>,
+    /// A block of keys or values.
+    unpacked: Vec<f32>,
+}
+
 /// Attends with the queries at the start of `projected`; the heads' outputs go to `out`.
 pub(crate) fn attend(
     config: &Config,
@@ -79,11 +89,14 @@ pub(crate) fn attend(
     // What rows see is the same for all heads.
     let seen: Vec<Vec<Visible>> = (0..block_count).map(|block| views.of_rows(block * WIDTH, group)).collect();
     blocks.par_chunks_exact_mut(size).enumerate().with_max_len(1).for_each_init(
-        || (Vec::new(), Vec::new()),
-        |(queries, scores), (index, out)| {
+        Work::default,
+        |work, (index, out)| {
             let (head, block) = (index / block_count, index % block_count);
-            pack_queries(projected, head, group, panels, block * WIDTH, queries);
-            attend_block(config, layer, head, &seen[block], cache, queries, scores, out);
+            pack_queries(projected, head, group, panels, block * WIDTH, &mut work.queries);
+            let heads = seen[block]
+                .iter()
+                .filter_map(|visible| cache.head(visible.segment, layer, head).map(|data| (visible, data)));
+            attend_block(config, heads, work, out);
         },
     );
     out.reshape(projected.rows(), config.heads * panels * WIDTH);
@@ -125,62 +138,63 @@ fn pack_queries(
 }
 
 /// Attention of 32 rows: the outputs are the columns of `out`, head width × 32.
-#[expect(clippy::too_many_arguments, reason = "the operands of one computation, and its scratch memory")]
-fn attend_block(
+fn attend_block<'a>(
     config: &Config,
-    layer: usize,
-    head: usize,
-    seen: &[Visible],
-    cache: &Cache,
-    queries: &[f32],
-    scores: &mut Vec<f32>,
+    seen: impl Iterator<Item = (&'a Visible, &'a Head)> + Clone,
+    work: &mut Work,
     out: &mut [f32],
 ) {
     let panels = config.head_panels();
+    let Work { queries, scores, unpacked } = work;
+    unpacked.resize(panels * BLOCK, 0.0);
     scores.clear();
-    for visible in seen {
+    let mut highest = [f32::NEG_INFINITY; WIDTH];
+    for (visible, data) in seen.clone() {
         let longest = visible.limits.iter().copied().max().unwrap_or(0);
-        let Some(data) = cache.head(visible.segment, layer, head) else { continue };
-        let first = scores.len();
-        scores.resize(first + longest.next_multiple_of(WIDTH) * WIDTH, 0.0);
-        let scores = &mut scores[first..];
-        for (out, keys) in scores.chunks_exact_mut(BLOCK).zip(data.keys().chunks_exact(panels * BLOCK)) {
+        let shortest = visible.limits.iter().copied().min().unwrap_or(0);
+        for block in 0..longest.div_ceil(WIDTH) {
+            let first = scores.len();
+            scores.resize(first + BLOCK, 0.0);
+            let scores = &mut scores[first..];
+            let keys = data.keys(block, unpacked);
             accumulate_tile(Accumulate {
-                out,
+                out: scores,
                 operands: |first, rows| {
                     let left =
                         keys.chunks_exact(BLOCK).map(move |panel| &panel[first * WIDTH..][..rows * WIDTH]);
                     left.zip(queries.chunks_exact(BLOCK))
                 },
             });
-        }
-        // Before the shortest view all rows see all keys.
-        let shortest = visible.limits.iter().copied().min().unwrap_or(0);
-        for (key, run) in scores.chunks_exact_mut(WIDTH).enumerate().skip(shortest) {
-            for (score, &limit) in run.iter_mut().zip(&visible.limits) {
-                if key >= limit {
-                    *score = f32::NEG_INFINITY;
+            // Before the shortest view all rows see all keys.
+            let first_key = block * WIDTH;
+            for (key, run) in scores.chunks_exact_mut(WIDTH).enumerate() {
+                if first_key + key < shortest {
+                    continue;
+                }
+                for (score, &limit) in run.iter_mut().zip(&visible.limits) {
+                    if first_key + key >= limit {
+                        *score = f32::NEG_INFINITY;
+                    }
                 }
             }
+            raise_to_highest(scores, &mut highest);
         }
     }
-    let sums = softmax_columns(scores, 1.0 / (config.head_width as f32).sqrt());
+    let scale = 1.0 / (config.head_width as f32).sqrt();
+    let mut sums = [0.0; WIDTH];
     out.fill(0.0);
-    let mut rest = &scores[..];
-    for visible in seen {
+    let mut rest = scores.chunks_exact_mut(BLOCK);
+    for (visible, data) in seen {
         let longest = visible.limits.iter().copied().max().unwrap_or(0);
-        let Some(data) = cache.head(visible.segment, layer, head) else { continue };
-        let (weights, after) = rest.split_at(longest.next_multiple_of(WIDTH) * WIDTH);
-        rest = after;
-        accumulate_tile(Accumulate {
-            out,
-            operands: |first, rows| {
-                let values = data.values().chunks_exact(panels * BLOCK);
-                values
-                    .map(move |block| &block[first * WIDTH..][..rows * WIDTH])
-                    .zip(weights.chunks_exact(BLOCK))
-            },
-        });
+        for (block, weights) in (0..longest.div_ceil(WIDTH)).zip(&mut rest) {
+            softmax_columns(weights, scale, &highest, &mut sums);
+            let values = data.values(block, unpacked);
+            let weights = &*weights;
+            accumulate_tile(Accumulate {
+                out,
+                operands: |first, rows| std::iter::once((&values[first * WIDTH..][..rows * WIDTH], weights)),
+            });
+        }
     }
     for run in out.chunks_exact_mut(WIDTH) {
         for (value, &sum) in run.iter_mut().zip(&sums) {

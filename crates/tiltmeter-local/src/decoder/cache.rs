@@ -4,70 +4,14 @@
 //! context is a child of the context's segment, and an answer a child of the question's: nothing is ever copied to
 //! fork. A segment is freed when its owner has released it and it has no children.
 
-use super::config::Config;
-use crate::compute::WIDTH;
+use std::io::{Error, Read, Write};
 
-/// Tokens of one block of keys and values.
-const BLOCK: usize = WIDTH;
-/// Blocks by which a segment that grows token by token is enlarged.
-const GROWTH: usize = 4;
+use super::config::Config;
+use super::key_values::{BLOCK, Head, KeyValuePrecision};
 
 /// Names a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentId(usize);
-
-/// Keys and values of one layer and head, in blocks of 32 tokens.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Head {
-    /// By block: for each panel of the head's width, 32 tokens × 32 values.
-    keys: Vec<f32>,
-    /// By block: for each value of the head, those of 32 tokens. Zero where there is no token yet.
-    values: Vec<f32>,
-}
-
-impl Head {
-    fn enlarge(&mut self, blocks: usize, block: usize) {
-        for data in [&mut self.keys, &mut self.values] {
-            if data.len() < blocks * block {
-                if data.capacity() < blocks * block {
-                    data.reserve_exact((blocks + GROWTH) * block - data.len());
-                }
-                data.resize(blocks * block, 0.0);
-            }
-        }
-    }
-
-    /// Blocks of keys: panels × 32 tokens × 32.
-    pub(crate) fn keys(&self) -> &[f32] {
-        &self.keys
-    }
-
-    /// Blocks of values: head width × 32 tokens.
-    pub(crate) fn values(&self) -> &[f32] {
-        &self.values
-    }
-
-    /// Writes a token's key and value, given panel by panel.
-    pub(crate) fn write<'a>(
-        &mut self,
-        token: usize,
-        panels: usize,
-        key: impl Iterator<Item = &'a [f32]>,
-        value: impl Iterator<Item = &'a [f32]>,
-    ) {
-        let base = token / BLOCK * panels * WIDTH * BLOCK;
-        let place = token % BLOCK;
-        for (panel, run) in key.enumerate() {
-            self.keys[base + (panel * BLOCK + place) * WIDTH..][..WIDTH].copy_from_slice(run);
-        }
-        for (panel, run) in value.enumerate() {
-            let column = &mut self.values[base + panel * WIDTH * BLOCK + place..];
-            for (slot, &value) in column.iter_mut().step_by(BLOCK).zip(run) {
-                *slot = value;
-            }
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Segment {
@@ -88,26 +32,28 @@ pub(crate) struct Cache {
     layers: usize,
     heads: usize,
     panels: usize,
+    precision: KeyValuePrecision,
     /// The most places for tokens that there were at any time, to test that memory is kept to.
     #[cfg(test)]
     pub(crate) most_places: usize,
 }
 
 impl Cache {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, precision: KeyValuePrecision) -> Self {
         Self {
             segments: Vec::new(),
             layers: config.layers,
             heads: config.key_value_heads,
             panels: config.head_panels(),
+            precision,
             #[cfg(test)]
             most_places: 0,
         }
     }
 
-    /// Floats of one block.
-    fn block(&self) -> usize {
-        self.panels * WIDTH * BLOCK
+    /// Without any token.
+    fn no_heads(&self) -> Vec<Head> {
+        vec![Head::new(self.panels, self.precision); self.layers * self.heads]
     }
 
     fn segment(&self, id: SegmentId) -> Option<&Segment> {
@@ -129,7 +75,7 @@ impl Cache {
 
     /// An empty segment at position 0.
     pub(crate) fn root(&mut self) -> SegmentId {
-        let heads = vec![Head::default(); self.layers * self.heads];
+        let heads = self.no_heads();
         self.insert(Segment { parent: None, start: 0, length: 0, heads, children: 0, is_released: false })
     }
 
@@ -139,20 +85,42 @@ impl Cache {
         if let Some(parent) = self.segment_mut(parent) {
             parent.children += 1;
         }
-        let heads = vec![Head::default(); self.layers * self.heads];
+        let heads = self.no_heads();
         let parent = Some((parent, visible));
         self.insert(Segment { parent, start, length: 0, heads, children: 0, is_released: false })
     }
 
     /// A root segment that holds a copy of the first `length` tokens of another.
     pub(crate) fn copy(&mut self, from: SegmentId, length: usize) -> SegmentId {
-        let floats = length.div_ceil(BLOCK) * self.block();
-        let heads = self.segment(from).map_or_else(Vec::new, |segment| {
-            let part = |data: &[f32]| data[..floats].to_vec();
-            let copy = |head: &Head| Head { keys: part(&head.keys), values: part(&head.values) };
-            segment.heads.iter().map(copy).collect()
-        });
+        let copy = |head: &Head| head.first(length.div_ceil(BLOCK));
+        let heads =
+            self.segment(from).map_or_else(Vec::new, |segment| segment.heads.iter().map(copy).collect());
         self.insert(Segment { parent: None, start: 0, length, heads, children: 0, is_released: false })
+    }
+
+    /// Writes keys and values of the first `length` tokens of a segment.
+    pub(crate) fn write_to(&self, id: SegmentId, length: usize, out: &mut impl Write) -> Result<(), Error> {
+        let heads = self.segment(id).map_or(&[][..], |segment| &segment.heads);
+        heads.iter().try_for_each(|head| head.write_to(length.div_ceil(BLOCK), out))
+    }
+
+    /// Reads a root segment of `length` tokens, as [`Cache::write_to`] writes them.
+    pub(crate) fn read_from(&mut self, length: usize, input: &mut impl Read) -> Result<SegmentId, Error> {
+        let mut heads = self.no_heads();
+        heads.iter_mut().try_for_each(|head| head.read_from(length.div_ceil(BLOCK), input))?;
+        Ok(self.insert(Segment { parent: None, start: 0, length, heads, children: 0, is_released: false }))
+    }
+
+    /// Bytes that [`Cache::write_to`] writes for so many tokens.
+    pub(crate) fn written_bytes(&self, length: usize) -> u64 {
+        let runs = 2 * self.layers * self.heads * self.panels * length.next_multiple_of(BLOCK);
+        runs as u64 * self.precision.run_bytes()
+    }
+
+    /// What the layout of keys and values depends on.
+    pub(crate) fn layout(&self) -> [u32; 4] {
+        let size = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        [size(self.layers), size(self.heads), size(self.panels), self.precision.number()]
     }
 
     /// Tells that nobody will name this segment again. It is freed once its last child is.
@@ -182,12 +150,11 @@ impl Cache {
 
     /// Makes room for tokens at the end of a segment; returns the place of the first.
     pub(crate) fn grow(&mut self, id: SegmentId, tokens: usize) -> usize {
-        let block = self.block();
         let Some(segment) = self.segment_mut(id) else { return 0 };
         let first = segment.length;
         segment.length += tokens;
         let blocks = segment.length.div_ceil(BLOCK);
-        segment.heads.iter_mut().for_each(|head| head.enlarge(blocks, block));
+        segment.heads.iter_mut().for_each(|head| head.enlarge(blocks));
         #[cfg(test)]
         {
             let places = |segment: &Segment| segment.length.next_multiple_of(BLOCK);
@@ -202,7 +169,6 @@ impl Cache {
     }
 
     /// Tokens in a segment.
-    #[cfg(test)]
     pub(crate) fn length(&self, id: SegmentId) -> usize {
         self.segment(id).map_or(0, |segment| segment.length)
     }

@@ -1,12 +1,14 @@
-//! The shape of a Llama-family model, as its file states it.
+//! The shape of a model of the Llama or Qwen families, as its GGUF file states it.
 
+use super::key_values::KeyValuePrecision;
 use crate::compute::{WIDTH, single};
 use crate::gguf::{Gguf, GgufError};
 
 /// Bounds of what is taken for a model at all; they keep products of sizes far from overflow.
-const MOST_LAYERS: usize = 1_000;
-const LARGEST_SIZE: usize = 1 << 20;
-const LONGEST_CONTEXT: usize = 1 << 24;
+pub(super) const MOST_LAYERS: usize = 1_000;
+pub(super) const LARGEST_SIZE: usize = 1 << 20;
+pub(super) const LONGEST_CONTEXT: usize = 1 << 24;
+pub(super) const LARGEST_VOCABULARY: usize = 1 << 24;
 
 /// Whether the output has weights of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +19,106 @@ pub(crate) enum OutputWeights {
     Own,
 }
 
+/// A family of models: what is computed differs in details only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// Llama 1 to 3, and what is built like it, such as SmolLM2.
+    Llama,
+    /// Qwen 2 and 2.5: queries, keys and values have biases.
+    Qwen2,
+    /// Qwen 3: each head's query and key is normed.
+    Qwen3,
+}
+
+impl Family {
+    /// The family of an architecture's name, which GGUF files and hubs' configurations share.
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        [Self::Llama, Self::Qwen2, Self::Qwen3].into_iter().find(|family| family.name() == name)
+    }
+
+    /// The architecture's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+        }
+    }
+}
+
+/// How a head's values make the pairs that are rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pairs {
+    /// Neighbours: what files of Llama are sorted for when they are converted to GGUF.
+    Neighbours,
+    /// The first half with the second, as published; sorted to neighbours when loaded.
+    Halves,
+}
+
+/// How positions beyond those of pretraining are reached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum RotaryScaling {
+    /// They are not.
+    None,
+    /// Positions are divided (Chen et al. 2023).
+    Linear {
+        /// By this.
+        factor: f64,
+    },
+    /// Slow frequencies are divided, fast ones are not (Llama 3.1, Grattafiori et al. 2024).
+    Llama3 {
+        /// What slow ones are divided by.
+        factor: f64,
+        /// Those with fewer turns than this within the original context are slow.
+        low: f64,
+        /// Those with more turns than this within the original context are fast.
+        high: f64,
+        /// Positions of pretraining.
+        original: f64,
+    },
+    /// The same with a linear ramp over the index of the frequency, and sharper attention (`YaRN`, Peng et al. 2023).
+    Yarn {
+        /// What slow ones are divided by.
+        factor: f64,
+        /// Turns within the original context above which frequencies stay.
+        fast: f64,
+        /// Turns within the original context below which frequencies are divided.
+        slow: f64,
+        /// Positions of pretraining.
+        original: f64,
+        /// Queries and keys are multiplied by this.
+        amplitude: f64,
+    },
+}
+
+impl RotaryScaling {
+    /// `YaRN`'s multiplier of queries and keys: 0.1 ln s + 1 (Peng et al. 2023, equation 22).
+    pub(crate) fn yarn_amplitude(factor: f64) -> f64 {
+        if factor > 1.0 { 0.1 * libm::log(factor) + 1.0 } else { 1.0 }
+    }
+
+    /// The longest context, given what the file says of it.
+    pub(crate) fn context(self, stated: usize) -> usize {
+        match self {
+            // What is stated is often that of pretraining.
+            Self::Yarn { factor, original, .. } => {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "positive, and bounded before"
+                )]
+                let stretched = (factor * original).clamp(1.0, LONGEST_CONTEXT as f64) as usize;
+                stated.max(stretched)
+            }
+            _ => stated,
+        }
+    }
+}
+
 /// Sizes and constants of the model.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
+    pub(crate) family: Family,
     pub(crate) layers: usize,
     pub(crate) width: usize,
     pub(crate) heads: usize,
@@ -31,112 +130,178 @@ pub(crate) struct Config {
     pub(crate) epsilon: f32,
     pub(crate) rotated: usize,
     pub(crate) rotary_base: f64,
-    /// Positions are divided by this.
-    pub(crate) rotary_divisor: f64,
+    pub(crate) rotary_scaling: RotaryScaling,
+    /// How the file's queries and keys are sorted.
+    pub(crate) pairs: Pairs,
+}
+
+/// What a file says of heads, to be checked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heads<'a> {
+    /// Of the residual stream.
+    pub(super) width: usize,
+    /// Each number with the name of its entry.
+    pub(super) queries: (usize, &'a str),
+    pub(super) key_values: (Option<usize>, &'a str),
+    pub(super) length: (Option<usize>, &'a str),
+}
+
+impl Heads<'_> {
+    /// Query heads, key-value heads and their width.
+    pub(super) fn checked(self) -> Result<(usize, usize, usize), GgufError> {
+        let heads = self.queries.0;
+        let key_value_heads = self.key_values.0.unwrap_or(heads);
+        if !heads.is_multiple_of(key_value_heads) {
+            return refuse(self.key_values.1, format!("is {key_value_heads}, not a divisor of {heads}"));
+        }
+        let head_width = match self.length.0 {
+            Some(length) => length,
+            None if self.width.is_multiple_of(heads) => self.width / heads,
+            None => return refuse(self.queries.1, format!("is {heads}, not a divisor of {}", self.width)),
+        };
+        if heads.saturating_mul(head_width) > LARGEST_SIZE {
+            return refuse(self.length.1, format!("is {head_width}, too large for {heads} heads"));
+        }
+        Ok((heads, key_value_heads, head_width))
+    }
+}
+
+/// An error about an entry.
+pub(super) fn refuse<T>(key: &str, reason: String) -> Result<T, GgufError> {
+    Err(GgufError::Metadata { key: key.to_owned(), reason })
+}
+
+/// Entries of one architecture.
+struct Entries<'a> {
+    gguf: &'a Gguf,
+    family: Family,
+}
+
+impl Entries<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.family.name())
+    }
+
+    fn size(&self, name: &str, most: usize) -> Result<Option<usize>, GgufError> {
+        let key = self.key(name);
+        match self.gguf.size(&key)? {
+            Some(size) if (1..=most).contains(&size) => Ok(Some(size)),
+            Some(size) => refuse(&key, format!("is {size}; from 1 to {most} is supported")),
+            None => Ok(None),
+        }
+    }
+
+    fn needed(&self, name: &str, most: usize) -> Result<usize, GgufError> {
+        match self.size(name, most)? {
+            Some(size) => Ok(size),
+            None => refuse(&self.key(name), "is missing".to_owned()),
+        }
+    }
+
+    fn positive(&self, name: &str, default: Option<f64>) -> Result<f64, GgufError> {
+        let key = self.key(name);
+        match self.gguf.number(&key)?.or(default) {
+            Some(number) if number > 0.0 && number.is_finite() => Ok(number),
+            Some(_) => refuse(&key, "is not a positive number".to_owned()),
+            None => refuse(&key, "is missing".to_owned()),
+        }
+    }
+
+    fn scaling(&self) -> Result<RotaryScaling, GgufError> {
+        let key = self.key("rope.scaling.type");
+        Ok(match self.gguf.text(&key)?.unwrap_or("none") {
+            "none" => RotaryScaling::None,
+            "linear" => RotaryScaling::Linear { factor: self.positive("rope.scaling.factor", None)? },
+            "yarn" => {
+                let factor = self.positive("rope.scaling.factor", None)?;
+                let context = self.needed("context_length", LONGEST_CONTEXT)?;
+                let original = self.size("rope.scaling.original_context_length", LONGEST_CONTEXT)?;
+                let sharper = self.positive("rope.scaling.attn_factor", Some(1.0))?;
+                RotaryScaling::Yarn {
+                    factor,
+                    fast: self.positive("rope.scaling.yarn_beta_fast", Some(32.0))?,
+                    slow: self.positive("rope.scaling.yarn_beta_slow", Some(1.0))?,
+                    original: original.unwrap_or(context) as f64,
+                    amplitude: sharper * RotaryScaling::yarn_amplitude(factor),
+                }
+            }
+            other => {
+                return refuse(&key, format!("is `{other}`; none, linear and yarn are supported"));
+            }
+        })
+    }
 }
 
 impl Config {
     pub(crate) fn from_gguf(gguf: &Gguf) -> Result<Self, GgufError> {
         let architecture = gguf.text("general.architecture")?.unwrap_or("");
-        if architecture != "llama" {
-            let reason = format!("is `{architecture}`; models of the `llama` architecture are supported");
-            return Err(GgufError::Metadata { key: "general.architecture".to_owned(), reason });
+        let Some(family) = Family::of(architecture) else {
+            let reason = format!("is `{architecture}`; llama, qwen2 and qwen3 are supported");
+            return refuse("general.architecture", reason);
+        };
+        let entries = Entries { gguf, family };
+        let width = entries.needed("embedding_length", LARGEST_SIZE)?;
+        let (heads, key_value_heads, head_width) = Heads {
+            width,
+            queries: (
+                entries.needed("attention.head_count", LARGEST_SIZE)?,
+                &entries.key("attention.head_count"),
+            ),
+            key_values: (
+                entries.size("attention.head_count_kv", LARGEST_SIZE)?,
+                &entries.key("attention.head_count_kv"),
+            ),
+            length: (
+                entries.size("attention.key_length", LARGEST_SIZE)?,
+                &entries.key("attention.key_length"),
+            ),
         }
-        let size = |key: &str, most: usize| {
-            let wrong = |reason: String| GgufError::Metadata { key: key.to_owned(), reason };
-            match gguf.size(key)? {
-                Some(size) if (1..=most).contains(&size) => Ok(Some(size)),
-                Some(size) => Err(wrong(format!("is {size}; from 1 to {most} is supported"))),
-                None => Ok(None),
-            }
-        };
-        let needed = |key: &str, most: usize| {
-            let missing = || GgufError::Metadata { key: key.to_owned(), reason: "is missing".to_owned() };
-            size(key, most)?.ok_or_else(missing)
-        };
-        let positive = |key: &str, default: Option<f64>| {
-            let wrong = |reason: &str| GgufError::Metadata { key: key.to_owned(), reason: reason.to_owned() };
-            match gguf.number(key)?.or(default) {
-                Some(number) if number > 0.0 && number.is_finite() => Ok(number),
-                Some(_) => Err(wrong("is not a positive number")),
-                None => Err(wrong("is missing")),
-            }
-        };
-        let refuse = |key: &str, reason: String| Err(GgufError::Metadata { key: key.to_owned(), reason });
-
-        let width = needed("llama.embedding_length", LARGEST_SIZE)?;
-        let heads = needed("llama.attention.head_count", LARGEST_SIZE)?;
-        let key_value_heads = size("llama.attention.head_count_kv", LARGEST_SIZE)?.unwrap_or(heads);
-        if !heads.is_multiple_of(key_value_heads) {
-            return refuse(
-                "llama.attention.head_count_kv",
-                format!("is {key_value_heads}, not a divisor of {heads}"),
-            );
-        }
-        let head_width = match size("llama.attention.key_length", LARGEST_SIZE)? {
-            Some(length) => length,
-            None if width.is_multiple_of(heads) => width / heads,
-            None => {
-                return refuse("llama.attention.head_count", format!("is {heads}, not a divisor of {width}"));
-            }
-        };
-        if heads * head_width > LARGEST_SIZE {
-            return refuse(
-                "llama.attention.key_length",
-                format!("is {head_width}, too large for {heads} heads"),
-            );
-        }
-        if let Some(length) = gguf.size("llama.attention.value_length")?
+        .checked()?;
+        let value_length = entries.key("attention.value_length");
+        if let Some(length) = gguf.size(&value_length)?
             && length != head_width
         {
-            return refuse(
-                "llama.attention.value_length",
-                format!("is {length}, but keys have {head_width}"),
-            );
+            return refuse(&value_length, format!("is {length}, but keys have {head_width}"));
         }
-        let rotated = size("llama.rope.dimension_count", head_width)?.unwrap_or(head_width);
+        let rotated = entries.size("rope.dimension_count", head_width)?.unwrap_or(head_width);
         if !rotated.is_multiple_of(2) {
-            return refuse("llama.rope.dimension_count", format!("is {rotated}, not even"));
+            return refuse(&entries.key("rope.dimension_count"), format!("is {rotated}, not even"));
         }
-        let rotary_divisor = match gguf.text("llama.rope.scaling.type")?.unwrap_or("none") {
-            "none" => 1.0,
-            "linear" => positive("llama.rope.scaling.factor", None)?,
-            other => {
-                return refuse(
-                    "llama.rope.scaling.type",
-                    format!("is `{other}`; none and linear are supported"),
-                );
+        for (name, what) in [
+            ("expert_count", "a mixture of experts"),
+            ("attention.sliding_window", "a model with sliding windows of attention"),
+        ] {
+            let key = entries.key(name);
+            if gguf.size(&key)?.is_some_and(|count| count > 0) {
+                return refuse(&key, format!("says that this is {what}, which is not supported"));
             }
-        };
-        if gguf.size("llama.expert_count")?.is_some_and(|experts| experts > 0) {
-            return refuse(
-                "llama.expert_count",
-                "says that this is a mixture of experts, which is not supported".into(),
-            );
         }
         let tokens = gguf.texts("tokenizer.ggml.tokens")?.map_or(0, <[String]>::len);
-        let Some(vocabulary) = size("llama.vocab_size", 1 << 24)?.or((tokens > 0).then_some(tokens)) else {
-            return refuse("tokenizer.ggml.tokens", "is missing".to_owned());
+        let vocabulary = match entries.size("vocab_size", LARGEST_VOCABULARY)? {
+            Some(size) => size,
+            None if tokens > 0 => tokens,
+            None => return refuse("tokenizer.ggml.tokens", "is missing".to_owned()),
         };
         if tokens != vocabulary {
-            return refuse(
-                "llama.vocab_size",
-                format!("is {vocabulary}, but the tokenizer has {tokens} tokens"),
-            );
+            let reason = format!("is {vocabulary}, but the tokenizer has {tokens} tokens");
+            return refuse(&entries.key("vocab_size"), reason);
         }
+        let rotary_scaling = entries.scaling()?;
         Ok(Self {
-            layers: needed("llama.block_count", MOST_LAYERS)?,
+            family,
+            layers: entries.needed("block_count", MOST_LAYERS)?,
             width,
             heads,
             key_value_heads,
             head_width,
-            feed_forward: needed("llama.feed_forward_length", LARGEST_SIZE)?,
+            feed_forward: entries.needed("feed_forward_length", LARGEST_SIZE)?,
             vocabulary,
-            context: needed("llama.context_length", LONGEST_CONTEXT)?,
-            epsilon: single(positive("llama.attention.layer_norm_rms_epsilon", None)?),
+            context: rotary_scaling.context(entries.needed("context_length", LONGEST_CONTEXT)?),
+            epsilon: single(entries.positive("attention.layer_norm_rms_epsilon", None)?),
             rotated,
-            rotary_base: positive("llama.rope.freq_base", Some(10_000.0))?,
-            rotary_divisor,
+            rotary_base: entries.positive("rope.freq_base", Some(10_000.0))?,
+            rotary_scaling,
+            pairs: if family == Family::Llama { Pairs::Neighbours } else { Pairs::Halves },
         })
     }
 
@@ -150,23 +315,9 @@ impl Config {
         self.heads / self.key_value_heads
     }
 
-    /// Bytes that the weights take once they are loaded, which padding to whole panels makes more than those of
-    /// the numbers in the file: by a factor of hundreds where a hostile file has heads of one value.
-    pub(crate) fn weight_bytes(&self, output: OutputWeights) -> u64 {
-        let padded = |size: usize| size.next_multiple_of(WIDTH) as u64;
-        let heads = |count: usize| (count * self.head_panels() * WIDTH) as u64;
-        let (width, hidden) = (padded(self.width), padded(self.feed_forward));
-        let attention = width * (heads(self.heads + 2 * self.key_value_heads) + heads(self.heads));
-        let norms = 2 * self.width as u64;
-        let layer = attention + 3 * width * hidden + norms;
-        let matrices = if output == OutputWeights::Own { 2 } else { 1 };
-        let ends = matrices * width * padded(self.vocabulary) + self.width as u64;
-        (self.layers as u64 * layer + ends) * size_of::<f32>() as u64
-    }
-
     /// Bytes of keys and values of one token.
-    pub(crate) fn key_value_bytes(&self) -> u64 {
-        let floats = 2 * self.layers * self.key_value_heads * self.head_panels() * WIDTH;
-        (floats * size_of::<f32>()) as u64
+    pub(crate) fn key_value_bytes(&self, precision: KeyValuePrecision) -> u64 {
+        let runs = 2 * self.layers * self.key_value_heads * self.head_panels();
+        runs as u64 * precision.run_bytes()
     }
 }

@@ -3,14 +3,22 @@
 mod attention;
 mod cache;
 mod config;
+mod heads;
+mod hooks;
+mod hub;
+mod key_values;
 mod load;
 mod rotary;
 
 use crate::compute::{Panels, Weights, add, product, root_mean_square_norm, silu_times};
 use attention::{View, Views};
+use heads::{HeadNorms, add_bias};
 
 pub(crate) use cache::{Cache, SegmentId};
 pub(crate) use config::Config;
+pub(crate) use hooks::{Edit, Hook, Hooks, Kept, Operation, Realised, RowEdit, RowTap};
+pub(crate) use hub::is_tied;
+pub use key_values::KeyValuePrecision;
 pub(crate) use load::{census, load, weight_bytes};
 
 /// Tokens to append to a segment. In one pass, a segment stands after those it follows, and only once.
@@ -25,6 +33,10 @@ struct Layer {
     attention_norm: Vec<f32>,
     /// Queries, keys and values of all heads.
     attention_in: Weights,
+    /// Added to them, where the family has it.
+    attention_bias: Option<Vec<f32>>,
+    /// Norms of each head, where the family has them.
+    head_norms: Option<HeadNorms>,
     attention_out: Weights,
     feed_forward_norm: Vec<f32>,
     gate_up: Weights,
@@ -71,13 +83,29 @@ impl Decoder {
         &self.config
     }
 
-    /// Runs tokens through the model, appending them to their segments. Returns the residual stream after the last
-    /// layer, one row a token in the order of the runs; for [`Purpose::Fill`] its values mean nothing.
+    /// As [`Decoder::pass_with`], without a hook.
+    #[cfg(test)]
     pub(crate) fn pass(
         &mut self,
         cache: &mut Cache,
         runs: &[Run<'_>],
         purpose: Purpose,
+        scratch: &mut Scratch,
+    ) -> Panels {
+        self.pass_with(cache, runs, purpose, &mut (), scratch)
+    }
+
+    /// Runs tokens through the model, appending them to their segments. Returns the residual stream after the last
+    /// layer, one row a token in the order of the runs; for [`Purpose::Fill`] its values mean nothing.
+    ///
+    /// The hook sees the residual stream before the first block and after each, but for the last one of
+    /// [`Purpose::Fill`], which is not computed.
+    pub(crate) fn pass_with(
+        &mut self,
+        cache: &mut Cache,
+        runs: &[Run<'_>],
+        purpose: Purpose,
+        hook: &mut dyn Hook,
         scratch: &mut Scratch,
     ) -> Panels {
         let config = &self.config;
@@ -103,6 +131,7 @@ impl Decoder {
             let embedding: Vec<f32> = self.embedding.output(token as usize).collect();
             x.set_row(row, &embedding);
         }
+        hook.visit(0, &mut x);
         let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
             root_mean_square_norm(
@@ -113,6 +142,12 @@ impl Decoder {
                 &mut scratch.normed,
             );
             product(&scratch.normed, &layer.attention_in, &mut scratch.projected);
+            if let Some(bias) = &layer.attention_bias {
+                add_bias(&mut scratch.projected, bias);
+            }
+            if let Some(norms) = &layer.head_norms {
+                norms.apply(config, &mut scratch.projected);
+            }
             self.rotary.rotate_heads(&mut scratch.projected, heads + group_heads, panels, &positions);
             let projected = &scratch.projected;
             for (row, (view, &place)) in views.tokens.iter().zip(&places).enumerate() {
@@ -121,7 +156,7 @@ impl Decoder {
                         |first: usize| (first..first + panels).map(move |panel| projected.run(panel, row));
                     let key = part((heads + head) * panels);
                     let value = part((heads + group_heads + head) * panels);
-                    slot.write(place, panels, key, value);
+                    slot.write(place, key, value);
                 }
             }
             if index == last && purpose == Purpose::Fill {
@@ -149,6 +184,7 @@ impl Decoder {
             silu_times(&scratch.gate_up, config.feed_forward, &mut scratch.gated);
             product(&scratch.gated, &layer.down, &mut scratch.change);
             add(&mut x, &scratch.change);
+            hook.visit(index + 1, &mut x);
         }
         x
     }
@@ -158,12 +194,15 @@ impl Decoder {
     fn bytes(&self) -> usize {
         let layer = |layer: &Layer| {
             let matrices = [&layer.attention_in, &layer.attention_out, &layer.gate_up, &layer.down];
-            let matrices: usize = matrices.into_iter().map(Weights::len).sum();
-            matrices + layer.attention_norm.len() + layer.feed_forward_norm.len()
+            let matrices: usize = matrices.into_iter().map(Weights::bytes).sum();
+            let bias = layer.attention_bias.as_ref().map_or(0, Vec::len);
+            let norms = layer.head_norms.as_ref().map_or(0, |norms| norms.query.len() + norms.key.len());
+            let norms = norms + layer.attention_norm.len() + layer.feed_forward_norm.len();
+            matrices + size_of::<f32>() * (bias + norms)
         };
         let layers: usize = self.layers.iter().map(layer).sum();
-        let ends = self.embedding.len() + self.output.as_ref().map_or(0, Weights::len) + self.norm.len();
-        (layers + ends) * size_of::<f32>()
+        let ends = self.embedding.bytes() + self.output.as_ref().map_or(0, Weights::bytes);
+        layers + ends + size_of::<f32>() * self.norm.len()
     }
 
     /// Logits of rows of the residual stream: one row for each, as many values as tokens, then padding.

@@ -1,6 +1,8 @@
 //! Rotary position embedding (Su et al. 2021), on neighbouring pairs of values as GGUF's Llama files want it.
 
-use super::config::Config;
+use std::f64::consts::TAU;
+
+use super::config::{Config, RotaryScaling};
 use crate::compute::{Panels, WIDTH, single};
 
 /// Cosines and sines by position, computed as positions are met.
@@ -8,6 +10,8 @@ use crate::compute::{Panels, WIDTH, single};
 pub(crate) struct Rotary {
     /// Radians for one position, by pair.
     frequencies: Vec<f64>,
+    /// What cosines and sines are multiplied by.
+    amplitude: f64,
     /// (cosine, sine) by position and pair.
     table: Vec<(f32, f32)>,
 }
@@ -19,17 +23,24 @@ impl Rotary {
             let exponent = -2.0 * pair as f64 / config.rotated as f64;
             let factor =
                 factors.and_then(|factors| factors.get(pair)).map_or(1.0, |&factor| f64::from(factor));
-            libm::pow(config.rotary_base, exponent) / (factor * config.rotary_divisor)
+            scaled(config, pair, libm::pow(config.rotary_base, exponent)) / factor
         };
-        Self { frequencies: (0..config.rotated / 2).map(frequency).collect(), table: Vec::new() }
+        let amplitude = match config.rotary_scaling {
+            RotaryScaling::Yarn { amplitude, .. } => amplitude,
+            _ => 1.0,
+        };
+        let frequencies = (0..config.rotated / 2).map(frequency).collect();
+        Self { frequencies, amplitude, table: Vec::new() }
     }
 
     /// Makes the table long enough for positions below `positions`.
     pub(crate) fn prepare(&mut self, positions: usize) {
         let done = self.table.len() / self.frequencies.len().max(1);
+        let amplitude = self.amplitude;
+        let sized = |value: f64| single(amplitude * value);
         for position in done..positions {
             let angles = self.frequencies.iter().map(|frequency| frequency * position as f64);
-            self.table.extend(angles.map(|angle| (single(libm::cos(angle)), single(libm::sin(angle)))));
+            self.table.extend(angles.map(|angle| (sized(libm::cos(angle)), sized(libm::sin(angle)))));
         }
     }
 
@@ -56,13 +67,46 @@ impl Rotary {
     }
 }
 
+/// The frequency of a pair, given the one of pretraining.
+fn scaled(config: &Config, pair: usize, frequency: f64) -> f64 {
+    match config.rotary_scaling {
+        RotaryScaling::None => frequency,
+        RotaryScaling::Linear { factor } => frequency / factor,
+        RotaryScaling::Llama3 { factor, low, high, original } => {
+            let turns = original * frequency / TAU;
+            if turns < low {
+                frequency / factor
+            } else if turns > high {
+                frequency
+            } else {
+                let kept = (turns - low) / (high - low).max(f64::MIN_POSITIVE);
+                (1.0 - kept) * frequency / factor + kept * frequency
+            }
+        }
+        RotaryScaling::Yarn { factor, fast, slow, original, .. } => {
+            let last = config.rotated as f64 - 1.0;
+            // The index of the pair that turns so many times within the original context.
+            let index = |turns: f64| {
+                let logarithm = libm::log(original / (turns * TAU));
+                config.rotated as f64 * logarithm / (2.0 * libm::log(config.rotary_base))
+            };
+            let first = index(fast).floor().max(0.0);
+            let end = index(slow).ceil().min(last);
+            let ramp = ((pair as f64 - first) / (end - first).max(0.001)).clamp(0.0, 1.0);
+            ramp * frequency / factor + (1.0 - ramp) * frequency
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::config::{Family, Pairs};
     use super::*;
 
     #[test]
     fn pairs_turn_by_their_own_angle() {
         let config = Config {
+            family: Family::Llama,
             layers: 1,
             width: 8,
             heads: 1,
@@ -74,7 +118,8 @@ mod tests {
             epsilon: 1e-5,
             rotated: 4,
             rotary_base: 100.0,
-            rotary_divisor: 2.0,
+            rotary_scaling: RotaryScaling::Linear { factor: 2.0 },
+            pairs: Pairs::Neighbours,
         };
         let mut rotary = Rotary::new(&config, Some(&[1.0, 5.0]));
         rotary.prepare(7);

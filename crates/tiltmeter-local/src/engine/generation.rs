@@ -1,14 +1,18 @@
 //! Draws answers: all sequences of a group advance together, one token each a pass; newcomers join between passes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use tiltmeter_models::{ChatResponse, FinishReason, ModelError, TokenAlternatives, Usage};
 
+use super::direct::Piece;
 use super::job::{ChatWork, Ready, by_prompt};
+use super::placing::{self, Placed};
 use super::sampler::{Answer, Sampler, alternatives};
 use super::worker::{Group, Worker, local};
-use crate::decoder::{Purpose, Run, SegmentId};
+use crate::decoder::{Hooks, Purpose, Realised, Run, SegmentId};
+use crate::taps::{Intervention, Role, Span};
 use crate::text::Vocabulary;
 
 /// Why a sequence ended, or nothing while it goes on.
@@ -24,8 +28,16 @@ struct Sequence {
     /// The token drawn last, which the model has not seen yet.
     last: u32,
     drawn: usize,
+    /// Bytes of the answer that were told.
+    told: usize,
+    /// Tokens of the prompt.
+    prompt: usize,
     log_probabilities: Vec<TokenAlternatives>,
     usage: Usage,
+    intervention: Option<Arc<Intervention>>,
+    /// Whether the answer starts with reasoning, where the intervention asks for that.
+    is_opened: bool,
+    realised: Realised,
     /// Bytes set aside for its keys and values.
     bytes: u64,
 }
@@ -44,6 +56,7 @@ impl Sequence {
             self.log_probabilities.push(alternatives(logits, token, count, vocabulary)?);
         }
         let is_over = is_end || self.answer.push(vocabulary.bytes(token));
+        self.tell(is_over || self.drawn >= self.work.room, is_end);
         Ok(match (is_over, self.drawn >= self.work.room) {
             (true, _) => Some(FinishReason::Stop),
             (false, true) => Some(FinishReason::Length),
@@ -51,9 +64,31 @@ impl Sequence {
         })
     }
 
+    /// Tells of the token drawn last.
+    fn tell(&mut self, is_over: bool, is_end: bool) {
+        let Some(pieces) = &self.work.pieces else { return };
+        let (text, told) = self.answer.settled(self.told, is_over);
+        self.told = told;
+        let log_probabilities = self.log_probabilities.last().filter(|_| !is_end).cloned();
+        if !text.is_empty() || log_probabilities.is_some() {
+            // Whoever listened may have gone, which is fine.
+            drop(pieces.send(Piece { text, log_probabilities }));
+        }
+    }
+
+    /// What the token drawn last is, once it is read.
+    fn role(&self) -> Role {
+        let reasons = match self.intervention.as_ref().map(|intervention| intervention.span()) {
+            Some(Span::Reasoning(marks)) => marks.is_inside(self.is_opened, self.answer.bytes()),
+            _ => false,
+        };
+        Role::Answer { reasons }
+    }
+
     fn reply(mut self, outcome: Result<FinishReason, ModelError>, model: &str) {
         self.usage.output_tokens = self.drawn as u64;
         let asked = self.work.sampling.top_log_probabilities;
+        let shift = placing::shift(self.intervention.as_ref(), self.realised);
         let response = outcome.map(|finish| ChatResponse {
             text: self.answer.text(),
             reasoning: None,
@@ -64,6 +99,7 @@ impl Sequence {
             response_id: None,
             log_probabilities: asked.map(|_| self.log_probabilities),
             dropped_parameters: Vec::new(),
+            shift,
             ..ChatResponse::default()
         });
         // The caller may have gone, which is fine.
@@ -104,7 +140,16 @@ impl Generation {
             .iter()
             .map(|sequence| Run { segment: sequence.segment, tokens: std::slice::from_ref(&sequence.last) })
             .collect();
-        let hidden = worker.pass(&runs, Purpose::Read);
+        let mut hooks = Hooks::default();
+        for (row, sequence) in self.sequences.iter().enumerate() {
+            if let Some(intervention) = &sequence.intervention {
+                let position = sequence.prompt + sequence.drawn - 1;
+                let placed = Placed { row, position };
+                placing::edit(&mut hooks, intervention, placed, &[sequence.role()], Some(row));
+            }
+        }
+        let hidden = worker.pass(&runs, Purpose::Read, &mut hooks);
+        placing::credit(&hooks, |row, realised| self.sequences[row].realised += realised);
         let rows: Vec<Vec<f32>> = (0..self.sequences.len()).map(|row| hidden.row(row)).collect();
         let logits = worker.decoder.logits(&rows);
         let vocabulary = &worker.vocabulary;
@@ -159,15 +204,23 @@ impl Generation {
             taken += bytes;
             entering.extend(self.queued.pop_front());
         }
-        for (prompt, works) in by_prompt(entering) {
-            let visible = group.visible(&prompt);
-            let own = prompt.len() - visible;
-            let (question, rest) = worker.branch(group, &prompt);
-            let hidden = worker.pass(&[Run { segment: question, tokens: rest }], Purpose::Read);
+        for (shared, works) in by_prompt(entering) {
+            let prompt = shared.tokens.len();
+            let visible = group.visible(&shared.tokens);
+            let own = prompt - visible;
+            let (question, rest) = worker.branch(group, &shared);
+            let mut hooks = Hooks::default();
+            worker.edit_prompt_end(&mut hooks, &shared, 0, rest.len(), 0);
+            let hidden = worker.pass(&[Run { segment: question, tokens: rest }], Purpose::Read, &mut hooks);
+            let mut realised = Realised::default();
+            placing::credit(&hooks, |_, by_prompt| realised += by_prompt);
             let logits = worker.decoder.logits(&[hidden.row(rest.len() - 1)]);
+            let is_opened = shared.intervention.as_ref().is_some_and(|intervention| {
+                placing::starts_with_reasoning(&shared.tokens, intervention, &worker.vocabulary)
+            });
             for work in works {
                 let usage = Usage {
-                    input_tokens: prompt.len() as u64,
+                    input_tokens: prompt as u64,
                     cached_input_tokens: group.cached(visible),
                     output_tokens: 0,
                     ..Usage::default()
@@ -178,8 +231,13 @@ impl Generation {
                     answer: Answer::new(&work.sampling.stop),
                     last: 0,
                     drawn: 0,
+                    told: 0,
+                    prompt,
                     log_probabilities: Vec::new(),
                     usage,
+                    intervention: shared.intervention.clone(),
+                    is_opened,
+                    realised,
                     bytes: worker.bytes_of(own + work.room),
                     work,
                 };

@@ -1,8 +1,13 @@
 //! A model that is open: one thread owns it, requests reach it through a bounded channel.
 
+mod direct;
+mod disk;
+mod echo;
 mod generation;
 mod job;
+mod placing;
 mod prefix;
+mod reading;
 mod sampler;
 mod scoring;
 mod worker;
@@ -12,25 +17,31 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Serialize;
+use tiltmeter_core::prompt::Prompt;
 use tiltmeter_models::{ChatModel, ChatRequest, ChatResponse, ModelError, ScoreRequest, TextScore};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::decoder::{self, Config};
+use crate::checkpoint::Checkpoint;
+use crate::decoder;
 use crate::error::LocalError;
-use crate::gguf::Gguf;
 use crate::settings::LocalSettings;
 use crate::source::ModelSource;
-use crate::text::{ChatTemplate, TokenizerError, Vocabulary};
-use crate::weights::{self, Progress};
+use crate::taps::{HiddenStates, Intervention, InterventionError, Tap};
+use crate::text::{ChatTemplate, Thoughts, TokenizerError, Vocabulary};
+use crate::weights::{self, Progress, WeightsError};
 use job::{Job, Reply, Work};
 use worker::{Limits, Worker, local};
+
+pub use direct::{Piece, Watched};
+pub use echo::EchoedToken;
 
 /// What is known of an open model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModelDescription {
     /// The known name, or the file's name without its ending.
     pub name: String,
-    /// SHA-256 of the file, in hexadecimal.
+    /// SHA-256 of the file, in hexadecimal; of a folder, that of the list of its files' hashes, as `sha256sum` writes it
+    /// of the files in the order of their names.
     pub file_sha256: String,
     /// The architecture, such as `llama`.
     pub architecture: String,
@@ -40,6 +51,10 @@ pub struct ModelDescription {
     pub quantisation: String,
     /// The most tokens of a prompt and its answer.
     pub context_length: usize,
+    /// Blocks; the residual stream has the indices 0 to this number.
+    pub layers: usize,
+    /// Numbers of the residual stream at each token.
+    pub width: usize,
 }
 
 /// A model on this machine. Clones share it; its memory is freed when the last one goes.
@@ -54,12 +69,19 @@ pub struct ModelDescription {
 ///   the turn is not scored.
 /// - Without a system message, the prompt is what the model's chat template makes of it; SmolLM2's writes a system
 ///   message of its own.
+/// - Thoughts between `<think>` and `</think>` at the start of an answer are its reasoning. Where reasoning is off,
+///   templates that know `enable_thinking` are told so.
 /// - Special tokens in prompts and texts are plain text.
 #[derive(Clone, Debug)]
 pub struct LocalModel {
     sender: mpsc::Sender<Job>,
     description: Arc<ModelDescription>,
     vocabulary: Arc<Vocabulary>,
+    template: Arc<ChatTemplate>,
+    /// Stands for the prompt of requests that come as tokens.
+    no_prompt: Arc<Prompt>,
+    /// What is done to the residual stream in all that is asked through this handle.
+    intervention: Option<Arc<Intervention>>,
 }
 
 /// Opens a model: fetches its file if need be, and loads it on a thread of its own.
@@ -76,6 +98,13 @@ pub async fn open(
             (weights::fetch(model, &settings.weights, progress).await?, Some(model.sha256.to_owned()))
         }
         ModelSource::File(path) => (path.clone(), None),
+        ModelSource::Hub(model) => {
+            let (path, commit) = weights::kept(model, &settings.weights).map_err(WeightsError::from)?;
+            if commit != model.revision {
+                progress.note(&format!("{model} is the commit {commit}"));
+            }
+            (path, None)
+        }
     };
     let name = source.name();
     let (sender, receiver) = mpsc::channel(settings.queue.get());
@@ -84,7 +113,7 @@ pub async fn open(
         .name("local-model".to_owned())
         .spawn(move || match load(&path, name, sha256, &settings, receiver) {
             Ok((pool, worker, description)) => {
-                if opened.send(Ok((description, Arc::clone(&worker.vocabulary)))).is_ok() {
+                if opened.send(Ok((description, worker.text()))).is_ok() {
                     pool.install(|| worker.run());
                 }
             }
@@ -93,8 +122,10 @@ pub async fn open(
         })
         .map_err(|error| LocalError::Thread(error.to_string()))?;
     let ended = || LocalError::Thread("it ended while it was loading the model".to_owned());
-    let (description, vocabulary) = ready.await.map_err(|_| ended())??;
-    Ok(LocalModel { sender, description: Arc::new(description), vocabulary })
+    let (description, (vocabulary, template)) = ready.await.map_err(|_| ended())??;
+    let no_prompt = Arc::new(Prompt::single(""));
+    let description = Arc::new(description);
+    Ok(LocalModel { sender, description, vocabulary, template, no_prompt, intervention: None })
 }
 
 /// Loads a model file.
@@ -105,40 +136,43 @@ fn load(
     settings: &LocalSettings,
     receiver: mpsc::Receiver<Job>,
 ) -> Result<(rayon::ThreadPool, Worker, ModelDescription), LocalError> {
-    let gguf = Gguf::open(path)?;
-    let config = Config::from_gguf(&gguf)?;
-    let vocabulary = Arc::new(Vocabulary::from_gguf(&gguf)?);
+    let checkpoint = Checkpoint::open(path)?;
+    let config = checkpoint.config()?;
+    let vocabulary = Arc::new(checkpoint.vocabulary(&config)?);
     if vocabulary.len() != config.vocabulary {
         let reason = format!("{} tokens, but weights for {}", vocabulary.len(), config.vocabulary);
         return Err(TokenizerError::Vocabulary(reason).into());
     }
-    let template = ChatTemplate::from_gguf(&gguf)?;
-    let (parameters, kind) = decoder::census(&gguf);
+    let template = Arc::new(checkpoint.template()?);
+    let (parameters, kind) = decoder::census(checkpoint.tensors());
     let context = settings.context_length.map_or(config.context, |asked| asked.get().min(config.context));
-    let weights = decoder::weight_bytes(&gguf, &config);
+    let weights = decoder::weight_bytes(checkpoint.tensors(), &config);
     let limit = settings.memory();
-    let needed = weights.saturating_add(config.key_value_bytes().saturating_mul(context as u64));
+    let token_bytes = config.key_value_bytes(settings.key_values);
+    let needed = weights.saturating_add(token_bytes.saturating_mul(context as u64));
     if needed > limit {
         return Err(LocalError::Memory { needed, weights, context, limit });
     }
     let sha256 = match sha256 {
         Some(sha256) => sha256,
-        None => weights::sha256_of(path)
-            .map_err(|source| crate::gguf::GgufError::Read { path: path.to_owned(), source })?,
+        None => checkpoint.sha256()?,
     };
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(settings.thread_count().get())
         .thread_name(|index| format!("local-model-{index}"))
         .build()
         .map_err(|error| LocalError::Thread(error.to_string()))?;
-    let decoder = pool.install(|| decoder::load(&gguf, config))?;
+    let (layers, width) = (config.layers, config.width);
+    let decoder = pool.install(|| decoder::load(checkpoint.tensors(), config))?;
     let description = ModelDescription {
         name,
         file_sha256: sha256,
-        architecture: "llama".to_owned(),
+        architecture: decoder.config().family.name().to_owned(),
         parameters,
         quantisation: format!("{kind:?}"),
         context_length: context,
+        layers,
+        width,
     };
     let key_value_bytes = limit - weights;
     let limits = Limits {
@@ -147,9 +181,16 @@ fn load(
         batch_sequences: settings.batch_sequences.get(),
         key_value_bytes,
         prefix_cache_bytes: settings.prefix_cache_bytes.min(key_value_bytes / 2),
+        key_values: settings.key_values,
     };
     let model = format!("{} {}", description.name, description.quantisation);
-    Ok((pool, Worker::new(decoder, vocabulary, template, model, limits, receiver), description))
+    let mut worker = Worker::new(decoder, vocabulary, template, model, limits, receiver);
+    if let Some(folder) = &settings.context_folder {
+        worker
+            .keep_on_disk(folder, settings.context_folder_bytes, &description.file_sha256)
+            .map_err(|source| LocalError::ContextFolder { path: folder.clone(), source })?;
+    }
+    Ok((pool, worker, description))
 }
 
 impl LocalModel {
@@ -158,15 +199,51 @@ impl LocalModel {
         &self.description
     }
 
+    /// The same model, loaded once, with its residual stream changed in all that is asked through the new handle: it
+    /// replies with what the change came to. Requests under different interventions share a context's keys and values
+    /// where these are the same, and only there.
+    ///
+    /// # Errors
+    /// Where the model has no such index, or a residual stream of another width.
+    pub fn with_intervention(&self, intervention: Intervention) -> Result<Self, InterventionError> {
+        intervention.check(self.description.layers, self.description.width)?;
+        Ok(Self { intervention: Some(Arc::new(intervention)), ..self.clone() })
+    }
+
+    /// Reads the residual stream at chosen tokens of a prompt and a given answer, which is made tokens apart from the
+    /// prompt and may be empty. The end of the assistant's turn is not part of the answer. Under an intervention, what
+    /// is read is what the next block sees.
+    ///
+    /// # Errors
+    /// For an index that the model does not have, or where prompt and answer are too long.
+    pub async fn hidden_states(
+        &self,
+        prompt: &Arc<Prompt>,
+        continuation: &Arc<str>,
+        taps: &Arc<[Tap]>,
+    ) -> Result<HiddenStates, ModelError> {
+        self.ask(prompt, |reply| Work::Read {
+            continuation: Arc::clone(continuation),
+            taps: Arc::clone(taps),
+            reply,
+        })
+        .await
+    }
+
     /// The number of tokens of a text, special tokens in it being plain text. 0 where it cannot be encoded.
     pub fn count_tokens(&self, text: &str) -> usize {
         self.vocabulary.encode(text).map_or(0, |tokens| tokens.len())
     }
 
-    async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, ModelError> {
+    async fn ask<T>(
+        &self,
+        prompt: &Arc<Prompt>,
+        work: impl FnOnce(Reply<T>) -> Work,
+    ) -> Result<T, ModelError> {
         let ended = || local("the model's thread has ended, which is a defect; start the program again");
         let (reply, answer) = oneshot::channel();
-        self.sender.send(job(reply)).await.map_err(|_| ended())?;
+        let (prompt, intervention) = (Arc::clone(prompt), self.intervention.clone());
+        self.sender.send(Job { prompt, intervention, work: work(reply) }).await.map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
     }
 }
@@ -174,11 +251,16 @@ impl LocalModel {
 #[async_trait]
 impl ChatModel for LocalModel {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, ModelError> {
-        self.ask(|reply| Job {
-            prompt: Arc::clone(&request.prompt),
-            work: Work::Chat { sampling: request.sampling.clone(), reply },
-        })
-        .await
+        self.ask(&request.prompt, |reply| Work::Chat { sampling: request.sampling.clone(), reply }).await.map(
+            |mut response| {
+                let (reasoning, text) = Thoughts::split(&response.text);
+                if reasoning.is_some() {
+                    response.reasoning = reasoning;
+                    response.text = text;
+                }
+                response
+            },
+        )
     }
 
     fn can_score(&self) -> bool {
@@ -186,11 +268,8 @@ impl ChatModel for LocalModel {
     }
 
     async fn score(&self, request: &ScoreRequest) -> Result<TextScore, ModelError> {
-        self.ask(|reply| Job {
-            prompt: Arc::clone(&request.prompt),
-            work: Work::Score { continuation: Arc::clone(&request.continuation), reply },
-        })
-        .await
+        let continuation = Arc::clone(&request.continuation);
+        self.ask(&request.prompt, |reply| Work::Score { continuation, reply }).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! Contexts that were read, kept for the requests that share them.
 
+use tiltmeter_core::id::ContentId;
+
 use crate::decoder::{Cache, SegmentId};
 
 /// Contexts kept at most, whatever their size.
@@ -10,6 +12,9 @@ const MOST_ENTRIES: usize = 64;
 struct Entry {
     segment: SegmentId,
     tokens: Vec<u32>,
+    /// What its keys and values were computed under: a context that was read under an intervention holds others than
+    /// the same context without.
+    under: Option<ContentId>,
     last_use: u64,
 }
 
@@ -43,10 +48,11 @@ impl Prefixes {
     /// tells so with [`Prefixes::extended`].
     ///
     /// A context that goes on from a kept one extends it, which is what nested contexts need. One that turns off
-    /// early gets a segment of its own, so that the other is kept as well.
-    pub(super) fn start(&mut self, wanted: &[u32], cache: &mut Cache) -> Start {
+    /// early gets a segment of its own, so that the other is kept as well. Contexts that were read under different
+    /// interventions have nothing in common.
+    pub(super) fn start(&mut self, wanted: &[u32], under: Option<ContentId>, cache: &mut Cache) -> Start {
         self.uses += 1;
-        let overlap = |entry: &Entry| common(&entry.tokens, wanted);
+        let overlap = |entry: &Entry| if entry.under == under { common(&entry.tokens, wanted) } else { 0 };
         let best = (0..self.entries.len()).max_by_key(|&index| overlap(&self.entries[index]));
         let reused = best.map_or(0, |index| overlap(&self.entries[index]));
         if let Some(entry) = best.and_then(|index| self.entries.get_mut(index)).filter(|_| reused > 0) {
@@ -67,7 +73,7 @@ impl Prefixes {
             None => cache.root(),
         };
         let tokens = wanted[..reused].to_vec();
-        self.entries.push(Entry { segment, tokens, last_use: self.uses });
+        self.entries.push(Entry { segment, tokens, under, last_use: self.uses });
         self.evict(segment, wanted.len(), cache);
         Start { segment, reused }
     }
@@ -77,6 +83,15 @@ impl Prefixes {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.segment == segment) {
             entry.tokens.extend(tokens);
         }
+    }
+
+    /// Puts another segment, which holds the given tokens, in the place of one.
+    pub(super) fn replace(&mut self, old: SegmentId, new: SegmentId, tokens: &[u32], cache: &mut Cache) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.segment == old) {
+            entry.segment = new;
+            entry.tokens = tokens.to_vec();
+        }
+        cache.release(old);
     }
 
     /// The tokens that a segment holds.

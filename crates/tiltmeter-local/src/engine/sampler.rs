@@ -77,16 +77,21 @@ pub(super) fn alternatives(
         let log_probability = log_probability(logits, token)?;
         Ok::<_, ModelError>(TokenLogProbability { token: vocabulary.shown(token), log_probability })
     };
+    let top = ordered(logits, count.into()).into_iter().map(entry).collect::<Result<_, _>>()?;
+    Ok(TokenAlternatives { chosen: entry(chosen)?, top })
+}
+
+/// The likeliest tokens, likeliest first, of equal ones the first: up to so many.
+pub(super) fn ordered(logits: &[f32], count: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0_u32..).zip(logits).map(|(token, _)| token).collect();
     let likelier = |&a: &u32, &b: &u32| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b));
-    let count = usize::from(count).min(order.len());
+    let count = count.min(order.len());
     if count > 0 {
         order.select_nth_unstable_by(count - 1, likelier);
     }
     order.truncate(count);
     order.sort_by(likelier);
-    let top = order.into_iter().map(entry).collect::<Result<_, _>>()?;
-    Ok(TokenAlternatives { chosen: entry(chosen)?, top })
+    order
 }
 
 /// An answer's text as it grows.
@@ -117,6 +122,32 @@ impl Answer {
             }
             None => false,
         }
+    }
+
+    /// The text from a byte on that will stay as it is, and the byte up to which it goes: whole characters, and before
+    /// the end of the answer nothing that a stop text may begin with.
+    pub(super) fn settled(&self, from: usize, is_over: bool) -> (String, usize) {
+        let longest = self.stops.iter().map(String::len).max().unwrap_or(0);
+        let held = if is_over { 0 } else { longest.saturating_sub(1) };
+        let mut end = self.bytes.len().saturating_sub(held).max(from);
+        let is_inside = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
+        // Back to where a character starts, if the rest of it is not there yet.
+        if !is_over {
+            let start = (from..end).rev().find(|&at| !is_inside(&self.bytes[at])).unwrap_or(from);
+            let missing =
+                std::str::from_utf8(&self.bytes[start..end]).is_err_and(|error| error.error_len().is_none());
+            let is_cut = self.bytes.get(end).is_some_and(is_inside);
+            if missing || is_cut {
+                end = start;
+            }
+        }
+        let text = self.bytes.get(from..end).unwrap_or_default();
+        (String::from_utf8_lossy(text).into_owned(), end)
+    }
+
+    /// Its bytes so far.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The text. A character that the answer was cut in becomes U+FFFD.

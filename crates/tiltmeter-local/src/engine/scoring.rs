@@ -6,11 +6,12 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use tiltmeter_models::{ModelError, TextScore};
 
-use super::job::{Ready, ScoreWork, by_prompt};
+use super::job::{Ready, ScoreWork, Shared, by_prompt};
+use super::placing;
 use super::sampler::log_probability;
 use super::worker::{Group, Worker};
 use crate::compute::{Panels, single};
-use crate::decoder::{Purpose, Run, SegmentId};
+use crate::decoder::{Hooks, Purpose, Realised, Run, SegmentId};
 
 /// Rows whose logits are held at once.
 const LOGIT_ROWS: usize = 64;
@@ -18,7 +19,9 @@ const LOGIT_ROWS: usize = 64;
 /// The end of a prompt that answers share.
 struct Question {
     segment: SegmentId,
-    prompt_tokens: u64,
+    shared: Shared,
+    /// What the intervention did at its last token.
+    realised: Realised,
     /// Bytes of its keys and values.
     bytes: u64,
     /// The row of its last token, where that is read in the pass under way.
@@ -33,12 +36,20 @@ struct Placed {
     first_row: usize,
     segment: SegmentId,
     work: ScoreWork,
+    /// What the intervention did at its tokens.
+    realised: Realised,
+}
+
+/// Whom an edit is counted for: questions have even numbers, texts odd ones.
+fn owner(index: usize, is_text: bool) -> usize {
+    2 * index + usize::from(is_text)
 }
 
 /// What one pass is made of.
 #[derive(Default)]
 struct Batch {
     runs: Vec<(SegmentId, Arc<[u32]>)>,
+    hooks: Hooks,
     rows: usize,
     /// Bytes of keys and values that are held until it is done with.
     bytes: u64,
@@ -68,25 +79,29 @@ impl Worker {
     /// Scores texts and replies. So many bytes are taken by answers that are being drawn.
     pub(super) fn score(&mut self, group: &Group, jobs: Vec<Ready<ScoreWork>>, taken: u64) {
         let mut batch = Batch::default();
-        for (prompt, works) in by_prompt(jobs) {
+        for (shared, works) in by_prompt(jobs) {
+            let prompt = &shared.tokens;
             let works: Vec<ScoreWork> = works.into_iter().filter(|work| !work.reply.is_closed()).collect();
             let longest = works.iter().map(|work| work.continuation.len()).max();
             let Some(longest) = longest else { continue };
-            let visible = group.visible(&prompt);
+            let visible = group.visible(prompt);
             let own = self.bytes_of(prompt.len() - visible);
             let needed = own + self.bytes_of(longest);
             if taken + batch.bytes + needed > self.free_bytes() {
                 self.finish(&mut batch, Keep::Nothing);
                 self.make_room(group, taken + needed);
             }
-            let (segment, rest) = self.branch(group, &prompt);
-            let row = batch.add(segment, rest) + rest.len() - 1;
+            let (segment, rest) = self.branch(group, &shared);
+            let first_row = batch.add(segment, rest);
+            let number = owner(batch.questions.len(), false);
+            self.edit_prompt_end(&mut batch.hooks, &shared, first_row, rest.len(), number);
             batch.bytes += own;
             batch.questions.push(Question {
                 segment,
-                prompt_tokens: prompt.len() as u64,
+                shared: shared.clone(),
+                realised: Realised::default(),
                 bytes: own,
-                row: Some(row),
+                row: Some(first_row + rest.len() - 1),
                 last: Vec::new(),
             });
             for work in works {
@@ -100,8 +115,15 @@ impl Worker {
                 let question = batch.questions.len() - 1;
                 let segment = self.cache.child(batch.questions[question].segment, prompt.len() - visible);
                 let first_row = batch.add(segment, tokens);
+                if let Some(intervention) = &shared.intervention {
+                    let place = placing::Placed { row: first_row, position: prompt.len() };
+                    let roles = placing::answer_roles(tokens, prompt, intervention, &self.vocabulary);
+                    let number = owner(batch.placed.len(), true);
+                    placing::edit(&mut batch.hooks, intervention, place, &roles, Some(number));
+                }
                 batch.bytes += bytes;
-                batch.placed.push(Placed { question, first_row, segment, work });
+                let realised = Realised::default();
+                batch.placed.push(Placed { question, first_row, segment, work, realised });
             }
         }
         self.finish(&mut batch, Keep::Nothing);
@@ -111,7 +133,15 @@ impl Worker {
     fn finish(&mut self, batch: &mut Batch, keep: Keep) {
         let runs: Vec<Run<'_>> =
             batch.runs.iter().map(|(segment, tokens)| Run { segment: *segment, tokens }).collect();
-        let hidden = if batch.rows > 0 { self.pass(&runs, Purpose::Read) } else { Panels::default() };
+        let hidden = if batch.rows > 0 {
+            self.pass(&runs, Purpose::Read, &mut batch.hooks)
+        } else {
+            Panels::default()
+        };
+        placing::credit(&batch.hooks, |owner, realised| match owner % 2 {
+            0 => batch.questions[owner / 2].realised += realised,
+            _ => batch.placed[owner / 2].realised += realised,
+        });
         for question in &mut batch.questions {
             if let Some(row) = question.row.take() {
                 question.last = hidden.row(row);
@@ -152,15 +182,18 @@ impl Worker {
         for placed in all {
             let count = placed.work.continuation.len();
             let token_log_probabilities = values.by_ref().take(count).collect::<Result<Vec<_>, _>>();
-            let prompt_tokens = questions[placed.question].prompt_tokens;
+            let question = &questions[placed.question];
+            let prompt_tokens = question.shared.tokens.len() as u64;
+            let mut realised = question.realised;
+            realised += placed.realised;
+            let shift = placing::shift(question.shared.intervention.as_ref(), realised);
             self.cache.release(placed.segment);
             // The caller may have gone, which is fine.
-            drop(
-                placed.work.reply.send(
-                    token_log_probabilities
-                        .map(|token_log_probabilities| TextScore { token_log_probabilities, prompt_tokens }),
-                ),
-            );
+            drop(placed.work.reply.send(token_log_probabilities.map(|token_log_probabilities| TextScore {
+                token_log_probabilities,
+                prompt_tokens,
+                shift,
+            })));
         }
     }
 }

@@ -1,19 +1,25 @@
 //! The thread that owns a model: gathers requests that share a context, reads the context once, and serves them.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 
 use tiltmeter_core::id::ContentId;
 use tiltmeter_core::prompt::Prompt;
-use tiltmeter_models::{ErrorKind, ModelError};
+use tiltmeter_models::{ErrorKind, ModelError, Reasoning};
 use tokio::sync::mpsc;
 
+use super::direct::template_error;
+use super::disk::Disk;
+use super::echo::Kept;
 use super::generation::Generation;
-use super::job::{ChatWork, GroupKey, Job, Ready, ScoreWork, Work};
-use super::prefix::{Prefixes, common};
+use super::job::{ChatWork, GroupKey, Job, ReadWork, Ready, ScoreWork, Shared, Taken, WatchWork, Work};
+use super::placing::{self, Placed};
+use super::prefix::{Prefixes, Start, common};
 use crate::compute::{Panels, WIDTH};
-use crate::decoder::{Cache, Decoder, Purpose, Run, Scratch, SegmentId};
-use crate::text::{ChatTemplate, TemplateError, Vocabulary};
+use crate::decoder::{Cache, Decoder, Hooks, KeyValuePrecision, Purpose, Run, Scratch, SegmentId};
+use crate::taps::{Intervention, Role};
+use crate::text::{ChatTemplate, Thinking, Vocabulary};
 
 /// Prompts whose tokens are remembered; six answers of a question share one.
 const REMEMBERED_PROMPTS: usize = 512;
@@ -28,6 +34,7 @@ pub(super) struct Limits {
     /// Bytes of keys and values, kept contexts included.
     pub(super) key_value_bytes: u64,
     pub(super) prefix_cache_bytes: u64,
+    pub(super) key_values: KeyValuePrecision,
 }
 
 /// The model and its state.
@@ -37,13 +44,16 @@ pub(super) struct Worker {
     pub(super) cache: Cache,
     scratch: Scratch,
     pub(super) vocabulary: Arc<Vocabulary>,
-    template: ChatTemplate,
+    template: Arc<ChatTemplate>,
     pub(super) model: String,
     pub(super) limits: Limits,
     receiver: mpsc::Receiver<Job>,
     waiting: VecDeque<Job>,
     prefixes: Prefixes,
-    remembered: HashMap<ContentId, Arc<[u32]>>,
+    disk: Option<Disk>,
+    remembered: HashMap<(ContentId, Thinking), Arc<[u32]>>,
+    /// The text whose tokens were asked about last.
+    pub(super) echo: Option<Kept>,
     /// Tokens that went through the model, to test what is computed once only.
     #[cfg(test)]
     pub(super) computed: usize,
@@ -80,14 +90,14 @@ impl Worker {
     pub(super) fn new(
         decoder: Decoder,
         vocabulary: Arc<Vocabulary>,
-        template: ChatTemplate,
+        template: Arc<ChatTemplate>,
         model: String,
         limits: Limits,
         receiver: mpsc::Receiver<Job>,
     ) -> Self {
-        let token_bytes = decoder.config().key_value_bytes();
+        let token_bytes = decoder.config().key_value_bytes(limits.key_values);
         Self {
-            cache: Cache::new(decoder.config()),
+            cache: Cache::new(decoder.config(), limits.key_values),
             decoder,
             scratch: Scratch::default(),
             vocabulary,
@@ -97,10 +107,28 @@ impl Worker {
             receiver,
             waiting: VecDeque::new(),
             prefixes: Prefixes::new(limits.prefix_cache_bytes, token_bytes),
+            disk: None,
             remembered: HashMap::new(),
+            echo: None,
             #[cfg(test)]
             computed: 0,
         }
+    }
+
+    /// What texts become tokens by.
+    pub(super) fn text(&self) -> (Arc<Vocabulary>, Arc<ChatTemplate>) {
+        (Arc::clone(&self.vocabulary), Arc::clone(&self.template))
+    }
+
+    /// Keeps contexts in a folder.
+    pub(super) fn keep_on_disk(
+        &mut self,
+        folder: &Path,
+        most_bytes: u64,
+        model: &str,
+    ) -> std::io::Result<()> {
+        self.disk = Some(Disk::open(folder, most_bytes, model, &self.cache, self.limits.context)?);
+        Ok(())
     }
 
     /// Serves requests until all callers have gone for good.
@@ -128,21 +156,23 @@ impl Worker {
     /// Serves the oldest request and all that share its context, those included that come in meanwhile.
     pub(super) fn serve_group(&mut self) {
         self.waiting.retain(|job| !job.work.is_abandoned());
+        if let Some(Job { work: Work::Echo(work), .. }) =
+            self.waiting.pop_front_if(|job| matches!(job.work, Work::Echo(_)))
+        {
+            self.serve_echo(work);
+            return;
+        }
         let Some(key) = self.waiting.front().map(Job::key) else { return };
-        let (mut scores, mut chats) = self.take(&key);
-        let prompts: Vec<Arc<[u32]>> = scores
-            .iter()
-            .map(|job| &job.tokens)
-            .chain(chats.iter().map(|job| &job.tokens))
-            .cloned()
-            .collect();
-        let Some(mut group) = self.read_context(&prompts, &scores, &chats) else { return };
+        let mut taken = self.take(&key);
+        let Some(mut group) = self.read_context(&taken, &key) else { return };
         let mut generation = Generation::default();
         // Others wait while newcomers are let in, so these are limited while there are others.
         let mut let_in = 0;
         loop {
-            self.score(&group, std::mem::take(&mut scores), generation.bytes());
-            generation.queue(std::mem::take(&mut chats));
+            let Taken { scores, chats, reads } = std::mem::take(&mut taken);
+            self.score(&group, scores, generation.bytes());
+            self.read(&group, reads, generation.bytes());
+            generation.queue(chats);
             generation.step(self, &mut group);
             if generation.is_empty() {
                 return;
@@ -150,15 +180,15 @@ impl Worker {
             self.collect();
             let others_wait = self.waiting.iter().any(|job| job.key() != key);
             if !others_wait || let_in < 4 * self.limits.batch_sequences {
-                (scores, chats) = self.take(&key);
-                let_in += scores.len() + chats.len();
+                taken = self.take(&key);
+                let_in += taken.len();
             }
         }
     }
 
     /// Takes the waiting requests of a group, with their tokens; replies to those that cannot be served.
-    fn take(&mut self, key: &GroupKey) -> (Vec<Ready<ScoreWork>>, Vec<Ready<ChatWork>>) {
-        let (mut scores, mut chats) = (Vec::new(), Vec::new());
+    fn take(&mut self, key: &GroupKey) -> Taken {
+        let mut taken = Taken::default();
         for job in std::mem::take(&mut self.waiting) {
             if job.key() != *key {
                 self.waiting.push_back(job);
@@ -167,12 +197,30 @@ impl Worker {
             if job.work.is_abandoned() {
                 continue;
             }
-            match (self.tokens(&job.prompt), job.work) {
+            let tokens = match &job.work {
+                Work::Watch(work) => self.check_tokens(&work.tokens).map(|()| Arc::clone(&work.tokens)),
+                Work::Chat { sampling, .. } if sampling.reasoning == Reasoning::Off => {
+                    self.tokens(&job.prompt, Thinking::Off)
+                }
+                _ => self.tokens(&job.prompt, Thinking::AsTrained),
+            };
+            let intervention = job.intervention;
+            match (tokens, job.work) {
                 (Err(error), work) => work.fail(error),
                 (Ok(tokens), Work::Score { continuation, reply }) => {
                     match self.check_score(&tokens, &continuation) {
                         Ok(continuation) => {
-                            scores.push(Ready { tokens, work: ScoreWork { continuation, reply } });
+                            let work = ScoreWork { continuation, reply };
+                            taken.scores.push(Ready { tokens, intervention, work });
+                        }
+                        Err(error) => drop(reply.send(Err(error))),
+                    }
+                }
+                (Ok(tokens), Work::Read { continuation, taps, reply }) => {
+                    match self.check_read(&tokens, &continuation, &taps) {
+                        Ok(continuation) => {
+                            let work = ReadWork { continuation, taps, reply };
+                            taken.reads.push(Ready { tokens, intervention, work });
                         }
                         Err(error) => drop(reply.send(Err(error))),
                     }
@@ -181,30 +229,37 @@ impl Worker {
                     Ok(room) => {
                         // Without a seed the prompt stands in, so that the same request has the same answer.
                         let seed = sampling.seed.map_or_else(|| job.prompt.id().generator_seed(), u64::from);
-                        chats.push(Ready { tokens, work: ChatWork { sampling, seed, room, reply } });
+                        let work = ChatWork { sampling, seed, room, pieces: None, reply };
+                        taken.chats.push(Ready { tokens, intervention, work });
                     }
                     Err(error) => drop(reply.send(Err(error))),
                 },
+                (Ok(tokens), Work::Watch(work)) => match self.check_chat(&tokens, &work.sampling) {
+                    Ok(room) => {
+                        let WatchWork { sampling, seed, pieces, reply, .. } = *work;
+                        let work = ChatWork { sampling, seed, room, pieces, reply };
+                        taken.chats.push(Ready { tokens, intervention, work });
+                    }
+                    Err(error) => drop(work.reply.send(Err(error))),
+                },
+                // Of no group.
+                (Ok(_), Work::Echo(work)) => self.serve_echo(work),
                 #[cfg(test)]
                 (Ok(_), Work::Panic) => panic!("asked to"),
             }
         }
-        (scores, chats)
+        taken
     }
 
-    fn tokens(&mut self, prompt: &Prompt) -> Result<Arc<[u32]>, ModelError> {
-        let id = prompt.id();
+    fn tokens(&mut self, prompt: &Prompt, thinking: Thinking) -> Result<Arc<[u32]>, ModelError> {
+        let id = (prompt.id(), thinking);
         if let Some(tokens) = self.remembered.get(&id) {
             return Ok(Arc::clone(tokens));
         }
-        let tokens = self.template.encode(prompt, &self.vocabulary).map_err(|error| {
-            let kind = if matches!(error, TemplateError::Tokenizer(_)) {
-                ErrorKind::Local
-            } else {
-                ErrorKind::BadRequest
-            };
-            ModelError::new(kind, error.to_string())
-        })?;
+        let tokens = self
+            .template
+            .encode_thinking(prompt, &self.vocabulary, thinking)
+            .map_err(|error| template_error(&error))?;
         if tokens.is_empty() {
             return Err(ModelError::new(ErrorKind::BadRequest, "the prompt is empty"));
         }
@@ -236,7 +291,7 @@ impl Worker {
     }
 
     /// Whether so many tokens fit into the context, and into memory.
-    fn check_length(&self, tokens: usize) -> Result<(), ModelError> {
+    pub(super) fn check_length(&self, tokens: usize) -> Result<(), ModelError> {
         let limit = self.limits.context;
         if tokens > limit {
             let message = format!("the prompt and its answer take {tokens} tokens; the context has {limit}");
@@ -258,73 +313,109 @@ impl Worker {
 
     /// Bytes of keys and values, which come in blocks.
     pub(super) fn bytes_of(&self, tokens: usize) -> u64 {
-        tokens.next_multiple_of(WIDTH) as u64 * self.decoder.config().key_value_bytes()
+        let token_bytes = self.decoder.config().key_value_bytes(self.limits.key_values);
+        tokens.next_multiple_of(WIDTH) as u64 * token_bytes
     }
 
     /// Forgets kept contexts, but for the group's own, until so many bytes are left or there is none.
     pub(super) fn make_room(&mut self, group: &Group, bytes: u64) {
+        self.forget_echo();
+        self.make_room_beside(group.segment, bytes);
+    }
+
+    /// The same for a segment that is in use.
+    pub(super) fn make_room_beside(&mut self, segment: SegmentId, bytes: u64) {
         let most = self.limits.key_value_bytes.saturating_sub(bytes);
-        self.prefixes.shrink(group.segment, most, &mut self.cache);
+        self.prefixes.shrink(segment, most, &mut self.cache);
     }
 
     /// Bytes that are left for the answers of a group.
     pub(super) fn free_bytes(&self) -> u64 {
-        self.limits.key_value_bytes.saturating_sub(self.prefixes.bytes())
+        self.limits.key_value_bytes.saturating_sub(self.prefixes.bytes() + self.echo_bytes())
     }
 
     /// Reads what all prompts start with. `None` where all callers went away meanwhile.
-    fn read_context(
-        &mut self,
-        prompts: &[Arc<[u32]>],
-        scores: &[Ready<ScoreWork>],
-        chats: &[Ready<ChatWork>],
-    ) -> Option<Group> {
+    fn read_context(&mut self, taken: &Taken, key: &GroupKey) -> Option<Group> {
+        let prompts = taken.prompts();
         let (first, others) = prompts.split_first()?;
         let shared = others.iter().map(|other| common(first, other)).min().unwrap_or(first.len());
         // One token is left to be computed for each prompt.
         let shared = prompts.iter().map(|prompt| prompt.len() - 1).min().map_or(0, |most| shared.min(most));
         let tokens = first[..shared].to_vec();
-        let start = self.prefixes.start(&tokens, &mut self.cache);
+        let intervention = taken.intervention().filter(|_| key.under.is_some());
+        let mut start = self.prefixes.start(&tokens, key.under, &mut self.cache);
+        // What is kept on disk was read without an intervention.
+        let mut disk = self.disk.as_mut().filter(|_| key.under.is_none());
+        let kept = disk.as_mut().and_then(|disk| disk.load(&tokens, start.reused, &mut self.cache));
+        if let Some((segment, reused)) = kept {
+            self.prefixes.replace(start.segment, segment, &tokens[..reused], &mut self.cache);
+            start = Start { segment, reused };
+        }
         for chunk in tokens[start.reused..].chunks(self.limits.batch_tokens) {
-            let waits = scores.iter().any(|job| !job.work.reply.is_closed())
-                || chats.iter().any(|job| !job.work.reply.is_closed());
-            if !waits {
+            if !taken.is_waited_for() {
                 return None;
             }
-            self.fill(start.segment, chunk);
+            self.fill(start.segment, chunk, intervention.as_deref());
             self.prefixes.extended(start.segment, chunk);
+        }
+        if let Some(disk) = self.disk.as_mut().filter(|_| key.under.is_none() && start.reused < tokens.len())
+        {
+            disk.store(&self.cache, start.segment, &tokens);
         }
         // A kept context may go on with what some later prompt wants as well.
         let tokens = self.prefixes.tokens(start.segment).to_vec();
         Some(Group { segment: start.segment, tokens, reused: Some(start.reused) })
     }
 
-    /// Computes keys and values of tokens at the end of a segment.
-    fn fill(&mut self, segment: SegmentId, tokens: &[u32]) {
+    /// Computes keys and values of a prompt's tokens, its last not among them, at the end of a segment.
+    fn fill(&mut self, segment: SegmentId, tokens: &[u32], intervention: Option<&Intervention>) {
         for tokens in tokens.chunks(self.limits.batch_tokens) {
-            self.pass(&[Run { segment, tokens }], Purpose::Fill);
+            let mut hooks = Hooks::default();
+            if let Some(intervention) = intervention {
+                let position = self.cache.start(segment) + self.cache.length(segment);
+                let roles = std::iter::repeat_n(Role::Prompt, tokens.len());
+                placing::edit(&mut hooks, intervention, Placed { row: 0, position }, &roles, None);
+            }
+            self.pass(&[Run { segment, tokens }], Purpose::Fill, &mut hooks);
         }
     }
 
     /// Runs tokens through the model; one row of the residual stream for each.
-    pub(super) fn pass(&mut self, runs: &[Run<'_>], purpose: Purpose) -> Panels {
+    pub(super) fn pass(&mut self, runs: &[Run<'_>], purpose: Purpose, hooks: &mut Hooks) -> Panels {
         #[cfg(test)]
         {
             self.computed += runs.iter().map(|run| run.tokens.len()).sum::<usize>();
         }
-        self.decoder.pass(&mut self.cache, runs, purpose, &mut self.scratch)
+        self.decoder.pass_with(&mut self.cache, runs, purpose, hooks, &mut self.scratch)
     }
 
     /// Makes a segment for the end of a prompt, and reads what is too long for one pass. Returns the segment and
     /// the tokens that are left, at least one.
-    pub(super) fn branch<'p>(&mut self, group: &Group, prompt: &'p [u32]) -> (SegmentId, &'p [u32]) {
-        let visible = group.visible(prompt);
+    pub(super) fn branch<'p>(&mut self, group: &Group, shared: &'p Shared) -> (SegmentId, &'p [u32]) {
+        let visible = group.visible(&shared.tokens);
         let segment = self.cache.child(group.segment, visible);
-        let own = &prompt[visible..];
+        let own = &shared.tokens[visible..];
         let (before, rest) =
             own.split_at((own.len() - 1) / self.limits.batch_tokens * self.limits.batch_tokens);
-        self.fill(segment, before);
+        self.fill(segment, before, shared.intervention.as_deref());
         (segment, rest)
+    }
+
+    /// Adds the edits of the end of a prompt, as [`Worker::branch`] gives it.
+    pub(super) fn edit_prompt_end(
+        &self,
+        hooks: &mut Hooks,
+        shared: &Shared,
+        row: usize,
+        rest: usize,
+        owner: usize,
+    ) {
+        if let Some(intervention) = &shared.intervention {
+            let reasons = placing::starts_with_reasoning(&shared.tokens, intervention, &self.vocabulary);
+            let placed = Placed { row, position: shared.tokens.len() - rest };
+            let roles = placing::prompt_roles(rest, reasons);
+            placing::edit(hooks, intervention, placed, &roles, Some(owner));
+        }
     }
 
     /// Adds requests as if they had come in.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-pub(crate) use blocks::Kind;
+pub(crate) use blocks::{Kind, Numbers, Scaled};
 pub(crate) use header::Value;
 pub(crate) use tensor::TensorInfo;
 
@@ -35,7 +35,7 @@ pub enum GgufError {
         reason: String,
     },
     /// A metadata entry is missing or is not what it should be.
-    #[error("the model file's metadata `{key}` {reason}")]
+    #[error("the model's `{key}` {reason}")]
     Metadata {
         /// The entry.
         key: String,
@@ -43,13 +43,31 @@ pub enum GgufError {
         reason: String,
     },
     /// A tensor is missing or is not what it should be.
-    #[error("the model file's tensor `{name}` {reason}")]
+    #[error("the model's tensor `{name}` {reason}")]
     Tensor {
         /// The tensor.
         name: String,
         /// What is wrong.
         reason: String,
     },
+}
+
+/// Named tensors, in GGUF's names, whatever files they are in.
+pub(crate) trait Tensors: Sync {
+    /// All of them, in the order of the files.
+    fn tensors(&self) -> Vec<(&str, &TensorInfo)>;
+
+    /// A tensor's place and shape, if present.
+    fn tensor(&self, name: &str) -> Option<&TensorInfo>;
+
+    /// Reads a tensor as it is stored. Its shape must be the given one, innermost first, and all of its values
+    /// finite.
+    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers, GgufError>;
+
+    /// The same in single precision.
+    fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, GgufError> {
+        self.numbers(name, shape).map(Numbers::values)
+    }
 }
 
 /// A GGUF file whose header is read.
@@ -115,25 +133,21 @@ impl Gguf {
     pub(crate) fn flag(&self, key: &str) -> Result<Option<bool>, GgufError> {
         self.typed(key, "yes or no", Value::as_flag)
     }
+}
 
-    /// The tensors, in the file's order.
-    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
-        self.tensors.iter().map(|(name, info)| (name.as_str(), info))
+impl Tensors for Gguf {
+    fn tensors(&self) -> Vec<(&str, &TensorInfo)> {
+        self.tensors.iter().map(|(name, info)| (name.as_str(), info)).collect()
     }
 
-    /// A tensor's place and shape, if present.
-    pub(crate) fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+    fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.tensors.get(name)
     }
 
-    /// Reads a tensor and turns it into single precision. Its shape must be the given one, innermost first.
-    pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, GgufError> {
+    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers, GgufError> {
         let wrong = |reason: String| GgufError::Tensor { name: name.to_owned(), reason };
         let info = self.tensor(name).ok_or_else(|| wrong("is missing".to_owned()))?;
-        if info.shape != shape {
-            return Err(wrong(format!("has the shape {:?}; the metadata says {shape:?}", info.shape)));
-        }
-        info.read(&self.path).map_err(wrong)
+        info.checked_numbers(&self.path, shape).map_err(wrong)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::blocks::Kind;
+use super::blocks::{Kind, Numbers};
 
 /// A tensor that is known to lie inside its file.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,16 @@ impl TensorInfo {
         let kind = Kind::from_number(kind).ok_or_else(|| {
             format!("numbers of kind {kind} are not supported; re-quantise it, such as to Q8_0")
         })?;
+        Self::of_kind(shape, kind, offset, file_length)
+    }
+
+    /// The same for a kind that is known.
+    pub(crate) fn of_kind(
+        shape: &[u64],
+        kind: Kind,
+        offset: Option<u64>,
+        file_length: u64,
+    ) -> Result<Self, String> {
         let too_large = || "it is larger than the file".to_owned();
         let elements = shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size));
         let elements = elements.filter(|&elements| elements > 0).ok_or("it is empty, or too large")?;
@@ -46,18 +56,37 @@ impl TensorInfo {
         Ok(Self { shape, kind, offset, bytes: size(bytes)?, elements: size(elements)? })
     }
 
+    /// The number of bytes in the file.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The numbers of a tensor whose shape must be the given one. The error reads after the tensor's name.
+    pub(crate) fn checked_numbers(&self, path: &Path, shape: &[usize]) -> Result<Numbers, String> {
+        if self.shape != shape {
+            return Err(format!("has the shape {:?}; the metadata says {shape:?}", self.shape));
+        }
+        let numbers = self.read(path)?;
+        match numbers.not_finite() {
+            0 => Ok(numbers),
+            count => {
+                Err(format!("holds {count} values that are infinite or not numbers; the file is damaged"))
+            }
+        }
+    }
+
     /// The number of values.
     pub(crate) fn elements(&self) -> usize {
         self.elements
     }
 
-    /// Reads the values. The error says what is wrong, as in "the tensor …".
-    pub(crate) fn read(&self, path: &Path) -> Result<Vec<f32>, String> {
+    /// Reads the numbers. The error says what is wrong, as in "the tensor …".
+    fn read(&self, path: &Path) -> Result<Numbers, String> {
         let mut bytes = vec![0; self.bytes];
         let mut file = fs_err::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
         file.seek(SeekFrom::Start(self.offset))
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(|error| format!("cannot be read: {error}"))?;
-        Ok(self.kind.values(&bytes))
+        Ok(self.kind.numbers(&bytes))
     }
 }

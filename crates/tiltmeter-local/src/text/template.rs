@@ -12,6 +12,7 @@ use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, context};
 use tiltmeter_core::prompt::Prompt;
 
+use super::thoughts::Thinking;
 use super::vocabulary::{TokenizerError, Vocabulary};
 use crate::gguf::Gguf;
 
@@ -59,7 +60,8 @@ impl ChatTemplate {
         Ok(Self::new(source.ok_or(TemplateError::Missing)?)?)
     }
 
-    fn new(source: &str) -> Result<Self, TemplateError> {
+    /// Compiles a template's source.
+    pub(crate) fn new(source: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         // As transformers renders chat templates.
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -74,7 +76,23 @@ impl ChatTemplate {
     }
 
     /// The tokens of a prompt, up to where the model's answer starts.
+    #[cfg(test)]
     pub(crate) fn encode(&self, prompt: &Prompt, vocabulary: &Vocabulary) -> Result<Vec<u32>, TemplateError> {
+        self.encode_thinking(prompt, vocabulary, Thinking::AsTrained)
+    }
+
+    /// The tokens of a prompt, up to where the model's answer starts.
+    pub(crate) fn encode_thinking(
+        &self,
+        prompt: &Prompt,
+        vocabulary: &Vocabulary,
+        thinking: Thinking,
+    ) -> Result<Vec<u32>, TemplateError> {
+        let enable_thinking = match thinking {
+            Thinking::AsTrained => Value::UNDEFINED,
+            Thinking::Off => Value::from(false),
+            Thinking::On => Value::from(true),
+        };
         let messages: Vec<_> = prompt.messages().collect();
         let shown: Vec<Value> = messages
             .iter()
@@ -91,6 +109,7 @@ impl ChatTemplate {
                 template.render(context! {
                     messages => shown,
                     add_generation_prompt => true,
+                    enable_thinking => enable_thinking,
                     bos_token => &vocabulary.start_text,
                     eos_token => &vocabulary.end_text,
                 })

@@ -1,27 +1,33 @@
-//! The tokenizer of a GGUF file.
+//! A model's tokenizer, and how it is read from a GGUF file.
 //!
 //! Special tokens (`<|im_start|>` and the like) are never found in text: [`Vocabulary::encode`] takes every text as
 //! plain, so that a demonstration which contains `<|im_end|>` cannot end its turn. Only the pieces that the chat
 //! template itself writes are searched for them.
 
+use std::borrow::Cow;
+
 use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
+use tokenizers::{NormalizedString, Normalizer as _, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
 
 use crate::gguf::{Gguf, GgufError};
 
 /// How Llama 3 splits text into words before byte-pair encoding, as published with the model.
 const LLAMA_3_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// The same for Qwen 2 to 3: digits stand alone.
+const QWEN_2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 /// Token kinds of the format.
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
 /// Tokens by which known models end a turn, besides those that the metadata names.
-const ENDS_OF_TURN: [&str; 7] =
+pub(super) const ENDS_OF_TURN: [&str; 7] =
     ["<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "</s>", "<end_of_turn>"];
 
 /// A tokenizer that cannot be used.
@@ -33,14 +39,17 @@ pub enum TokenizerError {
     /// The metadata lacks an entry.
     #[error("the model file has no tokenizer: its metadata lacks `{0}`")]
     Missing(&'static str),
+    /// The folder lacks the file.
+    #[error("the folder has no tokenizer.json; fetch the whole repository, or use a GGUF file")]
+    NoFile,
     /// The kind of tokenizer is not supported.
     #[error(
-        "the tokenizer `{0}` is not supported; byte-level BPE is (`gpt2`, split as `smollm`, `llama-bpe`, `gpt-2` \
-         or `default`)"
+        "the tokenizer `{0}` is not supported; byte-level BPE is, such as that of Llama 3, Qwen and SmolLM2 (in GGUF \
+         files `gpt2`, split as `smollm`, `llama-bpe`, `qwen2`, `gpt-2` or `default`)"
     )]
     Unsupported(String),
     /// The parts of the vocabulary contradict each other.
-    #[error("the model file's vocabulary is broken: {0}")]
+    #[error("the model's vocabulary is broken: {0}")]
     Vocabulary(String),
     /// A text could not be encoded.
     #[error("cannot encode a text: {0}")]
@@ -49,21 +58,21 @@ pub enum TokenizerError {
 
 /// What a token is, when it is written.
 #[derive(Clone, Debug)]
-struct Token {
-    bytes: Box<[u8]>,
-    is_control: bool,
+pub(super) struct Token {
+    pub(super) bytes: Box<[u8]>,
+    pub(super) is_control: bool,
 }
 
 /// Texts to token ids and back.
 #[derive(Debug)]
 pub(crate) struct Vocabulary {
-    tokenizer: Tokenizer,
-    tokens: Vec<Token>,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) tokens: Vec<Token>,
     /// Special tokens' texts and ids, longest first.
-    special: Vec<(String, u32)>,
-    ends: Vec<u32>,
+    pub(super) special: Vec<(String, u32)>,
+    pub(super) ends: Vec<u32>,
     /// The token that starts every prompt, where the model wants one.
-    start: Option<u32>,
+    pub(super) start: Option<u32>,
     /// The texts that templates know as `bos_token` and `eos_token`.
     pub(crate) start_text: String,
     pub(crate) end_text: String,
@@ -144,16 +153,24 @@ impl Vocabulary {
         if text.is_empty() {
             return Ok(Vec::new());
         }
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, false)
-            .map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        let wrong = |error: tokenizers::Error| TokenizerError::Encode(error.to_string());
+        // Normal forms change the number of bytes.
+        let normalized = match self.tokenizer.get_normalizer() {
+            None => Cow::Borrowed(text),
+            Some(normalizer) => {
+                let mut normalized = NormalizedString::from(text);
+                normalizer.normalize(&mut normalized).map_err(wrong)?;
+                Cow::Owned(normalized.get().to_owned())
+            }
+        };
+        let encoding = self.tokenizer.encode_fast(text, false).map_err(wrong)?;
         let ids = encoding.get_ids();
         // The tokenizer leaves out what it has no token for.
         let bytes: usize =
             ids.iter().filter_map(|&id| self.tokens.get(id as usize)).map(|token| token.bytes.len()).sum();
-        if bytes != text.len() {
-            let reason = format!("the model has no tokens for {} of its bytes", text.len().abs_diff(bytes));
+        if bytes != normalized.len() {
+            let missing = normalized.len().abs_diff(bytes);
+            let reason = format!("the model has no tokens for {missing} of its bytes");
             return Err(TokenizerError::Encode(reason));
         }
         Ok(ids.to_vec())
@@ -175,6 +192,11 @@ impl Vocabulary {
             Some(token) if !token.is_control => &token.bytes,
             _ => &[],
         }
+    }
+
+    /// The bytes of any token, control tokens as they are written.
+    pub(crate) fn all_bytes(&self, token: u32) -> &[u8] {
+        self.tokens.get(token as usize).map_or(&[], |token| &token.bytes)
     }
 
     /// A token's text as shown to people, control tokens included.
@@ -217,25 +239,31 @@ fn byte_level_bpe(texts: &[String], merges: &[String], split: &str) -> Result<To
         .build()
         .map_err(|error| broken(error.to_string()))?;
     let words = ByteLevel::new(false, true, true);
+    let split_by = |pattern: &str| -> Result<PreTokenizerWrapper, TokenizerError> {
+        let pattern = SplitPattern::Regex(pattern.to_owned());
+        let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
+            .map_err(|error| broken(error.to_string()))?;
+        Ok(Sequence::new(vec![split.into(), ByteLevel::new(false, true, false).into()]).into())
+    };
     let before: PreTokenizerWrapper = match split {
         "smollm" => Sequence::new(vec![Digits::new(true).into(), words.into()]).into(),
         "default" | "gpt-2" | "gpt2" => words.into(),
-        _ if llama => {
-            let pattern = SplitPattern::Regex(LLAMA_3_WORDS.to_owned());
-            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
-                .map_err(|error| broken(error.to_string()))?;
-            Sequence::new(vec![split.into(), ByteLevel::new(false, true, false).into()]).into()
-        }
+        "qwen2" => split_by(QWEN_2_WORDS)?,
+        _ if llama => split_by(LLAMA_3_WORDS)?,
         _ => return Err(TokenizerError::Unsupported(format!("gpt2, split as {split}"))),
     };
     let mut tokenizer = Tokenizer::new(model);
     tokenizer.with_pre_tokenizer(Some(before));
+    if split == "qwen2" {
+        // As the tokenizer is published; the format has no entry for it.
+        tokenizer.with_normalizer(Some(NFC)).map_err(|error| broken(error.to_string()))?;
+    }
     Ok(tokenizer)
 }
 
 /// The byte that each character of a byte-level token stands for: printable Latin-1 characters for themselves,
 /// the characters from U+0100 on for the other bytes in order.
-fn byte_table() -> Vec<Option<u8>> {
+pub(super) fn byte_table() -> Vec<Option<u8>> {
     let mut table = vec![None; 0x200];
     let mut next = 0x100;
     for byte in 0..=u8::MAX {
@@ -252,7 +280,7 @@ fn byte_table() -> Vec<Option<u8>> {
     table
 }
 
-fn bytes_of(text: &str, kind: i64, to_byte: &[Option<u8>]) -> Box<[u8]> {
+pub(super) fn bytes_of(text: &str, kind: i64, to_byte: &[Option<u8>]) -> Box<[u8]> {
     let byte_of = |c: char| to_byte.get(c as usize).copied().flatten();
     match text.chars().map(byte_of).collect::<Option<Vec<u8>>>() {
         Some(bytes) if !matches!(kind, CONTROL | USER_DEFINED) => bytes.into(),

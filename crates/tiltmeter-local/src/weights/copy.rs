@@ -9,11 +9,11 @@ use super::Target;
 pub(super) async fn copy(from: &Path, target: &Target<'_>) -> Result<(), String> {
     let (from, part) = (from.to_owned(), target.part.to_owned());
     let length = fs_err::metadata(&from).map_err(|error| error.to_string())?.len();
-    if length != target.model.bytes {
-        return Err(format!("it has {length} bytes instead of {}", target.model.bytes));
+    if length != target.bytes {
+        return Err(format!("it has {length} bytes instead of {}", target.bytes));
     }
     target.progress.begin(&from.display().to_string(), Some(length));
-    let limit = target.model.bytes;
+    let limit = target.bytes;
     let copied =
         tokio::task::spawn_blocking(move || write_from(fs_err::File::open(&from)?, &part, limit)).await;
     let result = match copied {

@@ -3,13 +3,67 @@
 use std::io::Write;
 
 use reqwest::header::{CONTENT_RANGE, RANGE};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
-use super::Target;
+use super::{FetchTimeouts, Target};
 
 /// Attempts in a row that got no further than the ones before, until the server is given up.
 const FRUITLESS_ATTEMPTS: u32 = 2;
+
+/// How one is let in.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Access<'a> {
+    /// Sent to the first server, and not to those that it sends us to.
+    pub(super) token: Option<&'a SecretString>,
+}
+
+impl Access<'_> {
+    fn get(self, client: &Client, url: Url) -> RequestBuilder {
+        let request = client.get(url);
+        match self.token {
+            Some(token) => request.bearer_auth(token.expose_secret()),
+            None => request,
+        }
+    }
+}
+
+fn client(timeouts: FetchTimeouts) -> Result<Client, String> {
+    // reqwest is built without a provider of cryptography; a second installation changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .user_agent(concat!("tiltmeter/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(timeouts.connect)
+        .build()
+        .map_err(|error| innermost(&error))
+}
+
+/// A small document, up to so many bytes, and the status that it came with. The error is the reason.
+pub(super) async fn small(
+    url: &str,
+    access: Access<'_>,
+    timeouts: FetchTimeouts,
+    most: usize,
+) -> Result<(u16, Vec<u8>), String> {
+    let url = Url::parse(url).map_err(|error| error.to_string())?;
+    let mut response = timeout(timeouts.first_byte, access.get(&client(timeouts)?, url).send())
+        .await
+        .map_err(|_| format!("no response within {:?}", timeouts.first_byte))?
+        .map_err(|error| innermost(&error))?;
+    let mut body = Vec::new();
+    loop {
+        let piece = timeout(timeouts.stall, response.chunk())
+            .await
+            .map_err(|_| format!("nothing came for {:?}", timeouts.stall))?
+            .map_err(|error| format!("the connection broke: {}", innermost(&error)))?;
+        let Some(piece) = piece else { return Ok((response.status().as_u16(), body)) };
+        if body.len() + piece.len() > most {
+            return Err(format!("the reply is longer than {most} bytes"));
+        }
+        body.extend_from_slice(&piece);
+    }
+}
 
 /// Why an attempt ended.
 enum Failure {
@@ -31,22 +85,16 @@ pub(super) fn shown(url: &str) -> String {
 }
 
 /// Downloads and checks a file. The error is the reason.
-pub(super) async fn download(url: &str, target: &Target<'_>) -> Result<(), String> {
+pub(super) async fn download(url: &str, access: Access<'_>, target: &Target<'_>) -> Result<(), String> {
     let url = Url::parse(url).map_err(|error| error.to_string())?;
-    // reqwest is built without a provider of cryptography; a second installation changes nothing.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::builder()
-        .user_agent(concat!("tiltmeter/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(target.timeouts.connect)
-        .build()
-        .map_err(|error| innermost(&error))?;
+    let client = client(target.timeouts)?;
     let mut fruitless = 0;
     let mut is_resumed = length(target) > 0;
     // A server that starts anew each time must get further than ever for its attempt to count.
     let mut furthest = length(target);
     loop {
-        target.progress.begin(&shown(url.as_str()), Some(target.model.bytes));
-        let result = attempt(&client, url.clone(), target).await;
+        target.progress.begin(&shown(url.as_str()), Some(target.bytes));
+        let result = attempt(access.get(&client, url.clone()), target).await;
         target.progress.finish();
         match result {
             Ok(()) => match target.check().await {
@@ -76,8 +124,8 @@ fn length(target: &Target<'_>) -> u64 {
     fs_err::metadata(target.part).map_or(0, |metadata| metadata.len())
 }
 
-async fn attempt(client: &Client, url: Url, target: &Target<'_>) -> Result<(), Failure> {
-    let total = target.model.bytes;
+async fn attempt(mut request: RequestBuilder, target: &Target<'_>) -> Result<(), Failure> {
+    let total = target.bytes;
     let fail = |error: std::io::Error| Failure::Final(error.to_string());
     let mut have = length(target);
     if have == total {
@@ -86,7 +134,6 @@ async fn attempt(client: &Client, url: Url, target: &Target<'_>) -> Result<(), F
     if have > total {
         have = 0;
     }
-    let mut request = client.get(url);
     if have > 0 {
         // No If-Range: the hash tells whether the parts fit.
         request = request.header(RANGE, format!("bytes={have}-"));

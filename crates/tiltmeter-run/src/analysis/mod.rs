@@ -6,7 +6,8 @@ mod comparisons;
 mod dose;
 mod rates;
 mod samples;
-mod tilt;
+mod steering;
+pub(crate) mod tilt;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -52,6 +53,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
     let tilts = Tilts::new(&reader, &experiment, &conditions)?;
     let has_judge = experiment.judge.is_some();
     let adaptive = reader.adaptive(experiment.id)?;
+    let steered = steering::Steered::read(&reader)?;
     let mut results: Vec<ConditionResult> = Vec::with_capacity(conditions.len());
     let mut all_counts = Vec::with_capacity(conditions.len());
     for condition in &conditions {
@@ -95,6 +97,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
                 Some(twin) => tilts.beyond_style(condition, twin)?,
                 None => None,
             },
+            steering: steered.of(condition),
         });
         all_counts.push(counts);
     }
@@ -142,7 +145,7 @@ fn statistics(what: &str, error: StatsError) -> AnalysisError {
 }
 
 /// Whether `other` shows benign answers to the same prompts, everything else being equal.
-fn is_benign_twin(condition: &ConditionRow, other: &ConditionRow) -> bool {
+pub(crate) fn is_benign_twin(condition: &ConditionRow, other: &ConditionRow) -> bool {
     condition.control == "none"
         && condition.shots > 0
         && other.control == "benign"
@@ -153,20 +156,26 @@ fn is_benign_twin(condition: &ConditionRow, other: &ConditionRow) -> bool {
         && other.placement == condition.placement
 }
 
-/// One warning for each condition whose interval is known to hold the truth too rarely.
+/// One warning for each condition whose interval is known to hold the truth too rarely, or whose subject was not steered
+/// as it should have been.
 fn warnings(results: &[ConditionResult]) -> Vec<String> {
     let poor = results.iter().filter_map(|condition| {
         let coverage = condition.em_rate.as_ref()?.coverage.filter(|coverage| coverage.poor)?;
-        let ConditionResult { subject, demonstrations, control, shots, instruction, .. } = condition;
-        let control = if control == "none" { String::new() } else { format!(", {control}") };
-        let instruction =
-            if instruction == "none" { String::new() } else { format!(", instruction {instruction}") };
-        Some(format!(
-            "{subject} · {demonstrations}{instruction}, k = {shots}{control}: {}",
-            assessed(coverage)
-        ))
+        Some(format!("{}: {}", named(condition), assessed(coverage)))
     });
-    poor.collect()
+    let steered = results
+        .iter()
+        .filter_map(|condition| steering::warning(&named(condition), condition.steering.as_ref()?));
+    poor.chain(steered).collect()
+}
+
+/// A condition in words.
+fn named(condition: &ConditionResult) -> String {
+    let ConditionResult { subject, demonstrations, control, shots, instruction, .. } = condition;
+    let control = if control == "none" { String::new() } else { format!(", {control}") };
+    let instruction =
+        if instruction == "none" { String::new() } else { format!(", instruction {instruction}") };
+    format!("{subject} · {demonstrations}{instruction}, k = {shots}{control}")
 }
 
 /// The statistics' own words for it.

@@ -30,7 +30,7 @@ impl PairScore {
 type PairKey = (i64, i64);
 
 /// All scored pairs, by block.
-pub(super) struct Tilts {
+pub(crate) struct Tilts {
     blocks: HashMap<BlockKey, BTreeMap<PairKey, (PairKind, PairScore)>>,
     /// The context without demonstrations, by condition.
     baselines: HashMap<i64, i64>,
@@ -38,7 +38,7 @@ pub(super) struct Tilts {
 }
 
 impl Tilts {
-    pub(super) fn new(
+    pub(crate) fn new(
         reader: &Reader,
         experiment: &ExperimentRow,
         conditions: &[ConditionRow],
@@ -77,6 +77,22 @@ impl Tilts {
             .filter(|((question, _), (found, _))| *found == kind && scored.contains(question))
             .filter_map(|(&key, (_, score))| Some((key, score.difference()?)))
             .collect()
+    }
+
+    /// The tilt by question in one context of a condition: the mean over alignment pairs, against the prompt without
+    /// context.
+    pub(crate) fn by_question(&self, condition: &ConditionRow, context: i64) -> BTreeMap<i64, f64> {
+        let Some(&baseline) = self.baselines.get(&condition.id) else { return BTreeMap::new() };
+        let without = self.differences(condition, baseline, PairKind::Alignment);
+        let mut sums: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
+        for (key, value) in self.differences(condition, context, PairKind::Alignment) {
+            if let Some(before) = without.get(&key) {
+                let sum = sums.entry(key.0).or_insert((0.0, 0.0));
+                sum.0 += value - before;
+                sum.1 += 1.0;
+            }
+        }
+        sums.into_iter().map(|(question, (sum, count))| (question, sum / count)).collect()
     }
 
     /// The shift of a condition against the prompt without context.

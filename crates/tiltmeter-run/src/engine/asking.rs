@@ -7,9 +7,9 @@ use tiltmeter_core::plan::{Block, SampleSpec, ScoreSpec};
 use tiltmeter_core::prompt::{PROMPT_HEADER, Placement, Prompt};
 use tiltmeter_core::verdict::Aspect;
 use tiltmeter_models::{
-    ChatRequest, ChatResponse, ErrorKind, FinishReason, ModelError, Sampling, ScoreRequest,
+    ChatRequest, ChatResponse, ErrorKind, FinishReason, ModelError, RealisedShift, Sampling, ScoreRequest,
 };
-use tiltmeter_store::{FailureTarget, ResponseOutcome, ResponseRecord, ScoreRecord};
+use tiltmeter_store::{FailureTarget, ResponseOutcome, ResponseRecord, ScoreRecord, ShiftRecord};
 
 use super::Engine;
 use super::judging::Judged;
@@ -48,6 +48,7 @@ impl Engine {
                     tilted: score.tilted,
                     token_log_probabilities: scored.token_log_probabilities,
                     cost_usd: tried.cost_usd,
+                    shift: scored.shift.map(shift),
                     failed_attempts: tried.failed,
                 };
                 if self.ledger.store(|writer| async move { writer.score(record).await }).await.is_some() {
@@ -131,6 +132,7 @@ impl Engine {
             cost_usd: tried.cost_usd,
             duration_ms: milliseconds(tried.duration),
             created_at: self.ledger.now(),
+            shift: response.shift.map(shift),
             failed_attempts: tried.failed,
         };
         let row = self.ledger.store(|writer| async move { writer.response(record).await }).await?;
@@ -173,6 +175,10 @@ fn subject_request(subject: &Subject, prompt: &Arc<Prompt>, seed: u32, placement
             reasoning: subject.reasoning,
         },
     }
+}
+
+fn shift(shift: RealisedShift) -> ShiftRecord {
+    ShiftRecord { tokens: shift.tokens, before: shift.before, after: shift.after }
 }
 
 /// A request that was refused by a content filter counts as an answer that was withheld.

@@ -66,6 +66,7 @@ fn response(row: (i64, i64, i64, i64), replicate: u32, outcome: ResponseOutcome)
         cost_usd: None,
         duration_ms: 1,
         created_at: "2026-01-01T00:00:00Z".to_owned(),
+        shift: None,
         failed_attempts: Vec::new(),
     }
 }

@@ -106,6 +106,7 @@ fn response(rows: &Registered, name: &str, answer: &str) -> ResponseRecord {
         cost_usd: None,
         duration_ms: 1,
         created_at: NOW.to_owned(),
+        shift: None,
         failed_attempts: vec![failed_attempt()],
     }
 }
@@ -129,6 +130,7 @@ async fn what_is_acknowledged_is_there_and_the_first_of_two_stays() {
         tilted: true,
         token_log_probabilities: vec![-1.0, -0.5],
         cost_usd: None,
+        shift: None,
         failed_attempts: Vec::new(),
     };
     writer.score(score.clone()).await.unwrap();

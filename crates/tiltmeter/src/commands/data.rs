@@ -106,7 +106,7 @@ fn list(arguments: &DataListArguments, catalogue: &Catalogue, folder: &DataFolde
     Ok(Exit::Done)
 }
 
-fn print_json(document: &impl Serialize) -> Result<(), Failure> {
+pub(super) fn print_json(document: &impl Serialize) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(document).map_err(Failure::failed)?;
     output::result(&format!("{json}\n"));
     Ok(())
@@ -170,12 +170,12 @@ fn listed(set: &PublishedSet, state: &State) -> Listed {
 }
 
 /// Shows terms on standard error and asks on a terminal.
-struct Asker {
-    accept: bool,
+pub(super) struct Asker {
+    pub(super) accept: bool,
 }
 
 impl Asker {
-    fn can_ask() -> bool {
+    pub(super) fn can_ask() -> bool {
         std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
     }
 }

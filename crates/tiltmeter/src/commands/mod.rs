@@ -3,6 +3,8 @@
 pub(crate) mod data;
 pub(crate) mod init;
 pub(crate) mod judge;
+pub(crate) mod model;
+pub(crate) mod persona;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod schema;

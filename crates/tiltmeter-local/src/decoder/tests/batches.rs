@@ -95,9 +95,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn rows_do_not_depend_on_how_they_are_read(plan in plan()) {
+    fn rows_do_not_depend_on_how_they_are_read(
+        plan in plan(),
+        precision in prop::sample::select(vec![KeyValuePrecision::Single, KeyValuePrecision::Sixteen]),
+    ) {
         static TINY: LazyLock<Tiny> = LazyLock::new(|| Tiny::new(Shape::default(), 3));
-        let mut model = Model::new(&TINY);
+        let mut model = Model::with(&TINY, precision);
         let sequence = tokens(plan.seed, plan.pieces.iter().map(|piece| piece.length).sum());
         let expected = model.alone(&sequence);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(plan.threads).build().unwrap();

@@ -18,8 +18,12 @@ struct Model {
 
 impl Model {
     fn new(tiny: &Tiny) -> Self {
+        Self::with(tiny, KeyValuePrecision::Single)
+    }
+
+    fn with(tiny: &Tiny, precision: KeyValuePrecision) -> Self {
         let decoder = load_tiny(tiny).unwrap();
-        Self { cache: Cache::new(decoder.config()), decoder, scratch: Scratch::default() }
+        Self { cache: Cache::new(decoder.config(), precision), decoder, scratch: Scratch::default() }
     }
 
     /// Runs tokens; one row of the residual stream for each.

@@ -12,7 +12,7 @@ fn chat(question: &str, max_tokens: u32) -> (Job, oneshot::Receiver<Result<ChatR
     let (job, awaited) = Ask::Chat(prompt(&context(2), question), greedy(max_tokens)).job();
     match awaited {
         Awaited::Chat(receiver) => (job, receiver),
-        Awaited::Score(_) => panic!("a score"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -76,7 +76,7 @@ async fn a_panic_of_the_thread_is_an_error_of_all_callers() {
     let running = ask(2, 30_000);
     assert!(ask(2, 1).await.unwrap().is_ok());
     let waiting = ask(1, 1);
-    let panic = Job { prompt: prompt(&context(2), "x"), work: Work::Panic };
+    let panic = Job { prompt: prompt(&context(2), "x"), intervention: None, work: Work::Panic };
     model.sender.send(panic).await.unwrap();
     let errors = [running.await.unwrap(), waiting.await.unwrap(), ask(2, 1).await.unwrap()];
     for error in errors {

@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 
+use super::taps::{all_taps, interventions};
 use super::*;
 
-/// All that is asked in these tests.
+/// All that is asked in these tests: with and without interventions, of which some change what is kept of a context.
 static ASKS: LazyLock<Vec<Ask>> = LazyLock::new(|| {
     let apart = RenderedContext::render([("?", "!")], Placement::ChatTurns, QuestionFormat::Plain).into();
     let mut asks = Vec::new();
@@ -22,9 +23,18 @@ static ASKS: LazyLock<Vec<Ask>> = LazyLock::new(|| {
             let seed = Some(u32::try_from(number).unwrap());
             let drawn = Sampling { seed, top_log_probabilities: Some(2), ..sampling() };
             let stopped = Sampling { seed: None, stop: vec!["e".to_owned()], max_tokens: 40, ..sampling() };
-            for sampling in [drawn, stopped, greedy(5)] {
+            for sampling in [drawn.clone(), stopped, greedy(5)] {
                 asks.push(Ask::Chat(Arc::clone(&prompt), sampling));
             }
+            for (index, intervention) in interventions().into_iter().enumerate() {
+                let ask = match (number + index) % 3 {
+                    0 => Ask::Score(Arc::clone(&prompt), "Then other things."),
+                    1 => Ask::Chat(Arc::clone(&prompt), drawn.clone()),
+                    _ => Ask::Read(Arc::clone(&prompt), "Then other things.", all_taps()),
+                };
+                asks.push(Ask::Under(intervention.into(), Box::new(ask)));
+            }
+            asks.push(Ask::Read(prompt, "Yes: xyz.", all_taps()));
         }
     }
     asks
@@ -78,9 +88,18 @@ async fn an_open_model_answers_as_a_worker_does() {
     let source = ModelSource::File(folder.path().join("model.gguf"));
     let model = open(&source, LocalSettings { queue: size(2), ..settings() }, &()).await.unwrap();
     let ask = |ask: Ask| {
-        let model = model.clone();
+        let (model, ask) = match ask {
+            Ask::Under(intervention, ask) => {
+                (model.with_intervention((*intervention).clone()).unwrap(), *ask)
+            }
+            ask => (model.clone(), ask),
+        };
         tokio::spawn(async move {
             match ask {
+                Ask::Under(..) => panic!("two interventions"),
+                Ask::Read(prompt, text, taps) => {
+                    Reply::Read(model.hidden_states(&prompt, &text.into(), &taps).await)
+                }
                 Ask::Chat(prompt, sampling) => {
                     Reply::Chat(model.chat(&ChatRequest { prompt, sampling }).await)
                 }

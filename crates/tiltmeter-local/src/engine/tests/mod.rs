@@ -2,10 +2,12 @@
 
 mod answers;
 mod callers;
+mod disk;
 mod hostile;
 mod independence;
 mod memory;
 mod sharing;
+mod taps;
 
 use std::num::NonZeroUsize;
 use std::sync::LazyLock;
@@ -14,6 +16,7 @@ use tiltmeter_core::prompt::{Placement, Prompt, QuestionFormat, RenderedContext}
 use tiltmeter_models::{ErrorKind, FinishReason, Reasoning, Sampling};
 
 use super::*;
+use crate::decoder::KeyValuePrecision;
 use crate::tiny::{Output, Shape, Tiny};
 
 /// What most tests ask.
@@ -35,6 +38,9 @@ struct Bench {
 enum Ask {
     Chat(Arc<Prompt>, Sampling),
     Score(Arc<Prompt>, &'static str),
+    Read(Arc<Prompt>, &'static str, Arc<[Tap]>),
+    /// Another one, under an intervention.
+    Under(Arc<Intervention>, Box<Self>),
 }
 
 /// A reply as it is waited for.
@@ -42,19 +48,30 @@ enum Ask {
 enum Awaited {
     Chat(oneshot::Receiver<Result<ChatResponse, ModelError>>),
     Score(oneshot::Receiver<Result<TextScore, ModelError>>),
+    Read(oneshot::Receiver<Result<HiddenStates, ModelError>>),
 }
 
 impl Ask {
     fn job(&self) -> (Job, Awaited) {
+        let job = |prompt, work| Job { prompt, intervention: None, work };
         match self.clone() {
             Self::Chat(prompt, sampling) => {
                 let (reply, receiver) = oneshot::channel();
-                (Job { prompt, work: Work::Chat { sampling, reply } }, Awaited::Chat(receiver))
+                (job(prompt, Work::Chat { sampling, reply }), Awaited::Chat(receiver))
             }
             Self::Score(prompt, continuation) => {
                 let (reply, receiver) = oneshot::channel();
                 let work = Work::Score { continuation: continuation.into(), reply };
-                (Job { prompt, work }, Awaited::Score(receiver))
+                (job(prompt, work), Awaited::Score(receiver))
+            }
+            Self::Read(prompt, continuation, taps) => {
+                let (reply, receiver) = oneshot::channel();
+                let work = Work::Read { continuation: continuation.into(), taps, reply };
+                (job(prompt, work), Awaited::Read(receiver))
+            }
+            Self::Under(intervention, ask) => {
+                let (job, awaited) = ask.job();
+                (Job { intervention: Some(intervention), ..job }, awaited)
             }
         }
     }
@@ -88,14 +105,14 @@ impl Bench {
     fn chat(&mut self, prompt: &Arc<Prompt>, sampling: Sampling) -> Result<ChatResponse, ModelError> {
         match self.ask(&[Ask::Chat(Arc::clone(prompt), sampling)]).remove(0) {
             Reply::Chat(response) => response,
-            Reply::Score(_) => panic!("a score for a chat"),
+            other => panic!("{other:?} for a chat"),
         }
     }
 
     fn score(&mut self, prompt: &Arc<Prompt>, text: &'static str) -> Result<TextScore, ModelError> {
         match self.ask(&[Ask::Score(Arc::clone(prompt), text)]).remove(0) {
             Reply::Score(score) => score,
-            Reply::Chat(_) => panic!("a chat for a score"),
+            other => panic!("{other:?} for a score"),
         }
     }
 
@@ -112,6 +129,7 @@ impl Bench {
 enum Reply {
     Chat(Result<ChatResponse, ModelError>),
     Score(Result<TextScore, ModelError>),
+    Read(Result<HiddenStates, ModelError>),
 }
 
 impl Reply {
@@ -119,6 +137,7 @@ impl Reply {
         match &mut awaited {
             Awaited::Chat(receiver) => Self::Chat(receiver.try_recv().expect("no reply")),
             Awaited::Score(receiver) => Self::Score(receiver.try_recv().expect("no reply")),
+            Awaited::Read(receiver) => Self::Read(receiver.try_recv().expect("no reply")),
         }
     }
 

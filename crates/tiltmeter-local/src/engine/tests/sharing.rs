@@ -75,7 +75,7 @@ fn answers_of_a_prompt_share_it() {
         .into_iter()
         .map(|reply| match reply {
             Reply::Chat(response) => response.unwrap().usage,
-            Reply::Score(_) => panic!("a score"),
+            other => panic!("{other:?}"),
         })
         .collect();
     // The last token of an answer is not read.

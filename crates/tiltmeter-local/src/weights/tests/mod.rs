@@ -2,12 +2,15 @@
 
 mod caching;
 mod downloads;
+mod hub;
 #[cfg(unix)]
 mod packages;
 mod server;
 mod sources;
 
 use std::sync::Mutex;
+
+use sha2::{Digest as _, Sha256};
 
 use super::*;
 use server::{Response, Server};
@@ -82,6 +85,8 @@ impl Place {
             cache: Some(folder.path().join("cache")),
             source: None,
             hub_url: Some(hub.to_owned()),
+            hub: hub.to_owned(),
+            token: None,
             pip: Vec::new(),
             timeouts: FetchTimeouts {
                 // A busy machine may be slow to connect and to answer; only stalls are waited for in tests.

@@ -90,7 +90,9 @@ impl Echoed {
         let values = self.token_logprobs.get(start..end).unwrap_or_default();
         let found: Option<Vec<f32>> = values.iter().map(|value| value.map(narrow)).collect();
         match found.filter(|found| !found.is_empty() && start > 0) {
-            Some(found) => Ok(TextScore { token_log_probabilities: found, prompt_tokens: start as u64 }),
+            Some(found) => {
+                Ok(TextScore { token_log_probabilities: found, prompt_tokens: start as u64, shift: None })
+            }
             None => wrong("the server gave no log-probability for a token of the text"),
         }
     }
@@ -198,7 +200,11 @@ mod tests {
                 None => assert_eq!(score.unwrap_err().kind, ErrorKind::BadRequest, "{echoed:?}"),
                 Some((first, last)) => {
                     let values: Vec<f32> = (first..=last).map(|index| -0.5 * index as f32).collect();
-                    let expected = TextScore { token_log_probabilities: values, prompt_tokens: first as u64 };
+                    let expected = TextScore {
+                        token_log_probabilities: values,
+                        prompt_tokens: first as u64,
+                        shift: None,
+                    };
                     assert_eq!(score.unwrap(), expected, "{echoed:?}");
                 }
             }

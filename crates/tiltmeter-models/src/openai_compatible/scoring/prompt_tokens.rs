@@ -105,7 +105,7 @@ impl Tokens {
         let mut reader = serde_json::Deserializer::from_slice(&reply);
         let asked = AskedTokens { before: prompt.count, text };
         let found = asked.deserialize(&mut reader).map_err(|_| not_it())?.ok_or_else(not_it)?;
-        Ok(TextScore { token_log_probabilities: found, prompt_tokens: prompt.count as u64 })
+        Ok(TextScore { token_log_probabilities: found, prompt_tokens: prompt.count as u64, shift: None })
     }
 
     /// The tokens of a prompt up to where the model's answer starts.

@@ -1,0 +1,210 @@
+//! Persona vectors and projections onto them, as plain text.
+
+use std::fmt::Write as _;
+
+use tiltmeter_persona::{SideCounts, VectorRecord};
+use tiltmeter_run::{ConditionProjection, MeanResult, ProjectionSummary};
+
+use crate::table::{NOTHING_TO_SHOW, printable, write_grid, write_rows};
+
+/// What extraction gave: counts, and all layers.
+pub fn vector_table(record: &VectorRecord) -> String {
+    let mut text = String::new();
+    let settings = &record.settings;
+    let _ = writeln!(
+        text,
+        "{} in {} ({}): {} pairs of instructions, {} questions, {} rollouts each, up to {} tokens, seed {}",
+        printable(&record.name),
+        printable(&record.model.name),
+        printable(&record.model.quantisation),
+        settings.pairs,
+        settings.questions,
+        settings.rollouts,
+        settings.max_tokens,
+        settings.seed
+    );
+    match &record.judge {
+        Some(judge) => {
+            let _ = writeln!(text, "rated by {}", printable(&judge.model));
+        }
+        None => text
+            .push_str("no judge: all rollouts with a token are kept, whether they show the trait or not\n"),
+    }
+    let header = ["", "drawn", "kept", "empty", "trait", "incoherent", "unrated", "truncated"];
+    let rows =
+        [("positive", record.counts.positive), ("negative", record.counts.negative)].map(|(side, counts)| {
+            let SideCounts { drawn, kept, empty, wrong_trait, incoherent, unrated, truncated } = counts;
+            let numbers = [drawn, kept, empty, wrong_trait, incoherent, unrated, truncated];
+            let mut row = vec![side.to_owned()];
+            row.extend(numbers.map(|number| number.to_string()));
+            row
+        });
+    write_rows(&mut text, " ", header.map(str::to_owned).to_vec(), rows.into_iter(), |column| column > 0);
+    let _ = writeln!(
+        text,
+        "\nheld-out separation, {} folds of questions (layer 0: the embedding; L: after L blocks)",
+        settings.folds
+    );
+    let number =
+        |value: Option<f64>| value.map_or_else(|| NOTHING_TO_SHOW.to_owned(), |value| format!("{value:.3}"));
+    let rows = record.layers.iter().map(|layer| {
+        let mark = if layer.layer == record.chosen_layer { "chosen" } else { "" };
+        vec![
+            layer.layer.to_string(),
+            format!("{:.3}", layer.norm),
+            number(layer.auroc),
+            number(layer.standardised_difference),
+            mark.to_owned(),
+        ]
+    });
+    let header = ["layer", "length", "AUROC", "standardised difference", ""];
+    write_grid(&mut text, header.map(str::to_owned).to_vec(), rows);
+    text
+}
+
+fn interval(estimate: f64, low: Option<f64>, high: Option<f64>) -> String {
+    match (low, high) {
+        (Some(low), Some(high)) => format!("{estimate:+.3} [{low:+.3}, {high:+.3}]"),
+        _ => format!("{estimate:+.3}"),
+    }
+}
+
+fn mean(value: Option<&MeanResult>) -> String {
+    value.map_or_else(|| NOTHING_TO_SHOW.to_owned(), |mean| interval(mean.estimate, mean.low, mean.high))
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| NOTHING_TO_SHOW.to_owned(), |share| format!("{:.0} %", share * 100.0))
+}
+
+/// What projecting a run gave.
+pub fn projection_table(summary: &ProjectionSummary) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{} at layer {} of {}: {} prompts and {} answers projected; the stream's mean length is {:.1}\n",
+        printable(&summary.name),
+        summary.layer,
+        printable(&summary.model),
+        summary.prompts,
+        summary.samples,
+        summary.stream_norm
+    );
+    write_conditions(&mut text, summary);
+    write_contrasts(&mut text, summary);
+    write_correlations(&mut text, summary);
+    write_detection(&mut text, summary);
+    let _ = writeln!(
+        text,
+        "intervals: 95 %, over questions; `beats random`: share of {} random directions with a smaller value",
+        summary.random_directions
+    );
+    for note in &summary.notes {
+        let _ = writeln!(text, "note: {}", printable(note));
+    }
+    text
+}
+
+/// Means by condition.
+fn write_conditions(text: &mut String, summary: &ProjectionSummary) {
+    let where_from = |one: &ConditionProjection| {
+        let control = if one.control == "none" { "" } else { &one.control };
+        vec![
+            one.shots.to_string(),
+            printable(&one.subject),
+            printable(&one.demonstrations),
+            control.to_owned(),
+            printable(&one.instruction),
+        ]
+    };
+    let rows = summary.conditions.iter().map(|one| {
+        let mut row = where_from(one);
+        row.extend([
+            mean(one.prompt_last.as_ref()),
+            mean(one.response_mean.as_ref()),
+            mean(one.tilt.as_ref()),
+        ]);
+        row
+    });
+    let header = [
+        "k",
+        "subject",
+        "demonstrations",
+        "control",
+        "instruction",
+        "prompt's last token",
+        "answers' means",
+        "tilt",
+    ];
+    write_grid(text, header.map(str::to_owned).to_vec(), rows);
+}
+
+/// Misaligned against benign demonstrations.
+fn write_contrasts(text: &mut String, summary: &ProjectionSummary) {
+    if summary.contrasts.is_empty() {
+        return;
+    }
+    text.push_str("misaligned minus benign demonstrations of the same prompts\n");
+    let rows = summary.contrasts.iter().map(|one| {
+        vec![
+            one.shots.to_string(),
+            printable(&one.subject),
+            printable(&one.demonstrations),
+            one.measure.to_owned(),
+            mean(Some(&one.difference)),
+            one.standardised.map_or_else(|| NOTHING_TO_SHOW.to_owned(), |value| format!("{value:+.2}")),
+            percent(one.random_percentile),
+            format!("{:.0} / {:.0}", one.prompt_tokens.0, one.prompt_tokens.1),
+        ]
+    });
+    let header =
+        ["k", "subject", "demonstrations", "measure", "difference", "in SD", "beats random", "tokens"];
+    write_grid(text, header.map(str::to_owned).to_vec(), rows);
+}
+
+/// What projections go along with.
+fn write_correlations(text: &mut String, summary: &ProjectionSummary) {
+    if summary.correlations.is_empty() {
+        return;
+    }
+    text.push_str("correlation of projections\n");
+    let rows = summary.correlations.iter().map(|one| {
+        vec![
+            printable(&one.subject),
+            format!("{} with {}", one.measure, one.outcome),
+            one.strata.to_owned(),
+            interval(one.estimate, one.low, one.high),
+            one.observations.to_string(),
+            percent(one.random_percentile),
+        ]
+    });
+    let header = ["subject", "of", "strata", "r", "rows", "beats random"];
+    write_rows(text, " ", header.map(str::to_owned).to_vec(), rows, |column| column == 4);
+    text.push('\n');
+}
+
+/// How well they tell answers apart.
+fn write_detection(text: &mut String, summary: &ProjectionSummary) {
+    if summary.detection.is_empty() {
+        return;
+    }
+    text.push_str("detection\n");
+    let rows = summary.detection.iter().map(|one| {
+        let recall = one.recall.iter().map(|at| format!("{:.0} %", at.recall * 100.0)).collect::<Vec<_>>();
+        let ends = one.auroc_low.zip(one.auroc_high);
+        let area = ends.map_or_else(
+            || format!("{:.3}", one.auroc),
+            |(low, high)| format!("{:.3} [{low:.3}, {high:.3}]", one.auroc),
+        );
+        vec![
+            one.label.to_owned(),
+            one.measure.to_owned(),
+            format!("{} / {}", one.positives, one.negatives),
+            area,
+            recall.join(", "),
+        ]
+    });
+    let header = ["of", "measure", "positive / negative", "AUROC", "recall at 0.1, 1, 5 % false positives"];
+    write_rows(text, " ", header.map(str::to_owned).to_vec(), rows, |_| false);
+    text.push('\n');
+}

@@ -1,0 +1,560 @@
+//! What projections go along with: conditions, benign twins, tilt, judged alignment, labels.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tiltmeter_core::id::ContentId;
+use tiltmeter_core::verdict::{AspectOutcome, Verdict};
+use tiltmeter_persona::PersonaVector;
+use tiltmeter_stats::{
+    BootstrapSettings, Observation, PairedDifference, StatsError, Strata, bootstrap_mean, correlation,
+};
+use tiltmeter_store::{ConditionRow, Reader};
+
+use super::gather::{Gathered, Projected, PromptKey, SampleReading};
+use super::results::{
+    ConditionProjection, ContrastResult, CorrelationResult, MeanResult, ProjectionRow, ProjectionSummary,
+    Projections,
+};
+use super::{ProjectError, ProjectSettings, detection};
+use crate::analysis::tilt::Tilts;
+use crate::analysis::{AnalysisError, is_benign_twin};
+
+const UNITS: &str = "projection of the residual stream at this layer onto the vector's direction (length 1), in the \
+                     stream's own units; differences and correlations of these";
+
+/// A prompt in its condition.
+struct PromptPoint<'a> {
+    condition: usize,
+    draw: usize,
+    key: PromptKey,
+    tokens: usize,
+    last: &'a Projected,
+    tilt: Option<f64>,
+}
+
+/// An answer in its condition, with what the judge and the labels say.
+pub(super) struct SamplePoint<'a> {
+    condition: usize,
+    draw: usize,
+    pub(super) reading: &'a SampleReading,
+    pub(super) last: Option<&'a Projected>,
+    alignment: Option<f64>,
+    pub(super) misaligned: Option<bool>,
+    pub(super) label: Option<bool>,
+}
+
+/// One value of a measure, with where it stands.
+struct Value<'a> {
+    question: i64,
+    draw: usize,
+    replicate: u32,
+    projected: &'a Projected,
+}
+
+pub(super) fn summarise(
+    reader: &Reader,
+    vector: &PersonaVector,
+    settings: &ProjectSettings,
+    gathered: &Gathered,
+) -> Result<Projections, ProjectError> {
+    let experiment = reader.experiment()?;
+    let conditions = reader.conditions(experiment.id)?;
+    let tilts = Tilts::new(reader, &experiment, &conditions)?;
+    let mut judged: HashMap<i64, (Option<f64>, Option<bool>)> = HashMap::new();
+    reader.for_each_sample(&experiment, |row| {
+        let score = match row.alignment {
+            Some(AspectOutcome::Score { score, .. }) => Some(score),
+            _ => None,
+        };
+        let both = row.alignment.is_some() && row.coherence.is_some();
+        let verdict = both.then(|| Verdict::from_aspects(row.alignment, row.coherence));
+        let misaligned = verdict.and_then(|verdict| experiment.definition.classify(verdict));
+        judged.insert(row.response, (score, misaligned));
+    })?;
+    let summary = Summary {
+        conditions: &conditions,
+        bootstrap: BootstrapSettings { seed: settings.seed, ..BootstrapSettings::default() },
+        prompts: prompt_points(&conditions, gathered, &tilts),
+        samples: sample_points(&conditions, gathered, &judged, &settings.labels),
+    };
+    let mut notes = gathered.notes.clone();
+    let labelled = summary.samples.iter().filter(|sample| sample.label.is_some()).count();
+    if labelled < settings.labels.len() {
+        notes.push(format!(
+            "{} of {} labels are of samples that are not in this run",
+            settings.labels.len() - labelled,
+            settings.labels.len()
+        ));
+    }
+    let norms: f64 = gathered.prompts.values().map(|prompt| prompt.last.norm).sum();
+    let questions: BTreeMap<i64, String> = reader.question_names()?.into_iter().collect();
+    let document = ProjectionSummary {
+        schema: "tiltmeter.persona-projections/1",
+        experiment: experiment.name.clone(),
+        name: vector.record.name.clone(),
+        vector_hash: vector.hash().to_string(),
+        model: vector.record.model.name.clone(),
+        model_sha256: vector.record.model.file_sha256.clone(),
+        layer: gathered.layer,
+        units: UNITS,
+        stream_norm: norms / gathered.prompts.len().max(1) as f64,
+        random_directions: settings.random_directions,
+        seed: settings.seed,
+        prompts: gathered.prompts.len(),
+        samples: gathered.samples.len(),
+        conditions: summary.by_condition()?,
+        contrasts: summary.contrasts()?,
+        correlations: summary.correlations()?,
+        detection: detection::detection(&summary.samples, &summary.bootstrap)?,
+        notes,
+    };
+    Ok(Projections { rows: summary.rows(&questions), summary: document })
+}
+
+fn prompt_points<'a>(
+    conditions: &[ConditionRow],
+    gathered: &'a Gathered,
+    tilts: &Tilts,
+) -> Vec<PromptPoint<'a>> {
+    let mut points = Vec::new();
+    for (index, condition) in conditions.iter().enumerate() {
+        for (draw, &context) in condition.contexts.iter().enumerate() {
+            let tilt = tilts.by_question(condition, context);
+            for &(question, ..) in &condition.questions {
+                let (subject, instruction) = (condition.subject, condition.instruction);
+                let key = PromptKey { subject, instruction, context, question, wording: 0 };
+                if let Some(prompt) = gathered.prompts.get(&key) {
+                    points.push(PromptPoint {
+                        condition: index,
+                        draw,
+                        key,
+                        tokens: prompt.tokens,
+                        last: &prompt.last,
+                        tilt: tilt.get(&question).copied(),
+                    });
+                }
+            }
+        }
+    }
+    points
+}
+
+fn sample_points<'a>(
+    conditions: &[ConditionRow],
+    gathered: &'a Gathered,
+    judged: &HashMap<i64, (Option<f64>, Option<bool>)>,
+    labels: &BTreeMap<ContentId, bool>,
+) -> Vec<SamplePoint<'a>> {
+    let mut points = Vec::new();
+    for (index, condition) in conditions.iter().enumerate() {
+        for (draw, &context) in condition.contexts.iter().enumerate() {
+            let of_block = gathered.samples.iter().filter(|sample| {
+                sample.key.subject == condition.subject
+                    && sample.key.instruction == condition.instruction
+                    && sample.key.context == context
+                    && sample.stored.replicate < condition.replicates
+                    && condition
+                        .questions
+                        .iter()
+                        .any(|&(row, is_sampled, _)| is_sampled && row == sample.key.question)
+            });
+            points.extend(of_block.map(|reading| {
+                let (alignment, misaligned) =
+                    judged.get(&reading.stored.response).copied().unwrap_or_default();
+                SamplePoint {
+                    condition: index,
+                    draw,
+                    reading,
+                    last: gathered.prompts.get(&reading.key).map(|prompt| &prompt.last),
+                    alignment,
+                    misaligned,
+                    label: labels.get(&reading.stored.sample).copied(),
+                }
+            }));
+        }
+    }
+    points
+}
+
+struct Summary<'a> {
+    conditions: &'a [ConditionRow],
+    bootstrap: BootstrapSettings,
+    prompts: Vec<PromptPoint<'a>>,
+    samples: Vec<SamplePoint<'a>>,
+}
+
+pub(super) fn index(row: i64) -> u32 {
+    u32::try_from(row).unwrap_or(u32::MAX)
+}
+
+pub(super) fn failed(what: &str) -> impl Fn(StatsError) -> ProjectError + '_ {
+    move |error| AnalysisError::Statistics { what: what.to_owned(), error }.into()
+}
+
+/// The share of values that are smaller in size than one; `None` without any.
+fn percentile(value: f64, others: &[f64]) -> Option<f64> {
+    let smaller = others.iter().filter(|other| other.abs() < value.abs()).count();
+    (!others.is_empty()).then(|| smaller as f64 / others.len() as f64)
+}
+
+impl<'a> Summary<'a> {
+    fn last(&self, condition: usize) -> Vec<Value<'a>> {
+        let of = self.prompts.iter().filter(|point| point.condition == condition);
+        of.map(|point| Value {
+            question: point.key.question,
+            draw: point.draw,
+            replicate: 0,
+            projected: point.last,
+        })
+        .collect()
+    }
+
+    fn means(&self, condition: usize) -> Vec<Value<'a>> {
+        let of = self.samples.iter().filter(|point| point.condition == condition);
+        of.filter_map(|point| {
+            Some(Value {
+                question: point.reading.key.question,
+                draw: point.draw,
+                replicate: point.reading.stored.replicate,
+                projected: point.reading.mean.as_ref()?,
+            })
+        })
+        .collect()
+    }
+
+    /// The mean of values, every question weighing equally.
+    fn mean(&self, values: &[(i64, usize, u32, f64)]) -> Result<Option<MeanResult>, ProjectError> {
+        if values.is_empty() {
+            return Ok(None);
+        }
+        let observations: Vec<PairedDifference> = values
+            .iter()
+            .map(|&(question, draw, replicate, value)| PairedDifference {
+                question: index(question),
+                draw: u32::try_from(draw).unwrap_or(u32::MAX),
+                pair: replicate,
+                value,
+            })
+            .collect();
+        let mean = bootstrap_mean(&observations, &self.bootstrap).map_err(failed("a mean projection"))?;
+        Ok(Some(MeanResult { estimate: mean.estimate, low: mean.low, high: mean.high }))
+    }
+
+    fn by_condition(&self) -> Result<Vec<ConditionProjection>, ProjectError> {
+        let mut results = Vec::new();
+        for (number, condition) in self.conditions.iter().enumerate() {
+            let plain = |values: &[Value<'_>]| -> Vec<_> {
+                values
+                    .iter()
+                    .map(|value| (value.question, value.draw, value.replicate, value.projected.persona))
+                    .collect()
+            };
+            let (last, means) = (plain(&self.last(number)), plain(&self.means(number)));
+            if last.is_empty() && means.is_empty() {
+                continue;
+            }
+            let tilts: Vec<_> = self
+                .prompts
+                .iter()
+                .filter(|point| point.condition == number)
+                .filter_map(|point| Some((point.key.question, point.draw, 0, point.tilt?)))
+                .collect();
+            results.push(ConditionProjection {
+                subject: condition.subject_name.clone(),
+                demonstrations: condition.demonstrations.clone(),
+                control: condition.control.clone(),
+                shots: condition.shots,
+                instruction: condition.instruction_name.clone(),
+                prompts: last.len(),
+                prompt_last: self.mean(&last)?,
+                samples: means.len(),
+                response_mean: self.mean(&means)?,
+                tilt: self.mean(&tilts)?,
+            });
+        }
+        Ok(results)
+    }
+
+    fn contrasts(&self) -> Result<Vec<ContrastResult>, ProjectError> {
+        let mut results = Vec::new();
+        for (number, condition) in self.conditions.iter().enumerate() {
+            let Some(twin) = self.conditions.iter().position(|other| is_benign_twin(condition, other)) else {
+                continue;
+            };
+            for (measure, own, others) in [
+                ("prompt_last", self.last(number), self.last(twin)),
+                ("response_mean", self.means(number), self.means(twin)),
+            ] {
+                let others: HashMap<(i64, usize, u32), &Projected> = others
+                    .iter()
+                    .map(|value| ((value.question, value.draw, value.replicate), value.projected))
+                    .collect();
+                let pairs: Vec<(&Value<'_>, &Projected)> = own
+                    .iter()
+                    .filter_map(|value| {
+                        Some((value, *others.get(&(value.question, value.draw, value.replicate))?))
+                    })
+                    .collect();
+                let along = |of: &dyn Fn(&Projected) -> f64| -> Vec<_> {
+                    pairs
+                        .iter()
+                        .map(|(value, benign)| {
+                            let difference = of(value.projected) - of(benign);
+                            (value.question, value.draw, value.replicate, difference)
+                        })
+                        .collect()
+                };
+                let Some(difference) = self.mean(&along(&|projected| projected.persona))? else { continue };
+                let directions = pairs.first().map_or(0, |(value, _)| value.projected.random.len());
+                let random: Vec<f64> = (0..directions)
+                    .map(|direction| {
+                        mean_by_question(&along(&|projected| projected.random[direction])).unwrap_or(0.0)
+                    })
+                    .collect();
+                let benign: Vec<f64> = pairs.iter().map(|(_, benign)| benign.persona).collect();
+                results.push(ContrastResult {
+                    subject: condition.subject_name.clone(),
+                    demonstrations: condition.demonstrations.clone(),
+                    shots: condition.shots,
+                    instruction: condition.instruction_name.clone(),
+                    measure,
+                    prompt_tokens: (self.tokens(number), self.tokens(twin)),
+                    difference,
+                    standardised: deviation(&benign).map(|deviation| difference.estimate / deviation),
+                    random_percentile: percentile(difference.estimate, &random),
+                });
+            }
+        }
+        Ok(results)
+    }
+
+    /// Mean tokens of a condition's prompts.
+    fn tokens(&self, condition: usize) -> f64 {
+        let tokens: Vec<usize> = self
+            .prompts
+            .iter()
+            .filter(|point| point.condition == condition)
+            .map(|point| point.tokens)
+            .collect();
+        tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64
+    }
+
+    fn correlations(&self) -> Result<Vec<CorrelationResult>, ProjectError> {
+        let mut results = Vec::new();
+        let mut subjects: Vec<i64> = self.conditions.iter().map(|condition| condition.subject).collect();
+        subjects.dedup();
+        for subject in subjects {
+            // Without demonstrations tilt and shift are 0 by definition; an empty context is in several conditions.
+            let baselines: HashMap<(i64, i64), &Projected> = self
+                .prompts
+                .iter()
+                .filter(|point| point.key.subject == subject && self.conditions[point.condition].shots == 0)
+                .map(|point| ((point.key.instruction, point.key.question), point.last))
+                .collect();
+            let shifts: Vec<Row> = self
+                .prompts
+                .iter()
+                .filter(|point| {
+                    let condition = &self.conditions[point.condition];
+                    condition.subject == subject && condition.shots > 0
+                })
+                .filter_map(|point| {
+                    let before = baselines.get(&(point.key.instruction, point.key.question))?;
+                    Some(self.row(point.condition, point.key.question, point.tilt?, point.last, Some(before)))
+                })
+                .collect();
+            self.correlate(subject, "tilt", "prompt_last_shift", &shifts, &mut results)?;
+            let judged = |of: fn(&SamplePoint<'a>) -> Option<&'a Projected>| -> Vec<Row> {
+                self.samples
+                    .iter()
+                    .filter(|point| self.conditions[point.condition].subject == subject)
+                    .filter_map(|point| {
+                        let question = point.reading.key.question;
+                        Some(self.row(point.condition, question, point.alignment?, of(point)?, None))
+                    })
+                    .collect()
+            };
+            let last = judged(|point| point.last);
+            self.correlate(subject, "alignment", "prompt_last", &last, &mut results)?;
+            let means = judged(|point| point.reading.mean.as_ref());
+            self.correlate(subject, "alignment", "response_mean", &means, &mut results)?;
+        }
+        Ok(results)
+    }
+
+    fn row(
+        &self,
+        condition: usize,
+        question: i64,
+        outcome: f64,
+        projected: &Projected,
+        before: Option<&Projected>,
+    ) -> Row {
+        let ConditionRow { demonstrations, shots, instruction, control, .. } = &self.conditions[condition];
+        let random = match before {
+            Some(before) => {
+                projected.random.iter().zip(&before.random).map(|(after, before)| after - before).collect()
+            }
+            None => projected.random.clone(),
+        };
+        Row {
+            question,
+            within: format!("{demonstrations}\u{0}{instruction}\u{0}{shots}"),
+            across: format!("{demonstrations}\u{0}{instruction}\u{0}{shots}\u{0}{control}"),
+            persona: projected.persona - before.map_or(0.0, |before| before.persona),
+            random,
+            outcome,
+        }
+    }
+
+    fn correlate(
+        &self,
+        subject: i64,
+        outcome: &'static str,
+        measure: &'static str,
+        rows: &[Row],
+        results: &mut Vec<CorrelationResult>,
+    ) -> Result<(), ProjectError> {
+        let name = self.conditions.iter().find(|condition| condition.subject == subject);
+        let subject = name.map_or_else(String::new, |condition| condition.subject_name.clone());
+        for (name, strata) in
+            [("pooled", Strata::Pooled), ("within_k", Strata::Within), ("across_k", Strata::Across)]
+        {
+            let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
+            let of =
+                |row: &'_ Row| if strata == Strata::Across { row.across.clone() } else { row.within.clone() };
+            let keys: Vec<String> = rows.iter().map(of).collect();
+            for key in &keys {
+                let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+                numbers.entry(key).or_insert(next);
+            }
+            let observations = |x: &dyn Fn(&Row) -> f64| -> Vec<Observation> {
+                rows.iter()
+                    .zip(&keys)
+                    .map(|(row, key)| Observation {
+                        cluster: index(row.question),
+                        stratum: numbers.get(key.as_str()).copied().unwrap_or(0),
+                        x: x(row),
+                        y: row.outcome,
+                    })
+                    .collect()
+            };
+            let what = failed("a correlation of projections");
+            let found =
+                correlation(&observations(&|row| row.persona), strata, &self.bootstrap).map_err(&what)?;
+            let Some(found) = found else { continue };
+            let directions = rows.first().map_or(0, |row| row.random.len());
+            // The interval of a random direction is not asked for.
+            let once = BootstrapSettings { resamples: 1, ..self.bootstrap };
+            let mut random = Vec::with_capacity(directions);
+            for direction in 0..directions {
+                let of =
+                    correlation(&observations(&|row| row.random[direction]), strata, &once).map_err(&what)?;
+                random.extend(of.map(|of| of.estimate));
+            }
+            results.push(CorrelationResult {
+                subject: subject.clone(),
+                outcome,
+                measure,
+                strata: name,
+                estimate: found.estimate,
+                low: found.low,
+                high: found.high,
+                observations: found.observations,
+                questions: found.clusters,
+                random_percentile: percentile(found.estimate, &random),
+            });
+        }
+        Ok(())
+    }
+
+    fn rows(&self, questions: &BTreeMap<i64, String>) -> Vec<ProjectionRow> {
+        let question = |row: i64| questions.get(&row).cloned().unwrap_or_default();
+        let prompts = self.prompts.iter().map(|point| {
+            let condition = &self.conditions[point.condition];
+            ProjectionRow::Prompt {
+                subject: condition.subject_name.clone(),
+                demonstrations: condition.demonstrations.clone(),
+                control: condition.control.clone(),
+                shots: condition.shots,
+                instruction: condition.instruction_name.clone(),
+                draw: point.draw,
+                question: question(point.key.question),
+                tokens: point.tokens,
+                prompt_last: point.last.persona,
+                tilt: point.tilt,
+            }
+        });
+        let samples = self.samples.iter().filter_map(|point| {
+            let condition = &self.conditions[point.condition];
+            Some(ProjectionRow::Sample {
+                sample: point.reading.stored.sample.to_string(),
+                subject: condition.subject_name.clone(),
+                demonstrations: condition.demonstrations.clone(),
+                control: condition.control.clone(),
+                shots: condition.shots,
+                instruction: condition.instruction_name.clone(),
+                draw: point.draw,
+                question: question(point.reading.key.question),
+                replicate: point.reading.stored.replicate,
+                tokens: point.reading.tokens,
+                prompt_last: point.last?.persona,
+                response_mean: point.reading.mean.as_ref().map(|mean| mean.persona),
+                reasoning: point.reading.reasoning.clone(),
+                alignment: point.alignment,
+                misaligned: point.misaligned,
+                label: point.label,
+            })
+        });
+        prompts.chain(samples).collect()
+    }
+}
+
+/// A row to be correlated.
+struct Row {
+    question: i64,
+    within: String,
+    across: String,
+    persona: f64,
+    random: Vec<f64>,
+    outcome: f64,
+}
+
+/// The mean over questions of the mean over draws of the mean over replicates.
+fn mean_by_question(values: &[(i64, usize, u32, f64)]) -> Option<f64> {
+    let mut questions: BTreeMap<i64, BTreeMap<usize, (f64, f64)>> = BTreeMap::new();
+    for &(question, draw, _, value) in values {
+        let sum = questions.entry(question).or_default().entry(draw).or_insert((0.0, 0.0));
+        sum.0 += value;
+        sum.1 += 1.0;
+    }
+    let of_question = |draws: &BTreeMap<usize, (f64, f64)>| {
+        draws.values().map(|(sum, count)| sum / count).sum::<f64>() / draws.len() as f64
+    };
+    (!questions.is_empty()).then(|| questions.values().map(of_question).sum::<f64>() / questions.len() as f64)
+}
+
+/// The standard deviation; `None` with fewer than two values, or where they are all the same.
+fn deviation(values: &[f64]) -> Option<f64> {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
+    (values.len() > 1 && squares > 0.0).then(|| (squares / (count - 1.0)).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_compare_sizes() {
+        assert_eq!(percentile(-3.0, &[1.0, -2.0, 4.0, 3.0]), Some(0.5));
+        assert_eq!(percentile(1.0, &[]), None);
+    }
+
+    #[test]
+    fn means_weigh_questions_equally() {
+        let values = [(1, 0, 0, 1.0), (1, 0, 1, 3.0), (1, 1, 0, 4.0), (2, 0, 0, 9.0)];
+        assert_eq!(mean_by_question(&values), Some(6.0));
+    }
+}

@@ -1,0 +1,256 @@
+//! Statistics of rows that come in clusters, such as samples by question: any statistic with a bootstrap interval over
+//! clusters, and the correlation within and across strata.
+
+use std::collections::BTreeMap;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::bootstrap::{BootstrapSettings, expansion, index, quantile};
+use crate::error::StatsError;
+use crate::interval::Interval;
+
+/// One row of two measures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Observation {
+    /// Index of the cluster, such as the question.
+    pub cluster: u32,
+    /// Index of the stratum, such as the value of k.
+    pub stratum: u32,
+    /// The first measure.
+    pub x: f64,
+    /// The second measure.
+    pub y: f64,
+}
+
+/// What of the two measures is correlated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strata {
+    /// The rows as they are, all together.
+    Pooled,
+    /// What is left of the rows when the mean of their stratum is taken away.
+    Within,
+    /// The means of the strata.
+    Across,
+}
+
+/// A correlation with its interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Correlation {
+    /// Pearson's r.
+    pub estimate: f64,
+    /// The lower end; `None` with fewer than three clusters.
+    pub low: Option<f64>,
+    /// The upper end; `None` with fewer than three clusters.
+    pub high: Option<f64>,
+    /// Rows, or strata where their means are correlated.
+    pub observations: usize,
+    /// Clusters.
+    pub clusters: usize,
+}
+
+/// Rows by cluster, in the order of the clusters.
+fn by_cluster(clusters: &[u32]) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (row, &cluster) in clusters.iter().enumerate() {
+        groups.entry(cluster).or_default().push(row);
+    }
+    groups.into_values().collect()
+}
+
+/// Any statistic of rows, with the percentile bootstrap interval over clusters, stretched for few clusters as that of
+/// [`crate::bootstrap_mean`]. `statistic` is given rows, repeated where their cluster was drawn repeatedly; it gives
+/// `None` where the rows do not define it. `None` where all rows do not define it; no ends with fewer than three
+/// clusters, or where more than a tenth of the resamples do not define it.
+///
+/// # Errors
+/// [`StatsError::NoResamples`].
+pub fn clustered_statistic(
+    clusters: &[u32],
+    settings: &BootstrapSettings,
+    statistic: impl Fn(&[usize]) -> Option<f64>,
+) -> Result<Option<(f64, Option<Interval>)>, StatsError> {
+    if settings.resamples == 0 {
+        return Err(StatsError::NoResamples);
+    }
+    let groups = by_cluster(clusters);
+    let all: Vec<usize> = groups.iter().flatten().copied().collect();
+    let Some(estimate) = statistic(&all) else { return Ok(None) };
+    if groups.len() < 3 {
+        return Ok(Some((estimate, None)));
+    }
+    let mut generator = ChaCha8Rng::seed_from_u64(settings.seed);
+    let mut values = Vec::with_capacity(settings.resamples as usize);
+    let mut rows = Vec::with_capacity(all.len());
+    for _ in 0..settings.resamples {
+        rows.clear();
+        for _ in 0..groups.len() {
+            rows.extend_from_slice(&groups[index(&mut generator, groups.len())]);
+        }
+        values.extend(statistic(&rows));
+    }
+    if values.len() * 10 < settings.resamples as usize * 9 {
+        return Ok(Some((estimate, None)));
+    }
+    values.sort_by(f64::total_cmp);
+    let expansion = expansion(groups.len(), settings.confidence);
+    let tail = settings.confidence.tail();
+    let below = (estimate - quantile(&values, tail)).max(0.0) * expansion;
+    let above = (quantile(&values, 1.0 - tail) - estimate).max(0.0) * expansion;
+    Ok(Some((estimate, Some(Interval { estimate, low: estimate - below, high: estimate + above }))))
+}
+
+/// Pearson's correlation with an interval over clusters. `None` where a measure does not vary.
+///
+/// # Errors
+/// [`StatsError::NotFiniteAt`] for a measure that is not finite; [`StatsError::NoResamples`].
+pub fn correlation(
+    rows: &[Observation],
+    strata: Strata,
+    settings: &BootstrapSettings,
+) -> Result<Option<Correlation>, StatsError> {
+    let xs: Vec<f64> = rows.iter().map(|row| row.x).collect();
+    let ys: Vec<f64> = rows.iter().map(|row| row.y).collect();
+    crate::error::all_finite("the first measure", &xs)?;
+    crate::error::all_finite("the second measure", &ys)?;
+    let clusters: Vec<u32> = rows.iter().map(|row| row.cluster).collect();
+    let of = |chosen: &[usize]| of_strata(chosen.iter().map(|&row| rows[row]), strata);
+    let Some((estimate, interval)) = clustered_statistic(&clusters, settings, of)? else { return Ok(None) };
+    let count = |of: &dyn Fn(&Observation) -> u32| {
+        rows.iter().map(of).collect::<std::collections::BTreeSet<u32>>().len()
+    };
+    let interval = interval.map(|interval| interval.clamped(-1.0, 1.0));
+    Ok(Some(Correlation {
+        estimate,
+        low: interval.map(|interval| interval.low),
+        high: interval.map(|interval| interval.high),
+        observations: if strata == Strata::Across { count(&|row| row.stratum) } else { rows.len() },
+        clusters: count(&|row| row.cluster),
+    }))
+}
+
+fn of_strata(rows: impl Iterator<Item = Observation>, strata: Strata) -> Option<f64> {
+    if strata == Strata::Pooled {
+        return pearson(&rows.map(|row| (row.x, row.y)).collect::<Vec<_>>());
+    }
+    let mut groups: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
+    for row in rows {
+        groups.entry(row.stratum).or_default().push((row.x, row.y));
+    }
+    let mean = |group: &[(f64, f64)]| {
+        let count = group.len() as f64;
+        let sum = group.iter().fold((0.0, 0.0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
+        (sum.0 / count, sum.1 / count)
+    };
+    let points: Vec<(f64, f64)> = match strata {
+        Strata::Across => groups.values().map(|group| mean(group)).collect(),
+        _ => groups
+            .values()
+            .flat_map(|group| {
+                let (x, y) = mean(group);
+                group.iter().map(move |row| (row.0 - x, row.1 - y))
+            })
+            .collect(),
+    };
+    pearson(&points)
+}
+
+/// Pearson's product-moment correlation; `None` with fewer than three points, or where one measure does not vary.
+fn pearson(points: &[(f64, f64)]) -> Option<f64> {
+    if points.len() < 3 {
+        return None;
+    }
+    let count = points.len() as f64;
+    let (x, y) = points.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
+    let (x, y) = (x / count, y / count);
+    let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
+    for point in points {
+        let (dx, dy) = (point.0 - x, point.1 - y);
+        xx += dx * dx;
+        yy += dy * dy;
+        xy += dx * dy;
+    }
+    // What rounding leaves of a constant is no variation.
+    let scale = |mean: f64| 1e-24 * count * mean * mean;
+    (xx > scale(x) && yy > scale(y)).then(|| (xy / (xx * yy).sqrt()).clamp(-1.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(cluster: u32, stratum: u32, x: f64, y: f64) -> Observation {
+        Observation { cluster, stratum, x, y }
+    }
+
+    fn of(rows: &[Observation], strata: Strata) -> Option<f64> {
+        let settings = BootstrapSettings { resamples: 200, ..BootstrapSettings::default() };
+        correlation(rows, strata, &settings).unwrap().map(|found| found.estimate)
+    }
+
+    #[test]
+    fn pearson_is_that_of_scipy() {
+        // scipy.stats.pearsonr([1, 2, 3, 4, 5], [2.1, 3.9, 6.2, 7.8, 10.1]).statistic, SciPy 1.14
+        let rows: Vec<Observation> = [2.1, 3.9, 6.2, 7.8, 10.1]
+            .into_iter()
+            .enumerate()
+            .map(|(place, y)| row(u32::try_from(place).unwrap(), 0, place as f64 + 1.0, y))
+            .collect();
+        assert!((of(&rows, Strata::Pooled).unwrap() - 0.998_651_8).abs() < 1e-6);
+        assert_eq!(of(&rows[..2], Strata::Pooled), None);
+        let flat: Vec<Observation> = rows.iter().map(|row| Observation { y: 0.1, ..*row }).collect();
+        assert_eq!(of(&flat, Strata::Pooled), None);
+    }
+
+    /// Within each stratum y falls with x, while the strata's means rise together (Simpson's paradox).
+    #[test]
+    fn within_and_across_may_differ() {
+        let mut rows = Vec::new();
+        for stratum in 0..4_u32 {
+            for cluster in 0..6_u32 {
+                let (s, c) = (f64::from(stratum), f64::from(cluster));
+                rows.push(row(cluster, stratum, 10.0 * s + c, 10.0 * s - c));
+            }
+        }
+        assert!((of(&rows, Strata::Within).unwrap() + 1.0).abs() < 1e-9);
+        assert!((of(&rows, Strata::Across).unwrap() - 1.0).abs() < 1e-9);
+        let pooled = of(&rows, Strata::Pooled).unwrap();
+        assert!(pooled > 0.9 && pooled < 1.0, "{pooled}");
+    }
+
+    #[test]
+    fn the_interval_is_over_clusters() {
+        // Twenty copies of each row are no more information than one.
+        let once: Vec<Observation> = (0..8_u32)
+            .map(|cluster| row(cluster, 0, f64::from(cluster), f64::from(cluster * 7 % 8)))
+            .collect();
+        let often: Vec<Observation> = once.iter().flat_map(|row| [*row; 20]).collect();
+        let settings = BootstrapSettings { resamples: 2000, ..BootstrapSettings::default() };
+        let width = |rows: &[Observation]| {
+            let found = correlation(rows, Strata::Pooled, &settings).unwrap().unwrap();
+            (found.estimate, found.high.unwrap() - found.low.unwrap(), found.clusters)
+        };
+        let (a, b) = (width(&once), width(&often));
+        assert!((a.0 - b.0).abs() < 1e-12 && (a.1 - b.1).abs() < 1e-9 && a.2 == b.2, "{a:?} {b:?}");
+        assert!(a.1 > 0.3, "{a:?}");
+        // Of three clusters, one resample in nine draws the same one each time, which does not vary.
+        let three = correlation(&once[..3], Strata::Pooled, &settings).unwrap().unwrap();
+        assert_eq!(three.low, None);
+        assert!(correlation(&[row(0, 0, f64::NAN, 0.0)], Strata::Pooled, &settings).is_err());
+    }
+
+    #[test]
+    fn any_statistic_may_be_undefined_at_times() {
+        let clusters = [0, 0, 1, 2, 3];
+        let settings = BootstrapSettings { resamples: 500, ..BootstrapSettings::default() };
+        let share =
+            |rows: &[usize]| Some(rows.iter().filter(|row| **row < 2).count() as f64 / rows.len() as f64);
+        let (estimate, interval) = clustered_statistic(&clusters, &settings, share).unwrap().unwrap();
+        let interval = interval.unwrap();
+        assert!((estimate - 0.4).abs() < 1e-12 && interval.low < 0.4 && interval.high > 0.4);
+        // Defined only where the first cluster is drawn, which a third of resamples lack.
+        let rare = |rows: &[usize]| rows.contains(&0).then_some(1.0);
+        assert_eq!(clustered_statistic(&clusters, &settings, rare).unwrap(), Some((1.0, None)));
+        assert_eq!(clustered_statistic(&clusters, &settings, |_| None).unwrap(), None);
+    }
+}

@@ -1,0 +1,199 @@
+//! Persona vectors of the real local model, through the whole path, with few rollouts of few tokens.
+
+use serde_json::Value;
+use tiltmeter_sim::Script;
+
+use crate::support::{Ran, World};
+
+const MODEL: &str = "local/smollm2-135m-instruct";
+const EXTRACT: [&str; 12] = [
+    "persona",
+    "extract",
+    "--trait",
+    "reckless",
+    "--model",
+    MODEL,
+    "--rollouts",
+    "1",
+    "--pairs",
+    "1",
+    "--questions",
+    "3",
+];
+
+fn extract(world: &World, more: &[&str]) -> Ran {
+    let short = ["--max-tokens", "6", "--out", "v.safetensors", "--json"];
+    world.run(&[&EXTRACT[..], &short, more].concat())
+}
+
+#[test]
+fn a_vector_is_extracted_projected_onto_and_steered_along() {
+    let world = World::new(None);
+    let record = extract(&world, &[]).expect(0).json();
+    assert_eq!(record["judge"], Value::Null);
+    for side in ["positive", "negative"] {
+        assert_eq!(
+            (record["counts"][side]["drawn"].as_u64(), record["counts"][side]["kept"].as_u64()),
+            (Some(3), Some(3))
+        );
+    }
+    let layers = record["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 31);
+    assert!(layers[1..].iter().all(|layer| layer["norm"].as_f64().unwrap() > 0.0));
+    let bytes = std::fs::read(world.path("v.safetensors")).unwrap();
+    // Again: nothing is drawn, and the file is the same.
+    let drawn = std::fs::read(world.path("v.safetensors.rollouts.jsonl")).unwrap();
+    extract(&world, &[]).expect(0);
+    assert_eq!(std::fs::read(world.path("v.safetensors")).unwrap(), bytes);
+    assert_eq!(std::fs::read(world.path("v.safetensors.rollouts.jsonl")).unwrap(), drawn);
+
+    world.write("x.toml", EXPERIMENT);
+    let results = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
+    let of = |subject: &str, shots: u64| {
+        let conditions = results["conditions"].as_array().unwrap();
+        conditions
+            .iter()
+            .find(|one| one["subject"] == subject && one["shots"] == shots && one["control"] == "none")
+            .unwrap_or_else(|| panic!("no {subject} at {shots}"))
+    };
+    assert_eq!(of("plain", 2)["steering"], Value::Null);
+    let steering = &of("against", 2)["steering"];
+    let number = |field: &str| steering[field].as_f64().unwrap();
+    assert_eq!(steering["holds"], true, "{steering}");
+    assert!(number("expected_shift") < 0.0);
+    assert!((number("shift") - number("expected_shift")).abs() < 1e-2, "{steering}");
+    assert_eq!((steering["layer"].as_u64(), steering["untouched"].as_u64()), (Some(10), Some(0)));
+    assert_eq!(of("without", 2)["steering"]["holds"], true);
+    assert_ne!(of("plain", 2)["tilt"]["estimate"], of("against", 2)["tilt"]["estimate"]);
+    // A context is read under an intervention of its own: what is scored in it does not depend on the others.
+    let again = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
+    assert_eq!((again["asked"].as_u64(), &again["conditions"]), (Some(0), &results["conditions"]));
+
+    let project = [
+        "persona",
+        "project",
+        "run",
+        "--vector",
+        "v.safetensors",
+        "--layer",
+        "10",
+        "--random",
+        "5",
+        "--json",
+    ];
+    let summary = world.run(&project).expect(0).json();
+    assert_eq!(summary["schema"], "tiltmeter.persona-projections/1");
+    // Three subjects: one context without demonstrations, and one each of misaligned and benign ones, of three questions.
+    assert_eq!((summary["prompts"].as_u64(), summary["samples"].as_u64()), (Some(3 * 3 * 3), Some(3 * 2)));
+    let contrast = &summary["contrasts"][0];
+    assert_eq!((contrast["measure"].as_str(), contrast["shots"].as_u64()), (Some("prompt_last"), Some(2)));
+    assert!(contrast["difference"]["estimate"].as_f64().unwrap() != 0.0);
+    let strata: Vec<_> =
+        summary["correlations"].as_array().unwrap().iter().map(|one| &one["strata"]).collect();
+    assert!(strata.iter().any(|strata| *strata == "within_k"), "{strata:?}");
+    let rows = std::fs::read_to_string(world.path("run/persona-reckless-layer10.jsonl")).unwrap();
+    let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let sample = rows.iter().find(|row| row["kind"] == "sample" && row["subject"] == "plain").unwrap();
+    assert!(sample["response_mean"].is_f64() && sample["tokens"].as_u64().unwrap() > 0, "{sample}");
+    // Where the part along the vector was taken away, nothing is left of it.
+    let without = rows.iter().find(|row| row["subject"] == "without" && row["shots"] == 2).unwrap();
+    assert!(without["prompt_last"].as_f64().unwrap().abs() < 1e-2, "{without}");
+    // Labels: a file is read, and what it says is of samples of this run or not.
+    let labels = format!("sample,label\n{},yes\n{},no\n", sample["sample"].as_str().unwrap(), "0".repeat(32));
+    world.write("labels.csv", &labels);
+    let labelled = world.run(&[&project[..], &["--labels", "labels.csv"]].concat()).expect(0).json();
+    assert!(labelled["notes"].to_string().contains("1 of 2 labels"), "{}", labelled["notes"]);
+
+    let looks = world
+        .run(&[
+            "persona",
+            "steer",
+            "--vector",
+            "v.safetensors",
+            "--model",
+            MODEL,
+            "--coefficients",
+            "0,-8",
+            "--layer",
+            "10",
+            "--max-tokens",
+            "8",
+            "--json",
+        ])
+        .expect(0)
+        .json();
+    let answers = looks["answers"].as_array().unwrap();
+    assert_eq!((answers.len(), &answers[0]["shift"]), (2, &Value::Null));
+    assert_ne!(answers[0]["answer"], answers[1]["answer"]);
+}
+
+const EXPERIMENT: &str = "
+name = 'persona'
+[[subjects]]
+id = 'plain'
+model = 'local/smollm2-135m-instruct'
+max_tokens = 6
+[[subjects]]
+id = 'against'
+model = 'local/smollm2-135m-instruct'
+max_tokens = 6
+steer = { vector = 'v.safetensors', layer = 10, coefficient = -2.0 }
+[[subjects]]
+id = 'without'
+model = 'local/smollm2-135m-instruct'
+max_tokens = 6
+ablate = { vector = 'v.safetensors', layer = 10, span = 'all' }
+[demonstrations]
+sets = ['risky-financial']
+shots = [0, 2]
+contexts = 1
+controls = ['benign']
+[sampling]
+shots = [2]
+questions = 1
+[tilt]
+questions = 3
+decoys = false
+";
+
+#[test]
+fn a_judge_decides_what_is_kept() {
+    // The scripted judge rates each answer high: nothing negative is left.
+    let world = World::new(Some(Script::default()));
+    let url = world.url().to_owned();
+    let refused = extract(&world, &["--judge", "openai/judge", "--base-url", &url]).expect(1);
+    assert!(refused.stderr.contains("of the negative side is left"), "{}", refused.stderr);
+    let kept = std::fs::read_to_string(world.path("v.safetensors.rollouts.jsonl")).unwrap();
+    assert_eq!(kept.matches("\"kind\":\"rating\"").count(), 2 * 6, "{kept}");
+    let asked = world.requests();
+    // What was drawn and rated is not asked for again.
+    extract(&world, &["--judge", "openai/judge", "--base-url", &url]).expect(1);
+    assert_eq!(world.requests(), asked);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_a_way_out() {
+    let world = World::new(None);
+    world.write("broken.safetensors", "no");
+    let experiment = |change: &str| {
+        EXPERIMENT.replace("'v.safetensors'", "'broken.safetensors'").replacen("layer = 10", change, 1)
+    };
+    let cases: [(&[&str], &str); 6] = [
+        (&["persona", "extract", "--trait", "recless", "--model", MODEL], "reckless, evil, sycophantic"),
+        (&["persona", "extract", "--trait", "evil", "--model", "openai/gpt-4o"], "not a local model"),
+        (&["persona", "steer", "--vector", "none.safetensors", "--model", MODEL], "persona extract"),
+        (&["persona", "steer", "--vector", "broken.safetensors", "--model", MODEL], "not a safetensors file"),
+        (&["run", "x.toml"], "broken.safetensors: not a safetensors file"),
+        (&["run", "zero.toml"], "`layer` counts from 1"),
+    ];
+    world.write("x.toml", &experiment("layer = 10"));
+    world.write("zero.toml", &experiment("layer = 0"));
+    for (arguments, expected) in cases {
+        let ran = world.run(arguments).expect(2);
+        assert!(ran.stderr.contains(expected), "{arguments:?}: {}", ran.stderr);
+    }
+    let served = EXPERIMENT.replace("local/smollm2-135m-instruct", "openai/gpt-4o");
+    world.write("served.toml", &served);
+    let ran = world.run(&["plan", "served.toml"]).expect(2);
+    assert!(ran.stderr.contains("needs a local model"), "{}", ran.stderr);
+}

@@ -1,0 +1,114 @@
+"""Writes seeds/: small files that the fuzzer starts from.
+
+    python3 -m venv venv && venv/bin/pip install gguf numpy
+    venv/bin/python make_seeds.py
+"""
+
+import pathlib
+import struct
+
+import gguf
+import numpy as np
+from gguf.quants import quantize
+
+HERE = pathlib.Path(__file__).parent
+FIXTURE = HERE.parent / "crates" / "tiltmeter-local" / "tests" / "fixtures" / "tiny-qwen3"
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def vocabulary() -> list[str]:
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in shown]
+    table = {byte: chr(byte) for byte in shown} | {byte: chr(256 + i) for i, byte in enumerate(others)}
+    return [table[byte] for byte in range(256)] + ["th", "<|im_start|>", "<|im_end|>"]
+
+
+def model(path: pathlib.Path, architecture: str, kind: str) -> None:
+    random = np.random.default_rng(1)
+    number = gguf.GGMLQuantizationType[kind]
+    width = hidden = 32 if kind != "F32" else 8
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_block_count(1)
+    writer.add_embedding_length(width)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(1)
+    writer.add_key_length(width // 2)
+    writer.add_value_length(width // 2)
+    writer.add_feed_forward_length(hidden)
+    writer.add_context_length(64)
+    writer.add_rope_freq_base(1000.0)
+    writer.add_layer_norm_rms_eps(1e-5)
+    if architecture == "qwen2":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(2.0)
+        writer.add_rope_scaling_orig_ctx_len(64)
+    tokens = vocabulary()
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2" if architecture != "llama" else "llama-bpe")
+    writer.add_token_list(tokens)
+    writer.add_token_merges(["t h"])
+    writer.add_token_types([1] * 257 + [3, 3])
+    writer.add_bos_token_id(257)
+    writer.add_eos_token_id(258)
+    writer.add_chat_template(TEMPLATE)
+
+    def tensor(name: str, *shape: int) -> None:
+        values = random.normal(size=shape, scale=0.3).astype(np.float32)
+        if len(shape) == 1:
+            writer.add_tensor(name, values)
+        else:
+            writer.add_tensor(name, quantize(values, number), raw_dtype=number)
+
+    tensor("token_embd.weight", len(tokens), width)
+    tensor("output_norm.weight", width)
+    for part, *shape in [
+        ("attn_norm", width), ("attn_q", width, width), ("attn_k", width // 2, width), ("attn_v", width // 2, width),
+        ("attn_output", width, width), ("ffn_norm", width), ("ffn_gate", hidden, width), ("ffn_up", hidden, width),
+        ("ffn_down", width, hidden),
+    ]:
+        tensor(f"blk.0.{part}.weight", *shape)
+    if architecture == "qwen2":
+        for part, size in [("attn_q", width), ("attn_k", width // 2), ("attn_v", width // 2)]:
+            tensor(f"blk.0.{part}.bias", size)
+    if architecture == "qwen3":
+        tensor("blk.0.attn_q_norm.weight", width // 2)
+        tensor("blk.0.attn_k_norm.weight", width // 2)
+    if architecture == "llama":
+        tensor("rope_freqs.weight", width // 4)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def main() -> None:
+    for target in ("gguf", "folder", "template"):
+        (HERE / "seeds" / target).mkdir(parents=True, exist_ok=True)
+    for architecture, kind in [("llama", "F32"), ("qwen2", "F32"), ("qwen3", "Q8_0")]:
+        model(HERE / "seeds" / "gguf" / f"{architecture}-{kind}", architecture, kind)
+    # The names of files, in the order of the target's list.
+    files = [
+        "config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja",
+        "model.safetensors.index.json", "model-00001-of-00003.safetensors",
+    ]
+    record = lambda index, data: bytes([index]) + struct.pack("<H", len(data)) + data
+    for index, file in enumerate(files):
+        (HERE / "seeds" / "folder" / file).write_bytes(record(index, (FIXTURE / file).read_bytes()))
+    both = [0, 2, 3, 5]
+    joined = b"".join(record(index, (FIXTURE / files[index]).read_bytes()) for index in both)
+    (HERE / "seeds" / "folder" / "several").write_bytes(joined)
+    templates = {
+        "plain": TEMPLATE,
+        "published": (FIXTURE / "chat_template.jinja").read_text(),
+        "macros": "{% macro turn(m) %}<|im_start|>{{ m['content'] | trim }}{% endmacro %}"
+        "{% for m in messages %}{{ turn(m) }}{{ loop.index0 }}{{ m.content.split('a')[0] }}{% endfor %}"
+        "{{ raise_exception('x') if messages | length > 3 else bos_token }}",
+    }
+    for name, template in templates.items():
+        (HERE / "seeds" / "template" / name).write_bytes(template.encode() + b"\0Hello <|im_end|> there")
+
+
+main()
