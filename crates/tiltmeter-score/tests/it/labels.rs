@@ -182,7 +182,9 @@ fn without_labels_nothing_of_them_is_in_the_document() {
 #[test]
 fn the_calibration_curve_says_what_scores_mean() {
     // On an edge, a score belongs to the range that it is the upper end of.
-    let text = format!("{HEADER}a,1,100,90,false,1\na,2,90,90,false,1\na,3,81,90,true,1\na,4,0,90,true,1\na,5,10,90,,1\n");
+    let text = format!(
+        "{HEADER}a,1,100,90,false,1\na,2,90,90,false,1\na,3,81,90,true,1\na,4,0,90,true,1\na,5,10,90,,1\n"
+    );
     let rates = labelled(&text, &[], false).unwrap();
     let curve = labels(&rates.groups[0]).calibration.clone().unwrap();
     let bins: Vec<(f64, f64, u64, f64, f64)> = curve
