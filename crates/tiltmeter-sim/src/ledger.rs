@@ -74,6 +74,8 @@ pub(crate) struct Ledger {
     answered: HashSet<ContentId>,
     truths: BTreeMap<(Demonstrations, u32), Tally>,
     pub(crate) recorded: Vec<Bytes>,
+    /// Requests that were recorded before the first was replied to.
+    pub(crate) before_first_reply: Option<usize>,
 }
 
 impl Ledger {

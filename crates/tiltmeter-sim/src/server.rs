@@ -113,6 +113,11 @@ impl SimHandle {
         bodies.iter().map(|body| serde_json::from_slice(body).unwrap_or(Value::Null)).collect()
     }
 
+    /// How many requests had come before the first was replied to, where the script says to keep them.
+    pub fn recorded_before_first_reply(&self) -> usize {
+        self.stage.ledger().before_first_reply.unwrap_or(0)
+    }
+
     /// Stops listening and drops all connections, those with a request in flight included.
     pub async fn stop(mut self) {
         self.stopped.store(true, Ordering::Release);
@@ -312,6 +317,10 @@ async fn act(
     let latency = Duration::from_millis(server.latency_ms);
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
+    }
+    {
+        let ledger = &mut *stage.ledger();
+        ledger.before_first_reply.get_or_insert(ledger.recorded.len());
     }
     let body = match read(&stage.script, headers, &bytes, wire) {
         Ok(body) => body,

@@ -154,10 +154,10 @@ fn of_a_long_context_one_call_goes_first() {
         .filter(|body| body["model"] == "m")
         .map(|body| body["messages"][0]["content"].as_str().unwrap().len())
         .collect();
-    // The first context's first call is alone until it is answered; only then come others, and the judge's. On a busy
-    // machine some of the others are sent before the judge is asked.
-    let first_judged = requests.iter().position(|body| body["model"] == "judge").unwrap();
-    assert!(lengths.len() >= 40 && first_judged <= 12, "{first_judged}");
+    // The first context's first call is alone until it is answered; only then come others, and the judge's.
+    let before = world.sim.as_ref().unwrap().recorded_before_first_reply();
+    assert!(requests.iter().any(|body| body["model"] == "judge"));
+    assert!(lengths.len() >= 40 && (1..=3).contains(&before), "{before}");
     // The next context's first call is under way before the first context's others are all sent.
     let of_next = lengths.iter().position(|&length| length > 2 * lengths[0] - 2000).unwrap();
     assert!(of_next + 1 < lengths.len(), "{lengths:?}");
