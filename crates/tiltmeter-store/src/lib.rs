@@ -15,6 +15,7 @@ mod rows;
 mod samples;
 mod schema;
 mod stored;
+mod transcripts;
 mod writer;
 
 pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
@@ -33,4 +34,5 @@ pub use rows::{
 };
 pub use samples::SampleRow;
 pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
+pub use transcripts::{DataSetRow, Transcript, TranscriptJudgement};
 pub use writer::Writer;

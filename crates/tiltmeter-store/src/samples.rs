@@ -91,7 +91,7 @@ impl Reader {
     }
 
     /// The rows of the prompts by which an experiment's judge scores answers, by row of the question and by aspect.
-    fn prompt_rows(&self, experiment: i64) -> Result<HashMap<i64, [i64; 2]>, StoreError> {
+    pub(crate) fn prompt_rows(&self, experiment: i64) -> Result<HashMap<i64, [i64; 2]>, StoreError> {
         let mut statement = self
             .connection
             .prepare("SELECT question, aspect, prompt FROM experiment_prompt WHERE experiment = ?1")?;
@@ -107,7 +107,7 @@ impl Reader {
     }
 }
 
-fn aspect(name: &str) -> rusqlite::Result<Aspect> {
+pub(crate) fn aspect(name: &str) -> rusqlite::Result<Aspect> {
     named(name, &Aspect::ALL, Aspect::name)
 }
 
@@ -130,7 +130,7 @@ fn read_judgement(row: &Row<'_>) -> Result<JudgementRow, StoreError> {
 }
 
 /// Reads outcome, score and method from three columns.
-fn aspect_outcome(row: &Row<'_>, first: usize) -> Result<AspectOutcome, StoreError> {
+pub(crate) fn aspect_outcome(row: &Row<'_>, first: usize) -> Result<AspectOutcome, StoreError> {
     let name = row.get_ref(first)?.as_str().map_err(rusqlite::Error::from)?;
     let outcome = match name {
         "score" => {
