@@ -192,7 +192,7 @@ pub(crate) fn write_legend(text: &mut String, results: &RunResults) {
     }
 }
 
-fn points(effect: &EffectResult) -> String {
+pub(crate) fn points(effect: &EffectResult) -> String {
     let point = |value: f64| format!("{:+.1}", value * 100.0);
     match (effect.low, effect.high) {
         (Some(low), Some(high)) => format!("{} [{}, {}]", point(effect.estimate), point(low), point(high)),
@@ -216,7 +216,7 @@ fn logits(slope: &SlopeResult) -> String {
     format!("{:+.2}{interval}{p}", slope.estimate)
 }
 
-fn bare_p(p: f64) -> String {
+pub(crate) fn bare_p(p: f64) -> String {
     match p {
         p if p < 0.001 => "< 0.001".to_owned(),
         p if p < 0.1 => format!("{p:.3}"),

@@ -1,13 +1,24 @@
 //! What people look at: tables for the terminal, and plots. Computes no statistic: every figure is one of
 //! [`RunResults`](tiltmeter_run::RunResults).
 
+mod chart;
+mod compare;
 mod effects;
+mod gates;
+mod junit;
+mod live;
+mod markdown;
 mod persona;
 mod plan;
 mod plot;
 mod status;
 mod table;
 
+pub use compare::comparison_table;
+pub use gates::gate_lines;
+pub use junit::junit;
+pub use live::live_lines;
+pub use markdown::markdown;
 pub use persona::{projection_table, vector_table};
 pub use plan::plan_table;
 pub use plot::plot;

@@ -6,6 +6,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use tiltmeter_run::{AdaptiveResult, ConditionResult, RateResult, RunResults, TiltResult, VerdictCounts};
 
+use crate::chart::write_chart;
 use crate::effects;
 
 /// The table of a run: one block for each subject, set and instruction, with what a reader must know below.
@@ -46,6 +47,7 @@ fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionRes
     if block.iter().any(|condition| condition.samples > 0) {
         write_columns(text, &block, &rate_columns(&block));
     }
+    write_chart(text, &block);
     write_steering(text, &block);
 }
 
@@ -75,7 +77,7 @@ fn write_steering(text: &mut String, block: &[&ConditionResult]) {
 pub(crate) const NOTHING_TO_SHOW: &str = "–";
 
 /// A column's title, and its cell in the row of a condition.
-type Column = (&'static str, fn(&ConditionResult) -> String);
+pub(crate) type Column = (&'static str, fn(&ConditionResult) -> String);
 
 fn tilt_columns(block: &[&ConditionResult]) -> Vec<Column> {
     let all: [Column; 4] = [
@@ -153,7 +155,7 @@ pub(crate) fn shown(condition: &ConditionResult) -> &str {
     }
 }
 
-fn nats(tilt: Option<&TiltResult>) -> String {
+pub(crate) fn nats(tilt: Option<&TiltResult>) -> String {
     match tilt {
         None => NOTHING_TO_SHOW.to_owned(),
         Some(tilt) if tilt.method == "baseline" => "0".to_owned(),
@@ -164,11 +166,11 @@ fn nats(tilt: Option<&TiltResult>) -> String {
     }
 }
 
-fn percent(value: f64) -> String {
+pub(crate) fn percent(value: f64) -> String {
     format!("{:.1}", value * 100.0)
 }
 
-fn rate(condition: &ConditionResult) -> String {
+pub(crate) fn rate(condition: &ConditionResult) -> String {
     match &condition.em_rate {
         Some(RateResult { estimate, low, high, bounds, .. }) => {
             let mut text = format!("{} % [{}, {}]", percent(*estimate), percent(*low), percent(*high));
@@ -183,7 +185,7 @@ fn rate(condition: &ConditionResult) -> String {
     }
 }
 
-fn verdicts_and_cuts(condition: &ConditionResult) -> String {
+pub(crate) fn verdicts_and_cuts(condition: &ConditionResult) -> String {
     let mut text = verdicts(&condition.verdicts);
     if condition.truncated > 0 {
         let _ = write!(text, ", {} truncated", condition.truncated);
@@ -329,6 +331,7 @@ pub(crate) mod tests {
             placement: "first-user".to_owned(),
             reasoning: "default".to_owned(),
             contexts: 2,
+            planned: em.map_or(0, |(_, samples)| samples),
             samples: em.map_or(0, |(_, samples)| samples),
             verdicts: VerdictCounts {
                 scored: em.map_or(0, |(_, samples)| samples - 1),
@@ -391,6 +394,7 @@ pub(crate) mod tests {
                 example: "too\nlong".to_owned(),
             }],
             notes: Vec::new(),
+            gates: Vec::new(),
         }
     }
 

@@ -21,6 +21,9 @@ use crate::event::{Event, Observer};
 use crate::meter::Meter;
 use crate::trace::{self, Operation};
 
+/// The shortest wait for limits that is told of.
+const WORTH_TELLING: Duration = Duration::from_millis(100);
+
 /// How often and how patiently a call is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -183,6 +186,9 @@ impl Calling<'_> {
             let Some(turn) = self.unless_stopped(ways.turn(tokens)).await else { return not_sent(failed) };
             let (at, start) = ((self.now)(), Instant::now());
             self.meter.limits.add(start - asked);
+            if start - asked >= WORTH_TELLING {
+                self.observer.event(Event::Paced { model: self.model.name.clone(), waited: start - asked });
+            }
             let made = u32::try_from(failed.len()).unwrap_or(u32::MAX).saturating_add(1);
             let span = trace::request(self.model, operation, self.id, made);
             let result = attempt(turn.chat()).instrument(span.clone()).await;

@@ -43,8 +43,8 @@ pub struct Comparison {
     pub instruction: String,
     /// Number of demonstrations of the first condition.
     pub shots: u32,
-    /// What the second condition is: `no-demonstrations` (k = 0), `benign` (the benign control at the same k), or
-    /// `no-instruction` (the same k without the instruction).
+    /// What the second condition is: `no-demonstrations` (k = 0), `benign` (the benign control at the same k),
+    /// `no-instruction` (the same k without the instruction), or `first-run` (the same condition of another run).
     pub against: &'static str,
     /// Questions with an answer in the denominator of both.
     pub questions: u64,

@@ -62,6 +62,13 @@ pub enum Event {
         /// Requests that were not, and are asked again where that may help.
         failed: u64,
     },
+    /// A request was held back by its model's limits, or by the budget.
+    Paced {
+        /// Name of the subject, or `judge`.
+        model: String,
+        /// For how long.
+        waited: Duration,
+    },
     /// An attempt failed and will be made again.
     Retrying {
         /// Name of the subject, or `judge`.

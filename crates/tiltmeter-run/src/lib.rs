@@ -9,6 +9,7 @@
 
 mod analysis;
 mod batching;
+mod between;
 mod budget;
 mod calling;
 mod connect;
@@ -16,6 +17,7 @@ mod effects;
 mod engine;
 mod event;
 mod forecast;
+mod gates;
 mod meter;
 mod pace;
 mod patient;
@@ -28,8 +30,9 @@ mod steering;
 mod trace;
 mod ways;
 
-pub use analysis::{AnalysisError, analyse};
+pub use analysis::{AnalysisError, BetweenSettings, analyse, compare};
 pub use batching::{BatchPolicy, Batching, Reach, takes_batches};
+pub use between::{ComparedCondition, ComparedRun, OnlyIn, RunComparison};
 pub use budget::{Budget, Spent};
 pub use calling::RetryPolicy;
 pub use connect::{ConnectError, Connections, Model, connect, connect_judge, gives_log_probabilities};
@@ -44,6 +47,7 @@ pub use forecast::{
     Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, PlannedCondition, PlannedJudge, PlannedSubject,
     forecast,
 };
+pub use gates::{Gate, GateError, GateFinding, GateOutcome, GateResult};
 pub use meter::{CacheUse, Timing};
 pub use patient::PatientModel;
 pub use persona::{

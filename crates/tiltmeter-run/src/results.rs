@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::effects::{AcrossSubjects, Comparisons, DoseResult};
+use crate::gates::GateResult;
 use crate::meter::Timing;
 
 /// The document that `tiltmeter run --json` prints.
@@ -36,6 +37,8 @@ pub struct RunResults {
     pub notes: Vec<String>,
     /// Intervals that are known to hold the truth too rarely, one text for each.
     pub warnings: Vec<String>,
+    /// What the gates that were asked for came to.
+    pub gates: Vec<GateResult>,
 }
 
 /// Failed calls of one kind.
@@ -70,6 +73,8 @@ pub struct ConditionResult {
     pub reasoning: String,
     /// Context draws.
     pub contexts: u64,
+    /// Answers that the experiment wants of this condition; with adaptive sampling, the most.
+    pub planned: u64,
     /// Answers asked for, failed calls included.
     pub samples: u64,
     /// What became of each of them; the counts add up to `samples`.
@@ -94,6 +99,27 @@ pub struct ConditionResult {
     pub emergent_tilt_beyond_style: Option<TiltResult>,
     /// What steering did; absent where the subject is not steered.
     pub steering: Option<SteeringResult>,
+}
+
+impl ConditionResult {
+    /// The condition in words, as warnings and gates name it.
+    pub fn in_words(&self) -> String {
+        in_words(&self.subject, &self.demonstrations, &self.instruction, self.shots, &self.control)
+    }
+}
+
+/// A condition in words.
+pub(crate) fn in_words(
+    subject: &str,
+    demonstrations: &str,
+    instruction: &str,
+    shots: u32,
+    control: &str,
+) -> String {
+    let control = if control == "none" { String::new() } else { format!(", {control}") };
+    let instruction =
+        if instruction == "none" { String::new() } else { format!(", instruction {instruction}") };
+    format!("{subject} · {demonstrations}{instruction}, k = {shots}{control}")
 }
 
 /// How a subject was steered, and what it came to, over all answers and scored texts of a condition.

@@ -7,6 +7,7 @@
 mod batches;
 mod directory;
 mod error;
+mod identity;
 mod projecting;
 mod reader;
 mod register;
@@ -21,6 +22,7 @@ mod writer;
 pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
 pub use directory::RunDirectory;
 pub use error::StoreError;
+pub use identity::JudgeIdentity;
 pub use projecting::{QuestionRow, ShiftRow, StoredAnswer, SubjectRow};
 pub use reader::{
     ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, ScoreRow, TokenTotals,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use tiltmeter_run::Gate;
 use tiltmeter_score::Threshold;
 
 use crate::commands::persona::arguments::PersonaArguments;
@@ -23,6 +24,7 @@ Exit codes:
   2  wrong usage, or a configuration that is missing or wrong
   3  finished, but verdicts are missing through errors, unparsable replies or a declining judge, or rows of a
      scored or checked file are broken
+  4  finished, and a gate (--fail-if) failed
 
 Environment:
   OPENAI_API_KEY, GEMINI_API_KEY, ...  keys of the providers (or the variable that `api_key_env` names)
@@ -48,6 +50,8 @@ pub(crate) enum Command {
     Judge(JudgeArguments),
     /// Show what a run directory holds and what is missing
     Status(StatusArguments),
+    /// What differs between runs: paired differences of rates and tilts, condition by condition
+    Compare(CompareArguments),
     /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, run directories
     Score(Box<ScoreArguments>),
     /// Demonstration and question sets: built in, published, your own files
@@ -66,6 +70,19 @@ pub(crate) struct StatusArguments {
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
     /// Print one JSON document (schema tiltmeter.status/1)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompareArguments {
+    /// The run directories; all others are compared with the first
+    #[arg(value_name = "RUN", required = true, num_args = 2..)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Compare EM rates even where different judges, or judge prompts, gave the scores
+    #[arg(long)]
+    pub(crate) across_judges: bool,
+    /// Print one JSON document (schema tiltmeter.compare/1)
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -220,14 +237,32 @@ pub(crate) struct RunArguments {
     /// The run directory; default: runs/NAME, with the experiment's name
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Print one JSON document (schema tiltmeter.run/1) instead of the table
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) ending: EndingArguments,
     /// Ask for no more than so many answers now
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
     #[command(flatten)]
     pub(crate) asking: AskingArguments,
+}
+
+/// What all commands have that end with a run's results.
+#[derive(Args, Debug)]
+pub(crate) struct EndingArguments {
+    /// Print one JSON document (schema tiltmeter.run/1) instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// A gate: exit with 4 where this holds in any condition, such as 'em_rate.high > 0.05'. Figures are em_rate, tilt,
+    /// emergent_tilt, emergent_tilt_beyond_style (each with .low and .high), no_verdict and truncated (shares). May be given
+    /// several times
+    #[arg(long, value_name = "GATE")]
+    pub(crate) fail_if: Vec<Gate>,
+    /// Write what the gates came to as JUnit XML
+    #[arg(long, value_name = "FILE", requires = "fail_if")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Write a summary in Markdown, for a pull request
+    #[arg(long, value_name = "FILE")]
+    pub(crate) summary: Option<PathBuf>,
 }
 
 /// What all commands have that ask models.
@@ -285,9 +320,8 @@ pub(crate) struct JudgeArguments {
     pub(crate) samples: Option<u32>,
     #[command(flatten)]
     pub(crate) asking: AskingArguments,
-    /// Print one JSON document (schema tiltmeter.run/1) instead of the table
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) ending: EndingArguments,
 }
 
 /// An amount of US dollars, 0 or more.

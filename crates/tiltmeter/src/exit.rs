@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     Configuration = 2,
     /// Finished, but verdicts are missing through errors, unparsable replies or a declining judge.
     Incomplete = 3,
+    /// Finished, and a gate failed.
+    Gate = 4,
 }
 
 /// Why the program ends early.

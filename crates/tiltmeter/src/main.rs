@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod exit;
 mod files;
+mod live;
 mod log;
 mod output;
 mod prices;
@@ -24,6 +25,7 @@ fn main() -> std::process::ExitCode {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Judge(arguments) => commands::judge::judge(&arguments),
         Command::Status(arguments) => commands::status::show(&arguments),
+        Command::Compare(arguments) => commands::compare::show(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),
         Command::Data(arguments) => commands::data::data(&arguments),
         Command::Model(arguments) => commands::model::model(&arguments),

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tiltmeter_run::{Event, Observer};
 
+use crate::live::Live;
 use crate::output;
 
 /// Between two plain lines.
@@ -32,6 +34,11 @@ struct State {
     size: Option<u64>,
     failures_shown: u32,
     spent_usd: f64,
+    /// Failed attempts that were or will be made again, by kind, and calls that failed for good.
+    repeated: BTreeMap<&'static str, u64>,
+    failed: u64,
+    /// Calls that were held back by limits, and for how long in all, by model.
+    paced: BTreeMap<String, (u64, Duration)>,
     /// Requests in batches that are being worked on, done and in all, by model.
     in_batches: BTreeMap<String, (u64, u64)>,
     /// Work that comes in steps, by its name.
@@ -88,6 +95,9 @@ impl Progress {
                 size: None,
                 failures_shown: 0,
                 spent_usd: 0.0,
+                repeated: BTreeMap::new(),
+                failed: 0,
+                paced: BTreeMap::new(),
                 in_batches: BTreeMap::new(),
                 step: None,
             }),
@@ -137,6 +147,13 @@ impl Progress {
         if let Some(line) = line {
             output::note(&line);
         }
+    }
+
+    /// Draws the cells of the run in a directory, on a terminal, until what is returned is dropped.
+    pub(crate) fn live(self: &Arc<Self>, directory: &Path) -> Option<Live> {
+        let progress = self.clone();
+        self.terminal
+            .then(|| Live::start(&self.bars, directory, move || progress.with(|state| state.troubles())))
     }
 
     /// Ends all displays.
@@ -193,6 +210,26 @@ impl Progress {
 }
 
 impl State {
+    /// A line of limits and errors; `None` if there was none.
+    fn troubles(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        for (model, (calls, waited)) in &self.paced {
+            parts.push(format!(
+                "{model}: {calls} calls waited for limits, {:.1} s in all",
+                waited.as_secs_f64()
+            ));
+        }
+        if !self.repeated.is_empty() {
+            let kinds: Vec<String> =
+                self.repeated.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            parts.push(format!("asked again after {}", kinds.join(", ")));
+        }
+        if self.failed > 0 {
+            parts.push(format!("{} failed for good", self.failed));
+        }
+        (!parts.is_empty()).then(|| parts.join(" · "))
+    }
+
     fn tasks(&self) -> impl Iterator<Item = &Task> {
         [&self.scores, &self.samples, &self.judgements].into_iter()
     }
@@ -262,8 +299,14 @@ impl Observer for Progress {
             }
             Event::ScoreStored => self.with(|state| state.scores.advance()),
             Event::JudgementStored => self.with(|state| state.judgements.advance()),
+            Event::Paced { model, waited } => self.with(|state| {
+                let held = state.paced.entry(model).or_insert((0, Duration::ZERO));
+                held.0 += 1;
+                held.1 += waited;
+            }),
             Event::Retrying { model, kind, message, wait } => {
                 let shown = self.with(|state| {
+                    *state.repeated.entry(kind).or_insert(0) += 1;
                     state.failures_shown += 1;
                     state.failures_shown <= FAILURES_SHOWN
                 });
@@ -279,6 +322,7 @@ impl Observer for Progress {
                         tiltmeter_run::CallTarget::Judgement => state.judgements.advance(),
                     }
                     state.judgements.shrink(judgements_lost);
+                    state.failed += 1;
                     state.failures_shown += 1;
                     state.failures_shown <= FAILURES_SHOWN
                 });

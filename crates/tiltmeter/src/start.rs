@@ -14,7 +14,7 @@ use tiltmeter_store::{InvocationEnd, OpenBatch, Reader, Registration, RunDirecto
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{AskingArguments, BatchArguments};
+use crate::cli::{AskingArguments, BatchArguments, EndingArguments};
 use crate::exit::{Exit, Failure};
 use crate::log::Log;
 use crate::progress::Progress;
@@ -176,6 +176,7 @@ impl Start {
             stop: stop.clone(),
         };
         let work = engine(means);
+        let live = self.progress.live(&self.path);
         let outcome = self.runtime.block_on(async {
             let work = tokio::spawn(work);
             let interrupts = tokio::spawn(on_interrupt(stop, work.abort_handle()));
@@ -183,6 +184,7 @@ impl Start {
             interrupts.abort();
             outcome
         });
+        drop(live);
         let mut outcome = match outcome {
             Ok(outcome) => outcome.map_err(Failure::failed)?,
             Err(error) if error.is_cancelled() => {
@@ -202,7 +204,12 @@ impl Start {
     }
 
     /// Writes down how it ended, and shows the results.
-    pub(crate) fn end(&self, invocation: i64, outcome: &Outcome, json: bool) -> Result<Exit, Failure> {
+    pub(crate) fn end(
+        &self,
+        invocation: i64,
+        outcome: &Outcome,
+        ending: &EndingArguments,
+    ) -> Result<Exit, Failure> {
         let end = InvocationEnd {
             ended_at: jiff::Timestamp::now().to_string(),
             end: if outcome.stop.is_none() { "finished".to_owned() } else { "stopped".to_owned() },
@@ -224,7 +231,7 @@ impl Start {
             return Err(stopped(stop, &self.path));
         }
         ended.map_err(Failure::failed)?;
-        let results = RunResults {
+        let mut results = RunResults {
             asked: outcome.asked,
             reused: outcome.reused,
             attempts: outcome.attempts,
@@ -232,8 +239,15 @@ impl Start {
             timing: outcome.timing,
             ..analyse(&self.path).map_err(Failure::failed)?
         };
-        show(&results, outcome, &self.path, json)?;
-        Ok(if is_incomplete(&results) { Exit::Incomplete } else { Exit::Done })
+        results.gates = ending.fail_if.iter().map(|gate| gate.check(&results)).collect();
+        show(&results, outcome, &self.path, ending.json)?;
+        write_for_services(&results, ending)?;
+        let is_gate_shut = results.gates.iter().any(|gate| gate.failed);
+        Ok(match (is_gate_shut, is_incomplete(&results)) {
+            (true, _) => Exit::Gate,
+            (false, true) => Exit::Incomplete,
+            (false, false) => Exit::Done,
+        })
     }
 }
 
@@ -285,6 +299,21 @@ fn show(results: &RunResults, outcome: &Outcome, path: &Path, json: bool) -> Res
     }
     if plot.is_some() {
         output::note(&format!("plot: {}", plot_path.display()));
+    }
+    Ok(())
+}
+
+/// What continuous-integration services read, and what the gates came to.
+fn write_for_services(results: &RunResults, ending: &EndingArguments) -> Result<(), Failure> {
+    if let Some(path) = &ending.junit {
+        let text = tiltmeter_report::junit(results).map_err(Failure::failed)?;
+        fs_err::write(path, text).map_err(Failure::failed)?;
+    }
+    if let Some(path) = &ending.summary {
+        fs_err::write(path, tiltmeter_report::markdown(results)).map_err(Failure::failed)?;
+    }
+    for line in tiltmeter_report::gate_lines(&results.gates) {
+        output::note(&line);
     }
     Ok(())
 }

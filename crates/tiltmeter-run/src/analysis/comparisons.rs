@@ -88,7 +88,12 @@ pub(super) fn comparisons(
             else {
                 continue;
             };
-            match compared(condition, against, &paired(of_condition, of_other), settings.equivalence_margin) {
+            match compared(
+                condition,
+                against.name(),
+                &paired(of_condition, of_other),
+                settings.equivalence_margin,
+            ) {
                 Ok(comparison) => all.pairs.push(comparison),
                 Err(error) => {
                     let ConditionRow { subject_name, demonstrations, shots, .. } = condition;
@@ -102,22 +107,28 @@ pub(super) fn comparisons(
     for against in AGAINST {
         let mut family: Vec<&mut Comparison> =
             all.pairs.iter_mut().filter(|pair| pair.against == against.name()).collect();
-        let p_values: Vec<f64> = family.iter().map(|pair| pair.p_value).collect();
-        let adjusted = match settings.family {
-            Family::Holm => holm(&p_values),
-            Family::BenjaminiHochberg => benjamini_hochberg(&p_values),
-        };
-        let adjusted = adjusted.map_err(|error| AnalysisError::Statistics {
-            what: "the correction for a family of comparisons".to_owned(),
-            error,
-        })?;
-        let size = family.len() as u64;
-        for (pair, adjusted) in family.iter_mut().zip(adjusted) {
-            pair.adjusted_p_value = adjusted;
-            pair.family = size;
-        }
+        correct(&mut family, settings.family)?;
     }
     Ok(all)
+}
+
+/// Corrects comparisons for having been made together.
+pub(super) fn correct(family: &mut [&mut Comparison], by: Family) -> Result<(), AnalysisError> {
+    let p_values: Vec<f64> = family.iter().map(|pair| pair.p_value).collect();
+    let adjusted = match by {
+        Family::Holm => holm(&p_values),
+        Family::BenjaminiHochberg => benjamini_hochberg(&p_values),
+    };
+    let adjusted = adjusted.map_err(|error| AnalysisError::Statistics {
+        what: "the correction for a family of comparisons".to_owned(),
+        error,
+    })?;
+    let size = family.len() as u64;
+    for (pair, adjusted) in family.iter_mut().zip(adjusted) {
+        pair.adjusted_p_value = adjusted;
+        pair.family = size;
+    }
+    Ok(())
 }
 
 /// The questions that both have answers to.
@@ -179,9 +190,9 @@ fn is_small(totals: TwoRates) -> bool {
     fewer * successes.min(trials - successes) / trials < LEAST_EXPECTED
 }
 
-fn compared(
+pub(super) fn compared(
     condition: &ConditionRow,
-    against: Against,
+    against: &'static str,
     pairs: &[PairedCount],
     margin: Option<f64>,
 ) -> Result<Comparison, StatsError> {
@@ -226,7 +237,7 @@ fn compared(
         demonstrations: condition.demonstrations.clone(),
         instruction: condition.instruction_name.clone(),
         shots: condition.shots,
-        against: against.name(),
+        against,
         questions: pairs.len() as u64,
         first,
         second,

@@ -2,6 +2,7 @@
 
 mod across;
 pub(crate) mod adaptive;
+mod between;
 mod comparisons;
 mod dose;
 mod rates;
@@ -23,12 +24,22 @@ use crate::results::{ConditionResult, CoverageResult, FailureCount, RunResults};
 use self::samples::{Samples, count_verdicts};
 use self::tilt::Tilts;
 
+pub use between::{BetweenSettings, compare};
+
 /// Results cannot be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum AnalysisError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A run directory cannot be used with another.
+    #[error("{path}: {what}", path = path.display())]
+    Run {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why, and what to do.
+        what: String,
+    },
     /// A stored number cannot be used.
     #[error("compute {what}: {error}")]
     Statistics {
@@ -84,6 +95,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
             placement: condition.placement.name().to_owned(),
             reasoning: condition.reasoning.clone(),
             contexts: condition.contexts.len() as u64,
+            planned: planned(condition),
             samples: judged.len() as u64,
             verdicts: count_verdicts(&judged),
             truncated: judged.iter().filter(|sample| sample.truncated).count() as u64,
@@ -125,6 +137,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
         timing: crate::meter::Timing::default(),
         failures: count_failures(&failures, &experiment),
         notes: experiment.notes,
+        gates: Vec::new(),
     })
 }
 
@@ -144,6 +157,12 @@ fn statistics(what: &str, error: StatsError) -> AnalysisError {
     AnalysisError::Statistics { what: what.to_owned(), error }
 }
 
+/// Answers that a condition is to have.
+fn planned(condition: &ConditionRow) -> u64 {
+    let questions = condition.questions.iter().filter(|(_, sampled, _)| *sampled).count();
+    (questions * condition.contexts.len()) as u64 * u64::from(condition.replicates)
+}
+
 /// Whether `other` shows benign answers to the same prompts, everything else being equal.
 pub(crate) fn is_benign_twin(condition: &ConditionRow, other: &ConditionRow) -> bool {
     condition.control == "none"
@@ -161,21 +180,12 @@ pub(crate) fn is_benign_twin(condition: &ConditionRow, other: &ConditionRow) -> 
 fn warnings(results: &[ConditionResult]) -> Vec<String> {
     let poor = results.iter().filter_map(|condition| {
         let coverage = condition.em_rate.as_ref()?.coverage.filter(|coverage| coverage.poor)?;
-        Some(format!("{}: {}", named(condition), assessed(coverage)))
+        Some(format!("{}: {}", condition.in_words(), assessed(coverage)))
     });
     let steered = results
         .iter()
-        .filter_map(|condition| steering::warning(&named(condition), condition.steering.as_ref()?));
+        .filter_map(|condition| steering::warning(&condition.in_words(), condition.steering.as_ref()?));
     poor.chain(steered).collect()
-}
-
-/// A condition in words.
-fn named(condition: &ConditionResult) -> String {
-    let ConditionResult { subject, demonstrations, control, shots, instruction, .. } = condition;
-    let control = if control == "none" { String::new() } else { format!(", {control}") };
-    let instruction =
-        if instruction == "none" { String::new() } else { format!(", instruction {instruction}") };
-    format!("{subject} · {demonstrations}{instruction}, k = {shots}{control}")
 }
 
 /// The statistics' own words for it.

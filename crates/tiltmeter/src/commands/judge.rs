@@ -49,7 +49,7 @@ pub(crate) fn judge(arguments: &JudgeArguments) -> Result<Exit, Failure> {
         }
         rejudge(Rejudge { judge, model, rows, prompts, means }, reader).await
     })?;
-    start.end(invocation, &outcome, arguments.json)
+    start.end(invocation, &outcome, &arguments.ending)
 }
 
 /// The stored experiment with the judge that is to score, and that judge.

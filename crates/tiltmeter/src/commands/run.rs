@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         };
         execute(run, reader).await
     })?;
-    start.end(invocation, &outcome, arguments.json)
+    start.end(invocation, &outcome, &arguments.ending)
 }
 
 /// The prompts by which answers to each question are judged: the question file's own, else the user's, else

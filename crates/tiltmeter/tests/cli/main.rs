@@ -11,10 +11,12 @@
 mod adaptive;
 mod bad_input;
 mod batches;
+mod compare;
 mod data;
 mod documents;
 mod effects;
 mod engine;
+mod gates;
 mod local;
 mod log;
 mod model;
