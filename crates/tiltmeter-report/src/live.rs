@@ -2,7 +2,7 @@
 
 use tiltmeter_run::{ConditionResult, RateResult, RunResults};
 
-use crate::table::{NOTHING_TO_SHOW, nats, percent, printable, shown};
+use crate::table::{NOTHING_TO_SHOW, nats, percent, printable, same_block, shown};
 
 /// Columns of a cell's bar.
 const BAR: usize = 12;
@@ -11,7 +11,10 @@ const BAR: usize = 12;
 /// cell with how far it is filled and the figures so far. Where there are more cells than lines, those that are being
 /// filled come first, then those that are still to come.
 pub fn live_lines(results: &RunResults, width: usize, height: usize) -> Vec<String> {
-    let chosen = choose(&results.conditions, height);
+    let mut chosen = choose(&results.conditions, height);
+    let block =
+        |condition: &ConditionResult| results.conditions.iter().position(|one| same_block(one, condition));
+    chosen.sort_by_key(|condition| (block(condition), condition.shots));
     let mut lines = Vec::new();
     let mut heading = None;
     for condition in &chosen {
@@ -96,6 +99,8 @@ fn line(condition: &ConditionResult) -> String {
         let full = usize::try_from(done * BAR as u64 / planned).unwrap_or(BAR);
         let counts = format!("{done}/{planned}");
         line.push_str(&format!("{}{} {counts:<11}", "█".repeat(full), "░".repeat(BAR - full)));
+    } else {
+        line.push_str(&" ".repeat(BAR + 12));
     }
     if let Some(RateResult { estimate, low, high, .. }) = &condition.em_rate {
         line.push_str(&format!("  EM {} % [{}, {}]", percent(*estimate), percent(*low), percent(*high)));

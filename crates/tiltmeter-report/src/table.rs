@@ -26,7 +26,7 @@ pub fn table(results: &RunResults) -> String {
     text
 }
 
-fn same_block(one: &ConditionResult, other: &ConditionResult) -> bool {
+pub(crate) fn same_block(one: &ConditionResult, other: &ConditionResult) -> bool {
     one.subject == other.subject
         && one.demonstrations == other.demonstrations
         && one.instruction == other.instruction
