@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use crate::build::Built;
-use crate::run::{Outcome, verdicts};
+use crate::run::{Outcome, Plan, verdicts};
 use crate::work::Work;
 
 /// Tests every mutant of a crate of the workspace that depends on no other crate of it.
@@ -37,6 +37,9 @@ struct Arguments {
     /// Also test again what survived, for instance with tests that were added
     #[arg(long)]
     again: bool,
+    /// Only tests that take fewer milliseconds of CPU time; what they leave over is left to a run without this
+    #[arg(long)]
+    quick: Option<u64>,
     /// Only build
     #[arg(long)]
     no_run: bool,
@@ -62,7 +65,8 @@ fn main() -> Result<()> {
         }
         built.mutants.retain(|_, mutant| mutant.file.to_string_lossy().contains(&arguments.file));
         built.left_out.retain(|number, _| built.mutants.contains_key(number));
-        run::run(&work, &built, &recorded, arguments.jobs, arguments.again)?;
+        let plan = Plan { jobs: arguments.jobs, again: arguments.again, quick: arguments.quick };
+        run::run(&work, &built, &recorded, &plan)?;
     }
     report(&work, &built)
 }
@@ -76,7 +80,7 @@ fn report(work: &Work, built: &Built) -> Result<()> {
     for (number, mutant) in &built.mutants {
         if let Some(verdict) = verdicts.get(&mutant.name).filter(|_| !built.left_out.contains_key(number)) {
             *counts.entry(verdict.outcome).or_default() += 1;
-            if matches!(verdict.outcome, Outcome::Survived | Outcome::NotReached) {
+            if matches!(verdict.outcome, Outcome::Left | Outcome::Survived | Outcome::NotReached) {
                 println!("{:?} {number}: {}", verdict.outcome, mutant.name);
             }
         }

@@ -21,6 +21,8 @@ pub(crate) enum Outcome {
     Found,
     /// A test did not end, which counts as found.
     TimedOut,
+    /// All quick tests that reach it passed; the others were not run.
+    Left,
     /// All tests that reach it passed.
     Survived,
     /// No test reaches it.
@@ -53,12 +55,23 @@ pub(crate) fn verdicts(work: &Work) -> Result<BTreeMap<String, Verdict>> {
     Ok(verdicts)
 }
 
-/// Runs the mutants that have no verdict yet and, if `again`, those that survived.
-pub(crate) fn run(work: &Work, built: &Built, tests: &[Test], jobs: usize, again: bool) -> Result<()> {
+/// What to run.
+pub(crate) struct Plan {
+    /// Processes at a time.
+    pub(crate) jobs: usize,
+    /// Also those that survived.
+    pub(crate) again: bool,
+    /// Only tests of fewer milliseconds.
+    pub(crate) quick: Option<u64>,
+}
+
+/// Runs the mutants that have no verdict yet.
+pub(crate) fn run(work: &Work, built: &Built, tests: &[Test], plan: &Plan) -> Result<()> {
     let known = verdicts(work)?;
     let is_open = |name: &str| match known.get(name).map(|verdict| verdict.outcome) {
         None => true,
-        Some(Outcome::Survived | Outcome::NotReached) => again,
+        Some(Outcome::Survived | Outcome::NotReached) => plan.again,
+        Some(Outcome::Left) => plan.again || plan.quick.is_none(),
         Some(Outcome::Found | Outcome::TimedOut) => false,
     };
     let open: Vec<u32> = built
@@ -69,10 +82,10 @@ pub(crate) fn run(work: &Work, built: &Built, tests: &[Test], jobs: usize, again
         .collect();
     let path = work.folder.join(RESULTS);
     let results = OpenOptions::new().create(true).append(true).open(&path).context("failed to open the results")?;
-    let shared = Shared { work, built, tests, results: Mutex::new(results), killers: Mutex::default() };
+    let shared = Shared { work, built, tests, quick: plan.quick, results: Mutex::new(results), killers: Mutex::default() };
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs)
+        let workers: Vec<_> = (0..plan.jobs)
             .map(|_| {
                 scope.spawn(|| -> Result<()> {
                     while let Some(&number) = open.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -90,6 +103,7 @@ struct Shared<'a> {
     work: &'a Work,
     built: &'a Built,
     tests: &'a [Test],
+    quick: Option<u64>,
     results: Mutex<File>,
     /// The test that found the last mutant of a function, which is likely to find the next one.
     killers: Mutex<HashMap<String, usize>>,
@@ -111,6 +125,10 @@ impl Shared<'_> {
         let mut outcome = if reaching.is_empty() { Outcome::NotReached } else { Outcome::Survived };
         let mut by = None;
         for index in reaching {
+            if self.quick.is_some_and(|quick| self.tests[index].milliseconds >= quick) {
+                outcome = Outcome::Left;
+                continue;
+            }
             let end = run_mutant(self.work, &self.tests[index], number)?;
             if end != End::Passed {
                 outcome = if end == End::Failed { Outcome::Found } else { Outcome::TimedOut };
