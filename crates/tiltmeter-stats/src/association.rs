@@ -253,4 +253,59 @@ mod tests {
         assert_eq!(clustered_statistic(&clusters, &settings, rare).unwrap(), Some((1.0, None)));
         assert_eq!(clustered_statistic(&clusters, &settings, |_| None).unwrap(), None);
     }
+
+    /// With three clusters the lowest of all resamples is drawn with probability 1/27 > 0.025, so that both
+    /// percentiles are known: the lowest and the highest cluster.
+    #[test]
+    fn the_interval_of_three_clusters_is_known() {
+        let values = [0.0, 1.0, 5.0];
+        let mean =
+            |rows: &[usize]| Some(rows.iter().map(|&row| values[row]).sum::<f64>() / rows.len() as f64);
+        let settings = BootstrapSettings::default();
+        let (estimate, interval) = clustered_statistic(&[0, 1, 2], &settings, mean).unwrap().unwrap();
+        let interval = interval.unwrap();
+        // √(3/2) · t / z, the quantiles by `scipy.stats`.
+        let expansion = 1.5_f64.sqrt() * 4.302_652_729_749_464 / 1.959_963_984_540_054;
+        assert!((estimate - 2.0).abs() < 1e-12);
+        assert!((interval.low - (2.0 - 2.0 * expansion)).abs() < 1e-9, "{interval:?}");
+        assert!((interval.high - (2.0 + 3.0 * expansion)).abs() < 1e-9, "{interval:?}");
+        assert_eq!(clustered_statistic(&[0, 1, 1], &settings, mean).unwrap().unwrap().1, None);
+    }
+
+    #[test]
+    fn a_tenth_of_the_resamples_may_be_undefined_but_not_more() {
+        let settings = BootstrapSettings { resamples: 100, ..BootstrapSettings::default() };
+        for (undefined, has_ends) in [(10, true), (11, false)] {
+            // The first call is for all rows.
+            let calls = std::cell::Cell::new(0);
+            let statistic = |_: &[usize]| {
+                calls.set(calls.get() + 1);
+                (calls.get() == 1 || calls.get() > 1 + undefined).then_some(1.0)
+            };
+            let (_, interval) = clustered_statistic(&[0, 1, 2], &settings, statistic).unwrap().unwrap();
+            assert_eq!(interval.is_some(), has_ends, "{undefined}");
+        }
+    }
+
+    #[test]
+    fn correlations_have_no_unit_and_count_what_they_correlate() {
+        let settings = BootstrapSettings { resamples: 100, ..BootstrapSettings::default() };
+        let rows: Vec<Observation> =
+            (0..12_u32).map(|at| row(at % 6, at / 4, f64::from(at * at), f64::from(at * 5 % 12))).collect();
+        let found = |rows: &[Observation], strata| correlation(rows, strata, &settings).unwrap();
+        let pooled = found(&rows, Strata::Pooled).unwrap();
+        let tiny: Vec<Observation> =
+            rows.iter().map(|row| Observation { x: row.x * 1e-18, y: row.y * 1e-18, ..*row }).collect();
+        let scaled = found(&tiny, Strata::Pooled).unwrap();
+        assert!((scaled.estimate - pooled.estimate).abs() < 1e-9, "{scaled:?} {pooled:?}");
+        assert_eq!((pooled.observations, pooled.clusters), (12, 6));
+        assert_eq!(found(&rows, Strata::Within).unwrap().observations, 12);
+        assert_eq!(found(&rows, Strata::Across).unwrap().observations, 3);
+        // Nothing but zeros does not vary.
+        let flat = |x: f64, y: f64| -> Vec<Observation> {
+            rows.iter().map(|row| Observation { x: x * row.x, y: y * row.y, ..*row }).collect()
+        };
+        assert_eq!(found(&flat(0.0, 1.0), Strata::Pooled), None);
+        assert_eq!(found(&flat(1.0, 0.0), Strata::Pooled), None);
+    }
 }

@@ -253,4 +253,16 @@ mod tests {
         }
         assert_eq!(deviance_part(5.0, 5.0).to_bits(), 0.0_f64.to_bits());
     }
+
+    #[test]
+    fn tails_are_whole_where_nothing_is_left_out() {
+        // 0.7⁵ and 0.3⁵.
+        let (at_most, at_least) = binomial_tails(0, 5, 0.3);
+        assert!(is_near(at_most, 0.168_07, 1e-13) && at_least.to_bits() == 1.0_f64.to_bits());
+        let (at_most, at_least) = binomial_tails(5, 5, 0.3);
+        assert!(at_most.to_bits() == 1.0_f64.to_bits() && is_near(at_least, 0.002_43, 1e-13));
+        for (value, degrees_of_freedom) in [(0.0, 3.0), (-1.0, 3.0), (5.0, 0.0)] {
+            assert_eq!(chi_squared_upper(value, degrees_of_freedom).to_bits(), 1.0_f64.to_bits());
+        }
+    }
 }

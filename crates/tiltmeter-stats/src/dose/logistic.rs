@@ -249,12 +249,7 @@ fn maximum_likelihood(design: &Design) -> Result<(DVector<f64>, u32), StatsError
         let rates = design.rates(&beta);
         let weights = design.weights(&rates);
         let information = design.information(&weights);
-        let far = (&design.x * &beta).amax() > SEPARATED;
-        let bread = match inverse(&information, "the logistic regression") {
-            Ok(bread) => bread,
-            Err(_) if far => return Err(StatsError::Separated),
-            Err(error) => return Err(error),
-        };
+        let bread = inverse(&information, "the logistic regression")?;
         let score = design.x.transpose() * (&design.successes - rates.component_mul(&design.trials));
         let mut step = bread * score;
         let mut next = &beta + &step;

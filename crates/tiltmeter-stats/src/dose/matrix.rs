@@ -53,3 +53,17 @@ pub(super) fn softplus(x: f64) -> f64 {
 pub(super) fn roots_of_diagonal(matrix: &DMatrix<f64>) -> DVector<f64> {
     matrix.diagonal().map(|value| value.max(0.0).sqrt())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn far_predictors_give_rates_of_0_and_1() {
+        assert_eq!(expit(0.0).to_bits(), 0.5_f64.to_bits());
+        // Beyond 709 an exponential is no number any more.
+        assert_eq!(expit(800.0).to_bits(), 1.0_f64.to_bits());
+        assert_eq!(expit(-800.0).to_bits(), 0.0_f64.to_bits());
+        assert!((expit(3.0_f64.ln()) - 0.75).abs() < 1e-15 && (expit(-(3.0_f64.ln())) - 0.25).abs() < 1e-15);
+    }
+}

@@ -208,3 +208,26 @@ fn levenberg_marquardt(points: &[PowerLawPoint], start: DVector<f64>) -> Result<
     }
     Err(StatsError::NotConverged { what: WHAT, iterations: STEPS })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A curve whose parameters are a point of the grid is found by the grid alone, with its line.
+    #[test]
+    fn the_grid_finds_a_curve_of_its_own() {
+        for (log_scale, log_exponent) in [(3.0, 0.0), (-1.5, -2.0), (9.5, 2.5)] {
+            let points: Vec<PowerLawPoint> = (0_u8..9)
+                .map(|at| {
+                    let shots = if at == 0 { 0.0 } else { 2.0_f64.powi(i32::from(at) * 2 - 2) };
+                    let curve = (1.0 + shots / f64::exp(log_scale)).powf(-f64::exp(log_exponent));
+                    PowerLawPoint { shots, value: 0.7 * curve + 0.2, weight: 1.0 + f64::from(at % 3) }
+                })
+                .collect();
+            let found = grid(&points);
+            for (found, expected) in found.iter().zip([0.7, 0.2, log_scale, log_exponent]) {
+                assert!((found - expected).abs() < 1e-6, "{found} instead of {expected}");
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Regressions where the answer is known without another package.
+
+use tiltmeter_stats::dose::{
+    DoseCount, LogisticRow, Penalty, PowerLawPoint, compare_slopes, logistic, onset, power_law,
+};
+use tiltmeter_stats::{Confidence, StatsError};
+
+use crate::support::{assert_absolute, assert_relative};
+
+const LEVEL: Confidence = Confidence::NINETY_FIVE;
+
+fn row(successes: u64, trials: u64, covariates: &[f64], cluster: u64) -> LogisticRow {
+    LogisticRow { successes, trials, covariates: covariates.to_vec(), cluster }
+}
+
+/// Newton's method without halved steps runs away from these counts. At the maximum the fitted successes, and those
+/// times the covariate, add up to the observed ones.
+#[test]
+fn a_fit_whose_steps_overshoot_arrives() {
+    let counts = [(4, 4, -5.92), (3, 5, -25.74), (2, 2, 11.13), (524, 525, 0.26), (17_385, 17_386, -16.78)];
+    let rows: Vec<LogisticRow> =
+        (0..).zip(counts).map(|(at, (successes, trials, x))| row(successes, trials, &[x], at)).collect();
+    let fit = logistic(&rows, Penalty::None, LEVEL).unwrap();
+    let (mut of_constant, mut of_slope) = (0.0, 0.0);
+    for (successes, trials, x) in counts {
+        let miss = successes as f64 - trials as f64 * fit.rate(&[x]);
+        of_constant += miss;
+        of_slope += miss * x;
+    }
+    assert_absolute(of_constant, 0.0, 1e-6, "constant");
+    assert_absolute(of_slope, 0.0, 1e-5, "slope");
+}
+
+/// With a constant alone Firth's penalty is half a success and half a failure more, so that the penalised likelihood is
+/// `p^(s + ½) (1 − p)^(f + ½)`; an end of the profile is where its logarithm has fallen by z²/2.
+#[test]
+fn a_profile_of_one_rate_ends_where_its_likelihood_has_fallen() {
+    let rows = [row(3, 10, &[], 0), row(1, 8, &[], 1)];
+    for level in [0.5, 0.95, 0.9999] {
+        let confidence = Confidence::new(level).unwrap();
+        let fit = logistic(&rows, Penalty::Firth, confidence).unwrap();
+        let log_likelihood = |logit: f64| {
+            let p = 1.0 / (1.0 + (-logit).exp());
+            4.5 * p.ln() + 14.5 * (1.0 - p).ln()
+        };
+        let profile = fit.coefficients[0].profile.unwrap();
+        assert_absolute(profile.estimate, (4.5_f64 / 14.5).ln(), 1e-9, "estimate");
+        let z = confidence.normal_quantile();
+        for end in [profile.low, profile.high] {
+            let fall = 2.0 * (log_likelihood(profile.estimate) - log_likelihood(end));
+            assert_relative(fall, z * z, 1e-7, &format!("{end} at {level}"));
+        }
+    }
+}
+
+#[test]
+fn a_fit_without_residuals_has_no_p_value_and_its_slopes_no_test() {
+    let fit = logistic(&[row(2, 4, &[], 0), row(2, 4, &[], 1)], Penalty::None, LEVEL).unwrap();
+    let coefficient = fit.coefficients[0];
+    assert_eq!((coefficient.interval.estimate.to_bits(), coefficient.cr2_error.to_bits()), (0, 0));
+    assert!(coefficient.p_value.is_nan());
+    let subject: Vec<DoseCount> = (0..4)
+        .flat_map(|cluster| [0, 3].map(|shots| DoseCount { shots, successes: 2, trials: 4, cluster }))
+        .collect();
+    let compared = compare_slopes(&[subject.clone(), subject], LEVEL);
+    assert_eq!(compared, Err(StatsError::Singular("the comparison of slopes")));
+}
+
+#[test]
+fn a_covariate_of_zeros_is_refused() {
+    let rows = [row(1, 4, &[0.0], 0), row(2, 4, &[0.0], 1), row(3, 4, &[0.0], 2)];
+    assert_eq!(logistic(&rows, Penalty::None, LEVEL), Err(StatsError::Singular("the logistic regression")));
+}
+
+#[test]
+fn slopes_need_more_clusters_than_subjects() {
+    let subject = |more: u64| -> Vec<DoseCount> {
+        let of_cluster = |cluster: u64| {
+            [0, 1, 7].map(|shots| DoseCount {
+                shots,
+                successes: 1 + (shots + cluster + more) % 3,
+                trials: 5,
+                cluster,
+            })
+        };
+        (0..2).flat_map(of_cluster).collect()
+    };
+    let refused = compare_slopes(&[subject(0), subject(1)], LEVEL);
+    assert_eq!(refused, Err(StatsError::TooFew { what: "clusters", needed: 3, given: 2 }));
+}
+
+#[test]
+fn a_p_value_of_the_level_itself_is_not_below_it() {
+    let alpha = 1.0 - LEVEL.level();
+    assert_eq!(onset(&[(4, alpha)], LEVEL).unwrap().shots, None);
+    assert_eq!(onset(&[(4, alpha.next_down())], LEVEL).unwrap().shots, Some(4));
+}
+
+#[test]
+fn a_power_law_is_read_off_between_its_points() {
+    let curve = |k: f64| 2.0 * (1.0 + k / 5.0).powf(-0.8) + 0.3;
+    let points: Vec<PowerLawPoint> = [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]
+        .map(|shots| PowerLawPoint { shots, value: curve(shots), weight: 1.0 })
+        .to_vec();
+    let fit = power_law(&points, LEVEL).unwrap();
+    for shots in [0.0, 3.0, 50.0, 300.0] {
+        assert_absolute(fit.value(shots), curve(shots), 1e-5, "between");
+    }
+}
+
+/// A line in the logarithm of k is what the law tends to with an exponent that goes to 0; these are 5 − ln(1 + k) with
+/// some noise.
+#[test]
+fn an_exponent_that_tends_to_0_is_at_its_bound() {
+    let values = [4.94, 4.15, 3.79, 2.79, 2.22, 1.76, 0.76, 0.29];
+    let points: Vec<PowerLawPoint> = [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 127.0]
+        .into_iter()
+        .zip(values)
+        .map(|(shots, value)| PowerLawPoint { shots, value, weight: 1.0 })
+        .collect();
+    let fit = power_law(&points, LEVEL).unwrap();
+    assert!(fit.exponent.estimate < 0.0101 && fit.at_bound, "{fit:?}");
+}
