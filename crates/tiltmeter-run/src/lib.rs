@@ -28,7 +28,7 @@ mod steering;
 mod trace;
 mod ways;
 
-pub use analysis::{AnalysisError, analyse};
+pub use analysis::{AnalysisError, analyse, stored_verdict};
 pub use batching::{BatchPolicy, Batching, Reach, takes_batches};
 pub use budget::{Budget, Spent};
 pub use calling::RetryPolicy;

@@ -7,6 +7,8 @@
 mod batches;
 mod directory;
 mod error;
+mod exporting;
+mod importing;
 mod projecting;
 mod reader;
 mod register;
@@ -21,6 +23,8 @@ mod writer;
 pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
 pub use directory::RunDirectory;
 pub use error::StoreError;
+pub use exporting::{JudgeRow, Provenance, TextScoreRow};
+pub use importing::{Import, ImportedAnswer, ImportedCondition};
 pub use projecting::{QuestionRow, ShiftRow, StoredAnswer, SubjectRow};
 pub use reader::{
     ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, ScoreRow, TokenTotals,

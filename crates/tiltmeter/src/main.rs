@@ -25,6 +25,8 @@ fn main() -> std::process::ExitCode {
         Command::Judge(arguments) => commands::judge::judge(&arguments),
         Command::Status(arguments) => commands::status::show(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),
+        Command::Export(arguments) => commands::export::export(&arguments),
+        Command::Import(arguments) => commands::export::import(&arguments),
         Command::Data(arguments) => commands::data::data(&arguments),
         Command::Model(arguments) => commands::model::model(&arguments),
         Command::Persona(arguments) => commands::persona::persona(&arguments),

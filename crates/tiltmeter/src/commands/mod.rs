@@ -1,6 +1,7 @@
 //! One module for each command.
 
 pub(crate) mod data;
+pub(crate) mod export;
 pub(crate) mod init;
 pub(crate) mod judge;
 pub(crate) mod model;
