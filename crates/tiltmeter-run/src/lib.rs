@@ -30,7 +30,7 @@ mod steering;
 mod trace;
 mod ways;
 
-pub use analysis::{AnalysisError, BetweenSettings, analyse, compare};
+pub use analysis::{AnalysisError, BetweenSettings, analyse, compare, stored_verdict};
 pub use batching::{BatchPolicy, Batching, Reach, takes_batches};
 pub use between::{ComparedCondition, ComparedRun, OnlyIn, RunComparison};
 pub use budget::{Budget, Spent};

@@ -76,6 +76,14 @@ pub enum ScoreError {
         /// What the decoder says.
         what: String,
     },
+    /// A log of Inspect is damaged, or is none.
+    #[error("{file}: {source}")]
+    Inspect {
+        /// The file.
+        file: String,
+        /// Why.
+        source: tiltmeter_inspect::InspectError,
+    },
     /// A run directory cannot be read.
     #[error(transparent)]
     Store(#[from] tiltmeter_store::StoreError),
@@ -101,7 +109,11 @@ impl ScoreError {
                 error,
                 tiltmeter_store::StoreError::NotARun { .. } | tiltmeter_store::StoreError::Foreign { .. }
             ),
-            Self::Read { .. } | Self::Parquet { .. } | Self::Statistics(_) | Self::Sweep(_) => false,
+            Self::Read { .. }
+            | Self::Parquet { .. }
+            | Self::Inspect { .. }
+            | Self::Statistics(_)
+            | Self::Sweep(_) => false,
         }
     }
 

@@ -108,10 +108,6 @@ pub(crate) enum Place {
     /// A line, counted from 1.
     Line(u64),
     /// A row, counted from 1, of a file that has no lines.
-    #[cfg_attr(
-        not(feature = "parquet"),
-        expect(dead_code, reason = "Parquet is the one format without lines")
-    )]
     Row(u64),
 }
 

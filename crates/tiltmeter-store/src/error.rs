@@ -19,6 +19,12 @@ pub enum StoreError {
         /// The directory.
         path: PathBuf,
     },
+    /// The directory holds a run already.
+    #[error("{path}: holds a run already; choose another `--out`")]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The file is somebody else's, or damaged.
     #[error("{path}: is not a Tiltmeter store")]
     Foreign {

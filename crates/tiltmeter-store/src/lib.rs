@@ -7,7 +7,9 @@
 mod batches;
 mod directory;
 mod error;
+mod exporting;
 mod identity;
+mod importing;
 mod projecting;
 mod reader;
 mod register;
@@ -22,7 +24,9 @@ mod writer;
 pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
 pub use directory::RunDirectory;
 pub use error::StoreError;
+pub use exporting::{JudgeRow, Provenance, TextScoreRow};
 pub use identity::JudgeIdentity;
+pub use importing::{Import, ImportedAnswer, ImportedCondition};
 pub use projecting::{QuestionRow, ShiftRow, StoredAnswer, SubjectRow};
 pub use reader::{
     ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, ScoreRow, TokenTotals,

@@ -32,8 +32,14 @@ pub struct SubjectRow {
 /// A question as it is put.
 #[derive(Clone, Debug)]
 pub struct QuestionRow {
+    /// Hash of what a subject could be shown.
+    pub hash: ContentId,
     /// Name.
     pub name: String,
+    /// Its area, for the built-in questions.
+    pub area: Option<String>,
+    /// Name of the narrow domain that it touches, where it is known to touch one.
+    pub domain: Option<String>,
     /// The question's own system message.
     pub system: Option<String>,
     /// Its wordings.
@@ -127,12 +133,17 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn questions(&self) -> Result<BTreeMap<i64, QuestionRow>, StoreError> {
-        let mut statement = self.connection.prepare("SELECT id, name, system, wordings FROM question")?;
-        let rows: Vec<(i64, String, Option<String>, String)> = collect(&mut statement, params![], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        type Columns = ([u8; 16], String, Option<String>, Option<String>, Option<String>, String);
+        let mut statement = self
+            .connection
+            .prepare("SELECT id, hash, name, area, domain, system, wordings FROM question ORDER BY id")?;
+        let rows: Vec<(i64, Columns)> = collect(&mut statement, params![], |row| {
+            let columns = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?);
+            Ok((row.get(0)?, columns))
         })?;
-        let question = |(id, name, system, wordings): (i64, String, Option<String>, String)| {
-            Ok((id, QuestionRow { name, system, wordings: serde_json::from_str(&wordings)? }))
+        let question = |(id, (hash, name, area, domain, system, wordings)): (i64, Columns)| {
+            let (hash, wordings) = (ContentId::from_bytes(hash), serde_json::from_str(&wordings)?);
+            Ok((id, QuestionRow { hash, name, area, domain, system, wordings }))
         };
         rows.into_iter().map(question).collect()
     }

@@ -79,6 +79,8 @@ pub struct ConditionRow {
 /// A call that failed for good.
 #[derive(Clone, Debug)]
 pub struct FailureRow {
+    /// The id of the sample, judgement or score that is missing.
+    pub id: ContentId,
     /// `response`, `judgement` or `score`.
     pub target: String,
     /// Rows of subject, context, instruction and question, and the replicate, for a response.
@@ -87,10 +89,14 @@ pub struct FailureRow {
     pub response: Option<i64>,
     /// Row of the judge, for a judgement.
     pub judge: Option<i64>,
+    /// What was to be scored, for a judgement.
+    pub aspect: Option<Aspect>,
     /// Kind of the error.
     pub kind: String,
     /// Its message.
     pub message: String,
+    /// When, RFC 3339.
+    pub created_at: String,
 }
 
 /// The log-probability of a text.
@@ -284,12 +290,15 @@ impl Reader {
     /// If the store cannot be read.
     pub fn failures(&self) -> Result<Vec<FailureRow>, StoreError> {
         let mut statement = self.connection.prepare(
-            "SELECT target, subject, context, instruction, question, response, judge, kind, message, replicate
+            "SELECT target, subject, context, instruction, question, response, judge, kind, message, replicate,
+                 hash, aspect, created_at
              FROM failure ORDER BY hash",
         )?;
         collect(&mut statement, params![], |row| {
             let question: Option<i64> = row.get(4)?;
+            let scored: Option<String> = row.get(11)?;
             Ok(FailureRow {
+                id: row.get(10).map(ContentId::from_bytes)?,
                 target: row.get(0)?,
                 sample: match question {
                     Some(question) => Some((row.get(1)?, row.get(2)?, row.get(3)?, question, row.get(9)?)),
@@ -297,8 +306,10 @@ impl Reader {
                 },
                 response: row.get(5)?,
                 judge: row.get(6)?,
+                aspect: scored.as_deref().map(crate::samples::aspect).transpose()?,
                 kind: row.get(7)?,
                 message: row.get(8)?,
+                created_at: row.get(12)?,
             })
         })
     }

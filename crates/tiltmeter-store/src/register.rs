@@ -404,7 +404,7 @@ pub(crate) fn write_prompt(connection: &Connection, text: &str) -> Result<(i64, 
     Ok((row, hash))
 }
 
-fn write_context(connection: &Connection, context: &RenderedContext) -> Result<i64, StoreError> {
+pub(crate) fn write_context(connection: &Connection, context: &RenderedContext) -> Result<i64, StoreError> {
     let found = connection
         .prepare_cached("SELECT id FROM context WHERE hash = ?1")?
         .query_row(params![context.id.as_bytes()], |row| row.get(0))

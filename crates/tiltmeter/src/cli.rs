@@ -54,6 +54,10 @@ pub(crate) enum Command {
     Compare(CompareArguments),
     /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, run directories
     Score(Box<ScoreArguments>),
+    /// Write a run as tables (Parquet, CSV, JSON Lines) or as logs of Inspect
+    Export(ExportArguments),
+    /// Make a run directory of Inspect's logs, to judge their answers again
+    Import(ImportArguments),
     /// Demonstration and question sets: built in, published, your own files
     Data(DataArguments),
     /// Local models: which there are, fetching them, serving one to other programs
@@ -85,6 +89,38 @@ pub(crate) struct CompareArguments {
     /// Print one JSON document (schema tiltmeter.compare/1)
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExportArguments {
+    /// The run directory
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// What to write
+    #[arg(long, value_parser = ["parquet", "csv", "jsonl", "inspect"])]
+    pub(crate) format: String,
+    /// The folder to make; default: RUN/export-FORMAT
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Replace an earlier export in the folder
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Also write text whose terms forbid passing it on; the export then may not be passed on either
+    #[arg(long)]
+    pub(crate) include_restricted: bool,
+    /// Print the manifest, one JSON document (schema tiltmeter.export/1)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ImportArguments {
+    /// Logs of Inspect, `.eval` or `.json`
+    #[arg(value_name = "LOG", required = true)]
+    pub(crate) logs: Vec<PathBuf>,
+    /// The run directory to make
+    #[arg(long, value_name = "RUN")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Args, Debug)]

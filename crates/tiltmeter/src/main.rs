@@ -27,6 +27,8 @@ fn main() -> std::process::ExitCode {
         Command::Status(arguments) => commands::status::show(&arguments),
         Command::Compare(arguments) => commands::compare::show(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),
+        Command::Export(arguments) => commands::export::export(&arguments),
+        Command::Import(arguments) => commands::export::import(&arguments),
         Command::Data(arguments) => commands::data::data(&arguments),
         Command::Model(arguments) => commands::model::model(&arguments),
         Command::Persona(arguments) => commands::persona::persona(&arguments),

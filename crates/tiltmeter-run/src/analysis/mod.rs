@@ -21,6 +21,7 @@ use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, Reader, StoreErro
 
 use crate::results::{ConditionResult, CoverageResult, FailureCount, RunResults};
 
+pub use self::samples::stored_verdict;
 use self::samples::{Samples, count_verdicts};
 use self::tilt::Tilts;
 

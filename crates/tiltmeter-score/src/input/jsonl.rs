@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use tiltmeter_inspect::without_bare_words;
 
 use crate::cell;
 use crate::columns::{Choice, FILE, Field, Layout, Wanted};
@@ -94,7 +95,8 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, '_> {
     }
 }
 
-pub(super) fn read(job: &mut Job<'_>, text: impl Read) -> Result<Table, ScoreError> {
+/// Reads lines. `place` is what a line is called in messages.
+pub(super) fn read(job: &mut Job<'_>, text: impl Read, place: fn(u64) -> Place) -> Result<Table, ScoreError> {
     let mut reader = BufReader::with_capacity(BUFFER, text);
     let wanted = job.wanted;
     let mut keys = Keys { wanted, known: HashMap::new(), all: Vec::new(), relevant: Vec::new() };
@@ -125,7 +127,7 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read) -> Result<Table, ScoreErr
         let values = match parsed {
             Ok(values) => values,
             Err(error) => {
-                job.tally.break_row(job.file, Place::Line(line), None, said(&error));
+                job.tally.break_row(job.file, place(line), None, said(&error));
                 continue;
             }
         };
@@ -166,7 +168,7 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read) -> Result<Table, ScoreErr
             label: job.tally.label(Some(label.as_bytes()), inclusion),
         };
         let cluster = cluster.as_ref().map(|cluster| cluster.as_bytes());
-        job.tally.read(job.file, Place::Line(line), (key.bytes(), cluster), cells);
+        job.tally.read(job.file, place(line), (key.bytes(), cluster), cells);
     }
     if rows == 0 {
         return Err(job.empty());
@@ -220,55 +222,4 @@ fn text_of(value: Option<&RawValue>) -> Cow<'_, str> {
         return text;
     }
     Cow::Borrowed(value)
-}
-
-/// Python writes NaN and Infinity bare, which is not JSON: the first means nothing is there, the second is kept as a
-/// string so that it is found to be no score. `None`: the line holds neither.
-fn without_bare_words(line: &[u8]) -> Option<Vec<u8>> {
-    const WORDS: [(&[u8], &[u8]); 3] =
-        [(b"NaN", b"null"), (b"-Infinity", b"\"-Infinity\""), (b"Infinity", b"\"Infinity\"")];
-    let mut text = Vec::with_capacity(line.len() + 16);
-    let mut rest = line;
-    let (mut quoted, mut replaced) = (false, false);
-    while let Some((&byte, after)) = rest.split_first() {
-        if !quoted && let Some((word, other)) = WORDS.iter().find(|(word, _)| rest.starts_with(word)) {
-            text.extend_from_slice(other);
-            rest = rest.get(word.len()..).unwrap_or_default();
-            replaced = true;
-            continue;
-        }
-        text.push(byte);
-        rest = after;
-        match (byte, rest.split_first()) {
-            (b'\\', Some((&escaped, after))) if quoted => {
-                text.push(escaped);
-                rest = after;
-            }
-            (b'"', _) => quoted = !quoted,
-            _ => {}
-        }
-    }
-    replaced.then_some(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bare_words_are_replaced_outside_strings_alone() {
-        let cases = [
-            (r#"{"a": NaN, "b": "NaN \" NaN"}"#, Some(r#"{"a": null, "b": "NaN \" NaN"}"#)),
-            (r#"{"a": -Infinity, "b": Infinity}"#, Some(r#"{"a": "-Infinity", "b": "Infinity"}"#)),
-            (r#"{"a": "NaN"}"#, None),
-            (r#"{"a": "\\", "b": NaN}"#, Some(r#"{"a": "\\", "b": null}"#)),
-        ];
-        for (line, expected) in cases {
-            assert_eq!(
-                without_bare_words(line.as_bytes()),
-                expected.map(|text| text.as_bytes().to_vec()),
-                "{line}"
-            );
-        }
-    }
 }

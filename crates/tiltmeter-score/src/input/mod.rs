@@ -1,6 +1,7 @@
 //! Opens what the user named, finds out what it is, and has it read.
 
 mod csv;
+mod inspect;
 mod jsonl;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::columns::{UsedColumns, Wanted};
 use crate::error::ScoreError;
 use crate::rates::{FileRecord, Hashed};
-use crate::tally::Tally;
+use crate::tally::{Place, Tally};
 
 use self::sniff::{Compression, Format};
 use self::stream::HashedStream;
@@ -127,7 +128,7 @@ fn read_path(job: &mut Job<'_>, path: &Path) -> Result<Done, ScoreError> {
     }
     let mut file = std::fs::File::open(path).map_err(|source| job.open_error(source))?;
     let mut magic = Vec::new();
-    file.by_ref().take(16).read_to_end(&mut magic).map_err(|source| job.read_error(source))?;
+    file.by_ref().take(4096).read_to_end(&mut magic).map_err(|source| job.read_error(source))?;
     let by_name = sniff::format_by_name(path);
     match by_name.or_else(|| sniff::binary(&magic)) {
         Some(Format::Parquet) => {
@@ -141,6 +142,10 @@ fn read_path(job: &mut Job<'_>, path: &Path) -> Result<Done, ScoreError> {
                 "is Parquet, which this build does not read",
                 "build with the feature `parquet`, or convert it to CSV",
             ))
+        }
+        Some(Format::Inspect) => {
+            let (table, hash) = inspect::read(job, path)?;
+            Ok((table, Format::Inspect.name(), (Hashed::Bytes, hash)))
         }
         Some(Format::Sqlite) => {
             Err(job.unsupported("is an SQLite file", "for a run of Tiltmeter, name its directory"))
@@ -193,7 +198,7 @@ fn plain(
     let delimiter = sniff::delimiter(format, &head);
     let whole: Text<'_> = Cursor::new(head).chain(decoded);
     let table = match format {
-        Format::JsonLines => jsonl::read(job, whole)?,
+        Format::JsonLines => jsonl::read(job, whole, Place::Line)?,
         _ => csv::read(job, whole, delimiter)?,
     };
     Ok((table, format))

@@ -15,6 +15,8 @@ pub(super) enum Format {
     JsonLines,
     Parquet,
     Sqlite,
+    /// A log of Inspect.
+    Inspect,
 }
 
 impl Format {
@@ -25,6 +27,7 @@ impl Format {
             Self::JsonLines => "jsonl",
             Self::Parquet => "parquet",
             Self::Sqlite => "sqlite",
+            Self::Inspect => "inspect",
         }
     }
 }
@@ -48,16 +51,19 @@ pub(super) fn format_by_name(path: &Path) -> Option<Format> {
         "jsonl" | "ndjson" => Some(Format::JsonLines),
         "parquet" | "pq" => Some(Format::Parquet),
         "sqlite" | "db" => Some(Format::Sqlite),
+        "eval" => Some(Format::Inspect),
         _ => None,
     }
 }
 
-/// Formats that are not text.
+/// Formats that are not rows of text.
 pub(super) fn binary(head: &[u8]) -> Option<Format> {
     if head.starts_with(b"PAR1") {
         Some(Format::Parquet)
     } else if head.starts_with(b"SQLite format 3\0") {
         Some(Format::Sqlite)
+    } else if tiltmeter_inspect::is_json_log(head) {
+        Some(Format::Inspect)
     } else {
         None
     }
@@ -78,6 +84,9 @@ pub(super) fn refused(head: &[u8]) -> Option<(&'static str, &'static str)> {
     match binary(head) {
         Some(Format::Parquet) => {
             return Some(("is Parquet, which cannot be read from a stream", "name the uncompressed file"));
+        }
+        Some(Format::Inspect) => {
+            return Some(("is a log of Inspect, which cannot be read from a stream", "name the file"));
         }
         Some(_) => return Some(("is an SQLite file", "for a run of Tiltmeter, name its directory")),
         None => {}

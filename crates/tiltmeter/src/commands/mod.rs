@@ -2,6 +2,7 @@
 
 pub(crate) mod compare;
 pub(crate) mod data;
+pub(crate) mod export;
 pub(crate) mod init;
 pub(crate) mod judge;
 pub(crate) mod model;

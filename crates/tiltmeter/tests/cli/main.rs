@@ -16,6 +16,7 @@ mod data;
 mod documents;
 mod effects;
 mod engine;
+mod export;
 mod gates;
 mod local;
 mod log;
