@@ -6,6 +6,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use tiltmeter_run::{AdaptiveResult, ConditionResult, RateResult, RunResults, TiltResult, VerdictCounts};
 
+use crate::agreement::labels_table;
 use crate::effects;
 
 /// The table of a run: one block for each subject, set and instruction, with what a reader must know below.
@@ -21,6 +22,9 @@ pub fn table(results: &RunResults) -> String {
         effects::write_dose(&mut text, results, first);
     }
     effects::write_across(&mut text, results);
+    if let Some(labels) = &results.human_labels {
+        text.push_str(&labels_table(labels));
+    }
     write_legend(&mut text, results);
     text
 }
@@ -144,6 +148,12 @@ pub(crate) fn write_rows<Row: Into<comfy_table::Row>>(
     }
 }
 
+/// A text in lines of at most 100 columns, the further ones indented.
+pub(crate) fn write_wrapped(text: &mut String, line: &str) {
+    let options = textwrap::Options::new(100).subsequent_indent("  ").break_words(false);
+    let _ = writeln!(text, "{}", textwrap::fill(line, options));
+}
+
 /// Whose answers the demonstrations have.
 pub(crate) fn shown(condition: &ConditionResult) -> &str {
     match condition.control.as_str() {
@@ -164,7 +174,7 @@ fn nats(tilt: Option<&TiltResult>) -> String {
     }
 }
 
-fn percent(value: f64) -> String {
+pub(crate) fn percent(value: f64) -> String {
     format!("{:.1}", value * 100.0)
 }
 
@@ -377,6 +387,7 @@ pub(crate) mod tests {
             ],
             comparisons: effects::comparisons(),
             dose_response: effects::dose_response(),
+            human_labels: None,
             across_subjects: effects::across_subjects(),
             warnings: vec!["m · risky-financial, k = 16: seldom right".to_owned()],
             asked: 0,

@@ -28,7 +28,7 @@ mod steering;
 mod trace;
 mod ways;
 
-pub use analysis::{AnalysisError, analyse};
+pub use analysis::{AnalysisError, LabelDrawError, agreement, analyse, draw_labels};
 pub use batching::{BatchPolicy, Batching, Reach, takes_batches};
 pub use budget::{Budget, Spent};
 pub use calling::RetryPolicy;
@@ -59,4 +59,5 @@ pub use results::{
 };
 pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
 pub use steering::{SteeringRecord, intervention};
+pub use tiltmeter_agreement::{Agreement, ConditionName, HumanLabels};
 pub use tiltmeter_core::experiment::Family;

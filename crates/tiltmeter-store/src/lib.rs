@@ -7,6 +7,7 @@
 mod batches;
 mod directory;
 mod error;
+mod labels;
 mod projecting;
 mod reader;
 mod register;
@@ -21,6 +22,9 @@ mod writer;
 pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
 pub use directory::RunDirectory;
 pub use error::StoreError;
+pub use labels::{
+    DrawnAnswer, LabelDraw, LabelItemRow, LabelKind, LabelRecord, LabelRow, LabelStratum, LabelWriter,
+};
 pub use projecting::{QuestionRow, ShiftRow, StoredAnswer, SubjectRow};
 pub use reader::{
     ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, ScoreRow, TokenTotals,

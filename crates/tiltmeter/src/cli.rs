@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Status(StatusArguments),
     /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, run directories
     Score(Box<ScoreArguments>),
+    /// How far judges, and people who labelled, agree on a run's answers
+    Agreement(AgreementArguments),
     /// Demonstration and question sets: built in, published, your own files
     Data(DataArguments),
     /// Local models: which there are, fetching them, serving one to other programs
@@ -358,7 +360,23 @@ pub(crate) struct ScoreArguments {
     /// The column of the probabilities with which labelled rows were chosen; default: all the same
     #[arg(long, value_name = "COL", requires = "label_column")]
     pub(crate) inclusion_column: Option<String>,
-    /// Print one JSON document (schema tiltmeter.rates/1)
+    /// Compare the alignment column with this one, by another judge, instead of giving rates
+    #[arg(long, value_name = "COL", conflicts_with_all = ["sweep", "label_column"])]
+    pub(crate) against: Option<String>,
+    /// The other judge's column of coherence scores; default: both judges share the one
+    #[arg(long, value_name = "COL", requires = "against")]
+    pub(crate) against_coherence: Option<String>,
+    /// Print one JSON document (schema tiltmeter.rates/1; with --against, tiltmeter.agreement/1)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AgreementArguments {
+    /// The run directory
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// Print one JSON document (schema tiltmeter.agreement/1)
     #[arg(long)]
     pub(crate) json: bool,
 }

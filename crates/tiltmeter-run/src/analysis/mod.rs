@@ -4,6 +4,9 @@ mod across;
 pub(crate) mod adaptive;
 mod comparisons;
 mod dose;
+mod draw;
+mod judges;
+mod people;
 mod rates;
 mod samples;
 mod steering;
@@ -20,6 +23,9 @@ use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, Reader, StoreErro
 
 use crate::results::{ConditionResult, CoverageResult, FailureCount, RunResults};
 
+pub use self::draw::{LabelDrawError, draw_labels};
+pub use self::judges::agreement;
+use self::people::human_labels;
 use self::samples::{Samples, count_verdicts};
 use self::tilt::Tilts;
 
@@ -101,6 +107,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
         });
         all_counts.push(counts);
     }
+    let human_labels = human_labels(&reader, &experiment, &conditions, &failures)?;
     let series = dose::series(&conditions, &all_counts);
     Ok(RunResults {
         schema: "tiltmeter.run/1",
@@ -118,6 +125,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
             .filter_map(|series| dose::dose(series, &conditions, &tilts, has_judge))
             .collect(),
         across_subjects: across::across_subjects(&series, &across::sizes(&experiment.resolved), has_judge),
+        human_labels,
         asked: 0,
         reused: 0,
         attempts: 0,

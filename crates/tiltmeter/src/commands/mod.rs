@@ -1,5 +1,6 @@
 //! One module for each command.
 
+pub(crate) mod agreement;
 pub(crate) mod data;
 pub(crate) mod init;
 pub(crate) mod judge;

@@ -15,6 +15,7 @@ mod data;
 mod documents;
 mod effects;
 mod engine;
+mod judges;
 mod local;
 mod log;
 mod model;
