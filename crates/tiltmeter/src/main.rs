@@ -25,6 +25,7 @@ fn main() -> std::process::ExitCode {
         Command::Judge(arguments) => commands::judge::judge(&arguments),
         Command::Status(arguments) => commands::status::show(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),
+        Command::Annotate(arguments) => commands::annotate::annotate(&arguments),
         Command::Agreement(arguments) => commands::agreement::show(&arguments),
         Command::Data(arguments) => commands::data::data(&arguments),
         Command::Model(arguments) => commands::model::model(&arguments),
