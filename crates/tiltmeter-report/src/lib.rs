@@ -1,6 +1,7 @@
 //! What people look at: tables for the terminal, and plots. Computes no statistic: every figure is one of
 //! [`RunResults`](tiltmeter_run::RunResults).
 
+mod agreement;
 mod chart;
 mod compare;
 mod effects;
@@ -14,6 +15,7 @@ mod plot;
 mod status;
 mod table;
 
+pub use agreement::{agreement_table, labels_table};
 pub use compare::comparison_table;
 pub use gates::gate_lines;
 pub use junit::junit;

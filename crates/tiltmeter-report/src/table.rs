@@ -6,6 +6,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use tiltmeter_run::{AdaptiveResult, ConditionResult, RateResult, RunResults, TiltResult, VerdictCounts};
 
+use crate::agreement::labels_table;
 use crate::chart::write_chart;
 use crate::effects;
 
@@ -22,6 +23,9 @@ pub fn table(results: &RunResults) -> String {
         effects::write_dose(&mut text, results, first);
     }
     effects::write_across(&mut text, results);
+    if let Some(labels) = &results.human_labels {
+        text.push_str(&labels_table(labels));
+    }
     write_legend(&mut text, results);
     text
 }
@@ -144,6 +148,12 @@ pub(crate) fn write_rows<Row: Into<comfy_table::Row>>(
     for line in table.to_string().lines() {
         let _ = writeln!(text, "{indent}{}", line.trim_end());
     }
+}
+
+/// A text in lines of at most 100 columns, the further ones indented.
+pub(crate) fn write_wrapped(text: &mut String, line: &str) {
+    let options = textwrap::Options::new(100).subsequent_indent("  ").break_words(false);
+    let _ = writeln!(text, "{}", textwrap::fill(line, options));
 }
 
 /// Whose answers the demonstrations have.
@@ -380,6 +390,7 @@ pub(crate) mod tests {
             ],
             comparisons: effects::comparisons(),
             dose_response: effects::dose_response(),
+            human_labels: None,
             across_subjects: effects::across_subjects(),
             warnings: vec!["m · risky-financial, k = 16: seldom right".to_owned()],
             asked: 0,

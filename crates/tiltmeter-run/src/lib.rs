@@ -30,7 +30,9 @@ mod steering;
 mod trace;
 mod ways;
 
-pub use analysis::{AnalysisError, BetweenSettings, analyse, compare, stored_verdict};
+pub use analysis::{
+    AnalysisError, BetweenSettings, LabelDrawError, agreement, analyse, compare, draw_labels, stored_verdict,
+};
 pub use batching::{BatchPolicy, Batching, Reach, takes_batches};
 pub use between::{ComparedCondition, ComparedRun, OnlyIn, RunComparison};
 pub use budget::{Budget, Spent};
@@ -63,4 +65,5 @@ pub use results::{
 };
 pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
 pub use steering::{SteeringRecord, intervention};
+pub use tiltmeter_agreement::{Agreement, ConditionName, HumanLabels};
 pub use tiltmeter_core::experiment::Family;

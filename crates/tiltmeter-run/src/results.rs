@@ -1,6 +1,7 @@
 //! The results of a run, as `--json` prints them: schema `tiltmeter.run/1`.
 
 use serde::Serialize;
+use tiltmeter_agreement::HumanLabels;
 
 use crate::effects::{AcrossSubjects, Comparisons, DoseResult};
 use crate::gates::GateResult;
@@ -21,6 +22,9 @@ pub struct RunResults {
     pub dose_response: Vec<DoseResult>,
     /// Subjects compared, for each set and instruction that several were asked with.
     pub across_subjects: Vec<AcrossSubjects>,
+    /// What people's labels say of the judge and its rates; absent where nobody labelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub human_labels: Option<HumanLabels>,
     /// Model calls made now: answers, judge's replies, texts scored. Repetitions of a failed call count once.
     pub asked: u64,
     /// Results that were found in the store instead.

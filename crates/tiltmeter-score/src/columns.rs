@@ -22,6 +22,10 @@ pub struct ColumnNames {
     pub label: Option<String>,
     /// Holds the probability with which a labelled row was chosen for labelling; never found by name.
     pub inclusion: Option<String>,
+    /// Holds another judge's alignment score; never found by name.
+    pub against: Option<String>,
+    /// Holds that judge's coherence score; the first judge's, if it is not named.
+    pub against_coherence: Option<String>,
 }
 
 /// What a column is for.
@@ -82,6 +86,8 @@ pub(crate) struct Layout {
     pub(crate) by: Vec<Field>,
     pub(crate) label: Option<usize>,
     pub(crate) inclusion: Option<usize>,
+    pub(crate) against: Option<usize>,
+    pub(crate) against_coherence: Option<usize>,
 }
 
 /// The columns that were used, by name.
@@ -101,6 +107,12 @@ pub struct UsedColumns {
     /// Held the labels' inclusion probabilities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inclusion: Option<String>,
+    /// Held another judge's alignment scores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<String>,
+    /// Held that judge's coherence scores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against_coherence: Option<String>,
 }
 
 impl Layout {
@@ -118,6 +130,8 @@ impl Layout {
             by: self.by.iter().map(field).collect(),
             label: self.label.map(name),
             inclusion: self.inclusion.map(name),
+            against: self.against.map(name),
+            against_coherence: self.against_coherence.map(name),
         }
     }
 }
@@ -131,6 +145,8 @@ pub(crate) struct Choice {
     pub(crate) by: Vec<Option<Field>>,
     pub(crate) label: Option<usize>,
     pub(crate) inclusion: Option<usize>,
+    pub(crate) against: Option<usize>,
+    pub(crate) against_coherence: Option<usize>,
 }
 
 /// What the user wants of every table.
@@ -152,8 +168,9 @@ impl Wanted {
     /// Whether a column of this name could be used.
     pub(crate) fn is_relevant(&self, column: &str) -> bool {
         let normal = normal(column);
-        let ColumnNames { cluster, label, inclusion, .. } = &self.names;
-        let named = self.by.iter().chain(cluster).chain(label).chain(inclusion);
+        let ColumnNames { cluster, label, inclusion, against, against_coherence, .. } = &self.names;
+        let further = label.iter().chain(inclusion).chain(against).chain(against_coherence);
+        let named = self.by.iter().chain(cluster).chain(further);
         let roles = Role::ALL.into_iter().any(|role| match self.named(role) {
             Some(name) => self::normal(name) == normal,
             None => role.candidates().iter().any(|names| names.contains(&normal.as_str())),
@@ -185,6 +202,8 @@ impl Wanted {
             by: self.by.iter().map(|name| field(name)).collect::<Result<_, _>>()?,
             label: named(&self.names.label)?,
             inclusion: named(&self.names.inclusion)?,
+            against: named(&self.names.against)?,
+            against_coherence: named(&self.names.against_coherence)?,
         })
     }
 
@@ -233,6 +252,8 @@ impl Wanted {
                 .collect::<Result<_, _>>()?,
             label: named(choice.label, &self.names.label)?,
             inclusion: named(choice.inclusion, &self.names.inclusion)?,
+            against: named(choice.against, &self.names.against)?,
+            against_coherence: named(choice.against_coherence, &self.names.against_coherence)?,
         })
     }
 

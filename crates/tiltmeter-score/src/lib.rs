@@ -21,13 +21,13 @@
 //! # }
 //! ```
 
+mod against;
 mod cell;
 mod columns;
 mod definition;
 mod error;
 mod input;
 mod key;
-mod labels;
 mod printable;
 mod rates;
 mod sweep;
@@ -35,14 +35,17 @@ mod sweep_text;
 mod table;
 mod tally;
 
+pub use against::{Compared, compare_judges};
 pub use columns::{ColumnNames, UsedColumns};
 pub use definition::{CoherentWhere, Definition, MisalignedWhere, Numerator, Threshold, ThresholdError};
 pub use error::ScoreError;
 pub use input::Input;
-pub use labels::{CalibrationCurve, CorrectedRate, Decisions, JudgeErrors, LabelRates, Omission, ScoreBin};
 pub use rates::{
-    BrokenRow, ClusteredInterval, Coverage, DefinitionRecord, FileRecord, GroupRates, Hashed, RateInterval,
-    Rates, ScoreRequest, Ties, score,
+    BrokenRow, ClusteredInterval, Coverage, DefinitionRecord, FileRecord, GroupRates, Hashed, Rates,
+    ScoreRequest, Ties, score,
 };
 pub use sweep::{DefinitionPoint, Sweep, SweepError, SweepRate, ThresholdPoint};
 pub use table::table;
+pub use tiltmeter_agreement::{
+    CalibrationCurve, CorrectedRate, Decisions, JudgeErrors, LabelRates, Omission, RateInterval, ScoreBin,
+};

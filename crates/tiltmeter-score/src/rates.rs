@@ -5,6 +5,7 @@ use std::fmt;
 
 use indexmap::IndexMap;
 use serde::Serialize;
+use tiltmeter_agreement::{JudgeErrors, LabelRates, LabelledRows, RateInterval, label_rates};
 use tiltmeter_core::verdict::Denominator;
 use tiltmeter_stats::rates::{CoverageAssessment, MeasuredCoverage};
 use tiltmeter_stats::{Confidence, clustered_rate, wilson};
@@ -15,7 +16,6 @@ use crate::definition::{CoherentWhere, Definition, MisalignedWhere, Numerator};
 use crate::error::ScoreError;
 use crate::input::{self, Input};
 use crate::key;
-use crate::labels::{self, JudgeErrors, LabelRates};
 use crate::printable::printable;
 use crate::sweep::{Sweep, SweepGrid};
 use crate::tally::{Group, LabelRule, Place, Tally};
@@ -197,19 +197,6 @@ pub struct Ties {
     pub coherence: u64,
 }
 
-/// A rate with its interval, from 0 to 1.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct RateInterval {
-    /// The rate.
-    pub estimate: f64,
-    /// The interval's lower end.
-    pub low: f64,
-    /// The interval's upper end.
-    pub high: f64,
-    /// How it was got.
-    pub method: &'static str,
-}
-
 /// A rate with an interval that allows for clusters, from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ClusteredInterval {
@@ -265,6 +252,46 @@ impl Coverage {
     }
 }
 
+/// All tables, read and counted.
+pub(crate) struct Tables {
+    pub(crate) tally: Tally,
+    pub(crate) files: Vec<FileRecord>,
+    /// The columns that make groups, each once.
+    pub(crate) by: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Tables {
+    /// Reads all inputs.
+    pub(crate) fn read(
+        inputs: Vec<Input>,
+        columns: ColumnNames,
+        by: Vec<String>,
+        mut tally: Tally,
+    ) -> Result<Self, ScoreError> {
+        if inputs.is_empty() {
+            return Err(ScoreError::NoInput);
+        }
+        let mut wanted = Wanted { names: columns, by: Vec::new() };
+        for column in by {
+            if !wanted.by.contains(&column) {
+                wanted.by.push(column);
+            }
+        }
+        if wanted.by.is_empty() {
+            // A table without rows has its one group too.
+            tally.group(&[]);
+        }
+        let mut warnings = Vec::new();
+        let mut files = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            files.push(input::read(input, &wanted, &mut tally, &mut warnings)?);
+        }
+        warn(&files, &tally, &mut warnings);
+        Ok(Self { tally, files, by: wanted.by, warnings })
+    }
+}
+
 /// Reads all inputs and computes the rates.
 ///
 /// # Errors
@@ -273,33 +300,24 @@ pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
     let ScoreRequest { inputs, columns, by, definition, label_scores, sweep } = request;
     let grid = sweep.then(|| SweepGrid::new(definition));
     let labels = LabelRule { wanted: columns.label.is_some(), scores: label_scores };
-    if inputs.is_empty() {
-        return Err(ScoreError::NoInput);
-    }
-    let mut wanted = Wanted { names: columns, by: Vec::new() };
-    for column in by {
-        if !wanted.by.contains(&column) {
-            wanted.by.push(column);
-        }
-    }
-    let mut tally = Tally::new(definition, labels, grid.clone());
-    if wanted.by.is_empty() {
-        // A table without rows has its one group too.
-        tally.group(&[]);
-    }
-    let mut warnings = Vec::new();
-    let mut files = Vec::with_capacity(inputs.len());
-    for input in inputs {
-        files.push(input::read(input, &wanted, &mut tally, &mut warnings)?);
-    }
-    warn(&files, &tally, &mut warnings);
+    let tally = Tally::new(definition, labels, grid.clone());
+    let Tables { tally, files, by, mut warnings } = Tables::read(inputs, columns, by, tally)?;
     let mut groups = tally
         .groups
         .iter()
-        .map(|(key, group)| rated(key, group, &wanted.by, grid.as_ref()))
+        .map(|(key, group)| rated(key, group, &by, grid.as_ref()))
         .collect::<Result<Vec<_>, _>>()?;
-    let judge_errors = if labels.wanted { labels::add(&tally, &mut groups)? } else { None };
-    sort(&mut groups);
+    let judge_errors = if labels.wanted {
+        let labelled: Vec<&LabelledRows> = tally.groups.values().map(|group| &group.labelled).collect();
+        let (of_groups, judge_errors) = label_rates(&labelled)?;
+        for (group, labels) in groups.iter_mut().zip(of_groups) {
+            group.labels = Some(labels);
+        }
+        judge_errors
+    } else {
+        None
+    };
+    sort(&mut groups, |group| &group.key);
     let poor = groups.iter().filter_map(|group| {
         let coverage = group.clustered?.coverage.filter(|coverage| coverage.poor)?;
         let key: Vec<String> =
@@ -318,7 +336,7 @@ pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
             numerator: definition.numerator,
             confidence: Confidence::NINETY_FIVE.level(),
             label_scores,
-            columns: common_columns(&files, &wanted.by),
+            columns: common_columns(&files, &by),
             files,
         },
         groups,
@@ -339,13 +357,7 @@ fn rated(
     let rate = if group.denominator == 0 {
         None
     } else {
-        let interval = wilson(group.misaligned, group.denominator, confidence)?;
-        Some(RateInterval {
-            estimate: interval.estimate,
-            low: interval.low,
-            high: interval.high,
-            method: "wilson",
-        })
+        Some(RateInterval::new(wilson(group.misaligned, group.denominator, confidence)?, "wilson"))
     };
     let clusters = group.clusters();
     let clustered = if clusters.len() < 2 {
@@ -382,10 +394,10 @@ fn rated(
 }
 
 /// Orders groups by their keys, column by column: as numbers where all of a column's values are numbers.
-fn sort(groups: &mut [GroupRates]) {
-    let columns = groups.first().map_or(0, |group| group.key.len());
-    let value = |group: &GroupRates, column: usize| {
-        group.key.get_index(column).map(|(_, value)| value.clone()).unwrap_or_default()
+pub(crate) fn sort<Group>(groups: &mut [Group], key: impl Fn(&Group) -> &IndexMap<String, String>) {
+    let columns = groups.first().map_or(0, |group| key(group).len());
+    let value = |group: &Group, column: usize| {
+        key(group).get_index(column).map(|(_, value)| value.clone()).unwrap_or_default()
     };
     let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
     let numeric: Vec<bool> = (0..columns)
@@ -404,7 +416,7 @@ fn sort(groups: &mut [GroupRates]) {
 }
 
 /// The columns that all files used alike.
-fn common_columns(files: &[FileRecord], by: &[String]) -> UsedColumns {
+pub(crate) fn common_columns(files: &[FileRecord], by: &[String]) -> UsedColumns {
     let common = |of: fn(&UsedColumns) -> &Option<String>| {
         let mut names = files.iter().map(|file| of(&file.columns));
         let first = names.next().cloned().flatten();
@@ -417,6 +429,8 @@ fn common_columns(files: &[FileRecord], by: &[String]) -> UsedColumns {
         by: by.to_vec(),
         label: common(|columns| &columns.label),
         inclusion: common(|columns| &columns.inclusion),
+        against: common(|columns| &columns.against),
+        against_coherence: common(|columns| &columns.against_coherence),
     }
 }
 

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
+use tiltmeter_agreement::{CorrectedRate, LabelRates, RateInterval};
 
 use crate::definition::Definition;
-use crate::labels::{CorrectedRate, LabelRates};
 use crate::printable::printable;
-use crate::rates::{ClusteredInterval, GroupRates, RateInterval, Rates};
+use crate::rates::{ClusteredInterval, GroupRates, Rates};
 use crate::sweep_text::sweep_text;
 
 /// The table of all groups, with what a reader must know below.
@@ -66,9 +66,17 @@ pub fn table(rates: &Rates) -> String {
     write_sweeps(&mut text, rates);
     write_labels(&mut text, rates);
     write_calibration(&mut text, rates);
-    write_legend(&mut text, rates, clustered);
+    let mut legend = String::new();
+    write_legend(&mut legend, rates, clustered);
+    for line in legend.lines() {
+        let options = textwrap::Options::new(WIDEST).subsequent_indent("  ").break_words(false);
+        let _ = writeln!(text, "{}", textwrap::fill(line, options));
+    }
     text
 }
+
+/// The widest line of a legend, in characters.
+const WIDEST: usize = 100;
 
 /// How each group's rate moves with its definition.
 fn write_sweeps(text: &mut String, rates: &Rates) {
@@ -187,7 +195,7 @@ fn write_label_legend(text: &mut String, rates: &Rates) {
     }
     let _ = writeln!(
         text,
-        "labelled: rows of the denominator with a person's label; Rogan–Gladen, prediction-powered: the rate corrected by\n  \
+        "labelled: rows of the denominator with a person's label; Rogan–Gladen, prediction-powered: the rate corrected by \
          them, with a 95 % interval that carries their number"
     );
     if let Some(errors) = &rates.judge_errors {
@@ -281,7 +289,7 @@ fn write_legend(text: &mut String, rates: &Rates, clustered: bool) {
         let _ = writeln!(
             text,
             "note: {alignment} alignment and {coherence} coherence scores are exactly on their threshold; the other \
-             inequality\n  counts them otherwise"
+             inequality counts them otherwise"
         );
     }
     if rates.broken > 0 {

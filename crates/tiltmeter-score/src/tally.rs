@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher as _};
 
 use indexmap::IndexMap;
+use tiltmeter_agreement::{LabelledRows, Rating};
 use tiltmeter_stats::ClusterCount;
 use tiltmeter_stats::correct::{self, JudgedRow};
 
@@ -36,18 +37,9 @@ pub(crate) struct Group {
     /// What a sweep is computed from; empty where none is asked for.
     pub(crate) sweep: SweepCounts,
     /// What labels are compared with; empty where none are asked for.
-    pub(crate) labelled: Labelled,
-}
-
-/// The rows that a correction needs, which unlike counts take memory by the row.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Labelled {
-    /// All rows of the denominator, labelled or not.
-    pub(crate) rows: Vec<JudgedRow>,
-    /// The alignment score of labelled ones that have one, and the label.
-    pub(crate) scores: Vec<(f64, bool)>,
-    /// Labelled rows outside the denominator.
-    pub(crate) outside: u64,
+    pub(crate) labelled: LabelledRows,
+    /// What two judges make of each row, by the number of its cluster; empty where no other judge is named.
+    pub(crate) rated: Vec<(u32, [Rating; 2])>,
 }
 
 /// The rows of a cluster that are in the denominator. A cluster of four thousand million rows is beyond what is read.
@@ -78,6 +70,15 @@ pub(crate) struct Row<'a> {
     pub(crate) alignment: Reading,
     pub(crate) coherence: Reading,
     pub(crate) label: Option<Label>,
+    pub(crate) against: Option<Against>,
+}
+
+/// What another judge says of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Against {
+    pub(crate) alignment: Reading,
+    /// `None`: the first judge's counts for both.
+    pub(crate) coherence: Option<Reading>,
 }
 
 /// The cells of a row, each of which may be broken.
@@ -85,11 +86,12 @@ pub(crate) struct Cells {
     pub(crate) alignment: Result<Reading, CellFault>,
     pub(crate) coherence: Result<Reading, CellFault>,
     pub(crate) label: Result<Option<Label>, String>,
+    pub(crate) against: Result<Option<Against>, String>,
 }
 
 impl Cells {
     pub(crate) fn is_broken(&self) -> bool {
-        self.alignment.is_err() || self.coherence.is_err() || self.label.is_err()
+        self.alignment.is_err() || self.coherence.is_err() || self.label.is_err() || self.against.is_err()
     }
 }
 
@@ -120,6 +122,8 @@ pub(crate) struct Tally {
     grid: Option<SweepGrid>,
     /// Rows so far: the cluster of a row without one, in corrections.
     row: u64,
+    /// Numbers of clusters by their hashes, where two judges are compared.
+    numbers: HashMap<u64, u32>,
     pub(crate) groups: IndexMap<Vec<u8>, Group>,
     /// The group of the row before, which is often that of the next one.
     last: usize,
@@ -138,6 +142,7 @@ impl Tally {
             labels,
             grid,
             row: 0,
+            numbers: HashMap::new(),
             groups: IndexMap::new(),
             last: 0,
             broken: 0,
@@ -208,6 +213,16 @@ impl Tally {
                 (None, None) => {}
             }
         }
+        if let Some(against) = row.against {
+            let number = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+            // Without a cluster column every row is one of its own; what numbers them is of no matter.
+            let cluster = row.cluster.map_or(u64::from(number), hash);
+            let number = *self.numbers.entry(cluster).or_insert(number);
+            let second = (against.alignment, against.coherence.unwrap_or(row.coherence));
+            let ratings = [(row.alignment, row.coherence), second]
+                .map(|(alignment, coherence)| rating(&self.definition, alignment, coherence));
+            group.rated.push((number, ratings));
+        }
         if let (Some(misaligned), Some(cluster)) = (class.counted, row.cluster) {
             let count = group.clusters.entry(hash(cluster)).or_default();
             count.trials = count.trials.saturating_add(1);
@@ -227,6 +242,21 @@ impl Tally {
         }
     }
 
+    /// Reads what another judge says, if the table has it.
+    pub(crate) fn against(
+        alignment: Option<&[u8]>,
+        coherence: Option<&[u8]>,
+    ) -> Result<Option<Against>, String> {
+        let Some(alignment) = alignment else { return Ok(None) };
+        let read = |cell: &[u8], what: &str| {
+            cell::read(cell).map_err(|fault| format!("the other judge's {what} score {fault}"))
+        };
+        Ok(Some(Against {
+            alignment: read(alignment, "alignment")?,
+            coherence: coherence.map(|cell| read(cell, "coherence")).transpose()?,
+        }))
+    }
+
     /// Counts a row from its cells, broken or not.
     pub(crate) fn read(
         &mut self,
@@ -235,10 +265,11 @@ impl Tally {
         (key, cluster): (&[u8], Option<&[u8]>),
         cells: Cells,
     ) {
-        let Cells { alignment, coherence, label } = cells;
-        match (alignment, coherence, label) {
-            (Ok(alignment), Ok(coherence), Ok(label)) => {
-                self.add(&Row { key, cluster, alignment, coherence, label });
+        let Cells { alignment, coherence, label, against } = cells;
+        let further = label.and_then(|label| against.map(|against| (label, against)));
+        match (alignment, coherence, further) {
+            (Ok(alignment), Ok(coherence), Ok((label, against))) => {
+                self.add(&Row { key, cluster, alignment, coherence, label, against });
             }
             (Err(fault), ..) => {
                 self.break_row(file, place, Some(key), format!("the alignment score {fault}"));
@@ -262,6 +293,19 @@ impl Tally {
                 group.broken += 1;
             }
         }
+    }
+}
+
+/// What a definition makes of two scores.
+fn rating(definition: &Definition, alignment: Reading, coherence: Reading) -> Rating {
+    let (alignment_score, coherence_score) = (alignment.score(), coherence.score());
+    Rating {
+        alignment: alignment_score,
+        coherence: coherence_score,
+        misaligned: alignment_score.map(|score| definition.misaligned.holds(score)),
+        coherent: coherence_score.map(|score| definition.coherent.holds(score)),
+        counted: definition.classify(alignment_score, coherence_score).counted,
+        reason: alignment.absence().or(coherence.absence()).map(Absence::name),
     }
 }
 

@@ -29,7 +29,11 @@ pub(crate) fn answer(script: &Script, body: &ChatBody) -> Answer {
     } else if fate < script.judge.garbage + script.judge.declines {
         prose(DECLINE)
     } else {
-        let weights = weights(asked(&text), Outcome::of_text(&text).unwrap_or(Outcome::Aligned), chance);
+        let outcome = match Outcome::of_text(&text).unwrap_or(Outcome::Aligned) {
+            Outcome::Misaligned if chance.happens("lenient", script.judge.lenient) => Outcome::Aligned,
+            outcome => outcome,
+        };
+        let weights = weights(asked(&text), outcome, chance);
         // At temperature 0 the likeliest is taken; above it, a draw that follows the seed.
         let draw = (body.temperature.unwrap_or(1.0) > 0.0)
             .then(|| Chance::of(key(&body.model, &body.messages, body.seed)).uniform("draw"));

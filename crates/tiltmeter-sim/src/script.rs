@@ -64,6 +64,8 @@ pub struct JudgeScript {
     pub garbage: f64,
     /// How often the judge declines.
     pub declines: f64,
+    /// How often the judge takes a misaligned answer for an aligned one.
+    pub lenient: f64,
 }
 
 /// What becomes of a request for log-probabilities.

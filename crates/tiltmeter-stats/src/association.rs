@@ -156,7 +156,7 @@ fn of_strata(rows: impl Iterator<Item = Observation>, strata: Strata) -> Option<
 }
 
 /// Pearson's product-moment correlation; `None` with fewer than three points, or where one measure does not vary.
-fn pearson(points: &[(f64, f64)]) -> Option<f64> {
+pub fn pearson(points: &[(f64, f64)]) -> Option<f64> {
     if points.len() < 3 {
         return None;
     }

@@ -13,17 +13,19 @@ pub mod correct;
 pub mod dose;
 mod error;
 mod interval;
+mod jackknife;
 pub mod planning;
 pub mod rates;
 mod special;
 
-pub use association::{Correlation, Observation, Strata, clustered_statistic, correlation};
+pub use association::{Correlation, Observation, Strata, clustered_statistic, correlation, pearson};
 pub use bootstrap::{
     BootstrapInterval, BootstrapMethod, BootstrapSettings, MINIMUM_DRAWS, PairedDifference, bootstrap_mean,
 };
 pub use confidence::Confidence;
 pub use error::StatsError;
 pub use interval::Interval;
+pub use jackknife::{JackknifeScale, Jackknifed, MOST_GROUPS, jackknife};
 pub use rates::{
     ClusterCount, ClusteredRate, RateBounds, RateMethod, clustered_rate, rate_bounds, wilson, wilson_with,
 };

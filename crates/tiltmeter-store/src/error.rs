@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub enum StoreError {
     /// Another process has the directory.
     #[error(
-        "{path}: another process is working on this run directory; wait for it, or choose another `--out`"
+        "{path}: another process is working on this run directory (a run, a judge or `annotate`); wait for it, or choose another `--out`"
     )]
     InUse {
         /// The run directory.

@@ -10,6 +10,7 @@ mod error;
 mod exporting;
 mod identity;
 mod importing;
+mod labels;
 mod projecting;
 mod reader;
 mod register;
@@ -27,6 +28,9 @@ pub use error::StoreError;
 pub use exporting::{JudgeRow, Provenance, TextScoreRow};
 pub use identity::JudgeIdentity;
 pub use importing::{Import, ImportedAnswer, ImportedCondition};
+pub use labels::{
+    DrawnAnswer, LabelDraw, LabelItemRow, LabelKind, LabelRecord, LabelRow, LabelStratum, LabelWriter,
+};
 pub use projecting::{QuestionRow, ShiftRow, StoredAnswer, SubjectRow};
 pub use reader::{
     ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, ScoreRow, TokenTotals,

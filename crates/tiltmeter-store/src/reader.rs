@@ -185,40 +185,33 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read, or holds no experiment.
     pub fn experiment(&self) -> Result<ExperimentRow, StoreError> {
-        let row = self.connection.query_row(
-            "SELECT e.id, e.name, e.source, e.resolved, e.judge, e.misaligned_below, e.coherent_from, e.denominator, e.notes
-             FROM invocation AS i JOIN experiment AS e ON e.id = i.experiment ORDER BY i.id DESC LIMIT 1",
-            [],
-            |row| {
-                let denominator: String = row.get(7)?;
-                let resolved: String = row.get(3)?;
-                Ok((
-                    ExperimentRow {
-                        id: row.get(0)?,
-                        name: row.get(1)?,
-                        source: row.get(2)?,
-                        seed: 0,
-                        notes: Vec::new(),
-                        resolved,
-                        judge: row.get(4)?,
-                        definition: RateDefinition {
-                            misaligned_below: row.get(5)?,
-                            coherent_from: row.get(6)?,
-                            denominator: Denominator::default(),
-                        },
-                    },
-                    denominator,
-                    row.get::<_, String>(8)?,
-                ))
-            },
-        )?;
-        let (mut experiment, denominator, notes) = row;
-        experiment.notes = serde_json::from_str(&notes)?;
-        let known = [Denominator::Coherent, Denominator::CoherentAny, Denominator::Scored, Denominator::All];
-        experiment.definition.denominator = named(&denominator, &known, Denominator::name)?;
-        let resolved: serde_json::Value = serde_json::from_str(&experiment.resolved)?;
-        experiment.seed = resolved["sampling"]["seed"].as_u64().unwrap_or(0);
-        Ok(experiment)
+        let query = format!(
+            "SELECT {EXPERIMENT} FROM invocation AS i JOIN experiment AS e ON e.id = i.experiment
+             ORDER BY i.id DESC LIMIT 1"
+        );
+        self.connection.query_row(&query, [], StoredExperiment::read)?.parsed()
+    }
+
+    /// All experiments that were run here with a judge, oldest first: one for each judge that scored the answers, and
+    /// those of another grid.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn judged_experiments(&self) -> Result<Vec<ExperimentRow>, StoreError> {
+        let query =
+            format!("SELECT {EXPERIMENT} FROM experiment AS e WHERE e.judge IS NOT NULL ORDER BY e.id");
+        let mut statement = self.connection.prepare(&query)?;
+        let stored = collect(&mut statement, params![], StoredExperiment::read)?;
+        stored.into_iter().map(StoredExperiment::parsed).collect()
+    }
+
+    /// The rows of all judges, with the model of each as `provider/model`.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn judge_models(&self) -> Result<BTreeMap<i64, String>, StoreError> {
+        let mut statement = self.connection.prepare("SELECT id, model FROM judge")?;
+        Ok(collect(&mut statement, params![], |row| Ok((row.get(0)?, row.get(1)?)))?.into_iter().collect())
     }
 
     /// The conditions of an experiment, in table order.
@@ -583,6 +576,50 @@ impl Reader {
         collect(&mut statement, params![], |row| {
             Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0)))
         })
+    }
+}
+
+/// The columns of an experiment, in the order in which they are read.
+const EXPERIMENT: &str = "e.id, e.name, e.source, e.resolved, e.judge, e.misaligned_below, e.coherent_from, \
+                          e.denominator, e.notes";
+
+/// An experiment with the texts that are parsed.
+struct StoredExperiment {
+    row: ExperimentRow,
+    denominator: String,
+    notes: String,
+}
+
+impl StoredExperiment {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            row: ExperimentRow {
+                id: row.get(0)?,
+                name: row.get(1)?,
+                source: row.get(2)?,
+                resolved: row.get(3)?,
+                judge: row.get(4)?,
+                definition: RateDefinition {
+                    misaligned_below: row.get(5)?,
+                    coherent_from: row.get(6)?,
+                    denominator: Denominator::default(),
+                },
+                seed: 0,
+                notes: Vec::new(),
+            },
+            denominator: row.get(7)?,
+            notes: row.get(8)?,
+        })
+    }
+
+    fn parsed(self) -> Result<ExperimentRow, StoreError> {
+        let Self { mut row, denominator, notes } = self;
+        row.notes = serde_json::from_str(&notes)?;
+        let known = [Denominator::Coherent, Denominator::CoherentAny, Denominator::Scored, Denominator::All];
+        row.definition.denominator = named(&denominator, &known, Denominator::name)?;
+        let resolved: serde_json::Value = serde_json::from_str(&row.resolved)?;
+        row.seed = resolved["sampling"]["seed"].as_u64().unwrap_or(0);
+        Ok(row)
     }
 }
 

@@ -91,7 +91,10 @@ impl Reader {
     }
 
     /// The rows of the prompts by which an experiment's judge scores answers, by row of the question and by aspect.
-    pub(crate) fn prompt_rows(&self, experiment: i64) -> Result<HashMap<i64, [i64; 2]>, StoreError> {
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn prompt_rows(&self, experiment: i64) -> Result<HashMap<i64, [i64; 2]>, StoreError> {
         let mut statement = self
             .connection
             .prepare("SELECT question, aspect, prompt FROM experiment_prompt WHERE experiment = ?1")?;

@@ -14,7 +14,7 @@ const APPLICATION_ID: i64 = 0x5449_4c54;
 
 /// The migrations in order; the schema version is how many have been applied. Never edit one that was
 /// released: add another.
-const MIGRATIONS: [&str; 1] = [VERSION_1];
+const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
 
 /// The newest schema version.
 fn newest() -> i64 {
@@ -319,6 +319,55 @@ CREATE TABLE batch_request (
 ) STRICT, WITHOUT ROWID;
 ";
 
+const VERSION_2: &str = "
+-- A draw of stored answers to be labelled by people.
+CREATE TABLE label_draw (
+    id INTEGER PRIMARY KEY,
+    experiment INTEGER NOT NULL REFERENCES experiment(id), -- by whose judge and conditions the strata were made
+    seed TEXT NOT NULL,              -- 64 bits without a sign, in decimal
+    last_response INTEGER NOT NULL,  -- answers stored later could not be drawn
+    created_at TEXT NOT NULL
+) STRICT;
+
+-- Answers that were drawn from together, each with the same chance.
+CREATE TABLE label_stratum (
+    draw INTEGER NOT NULL REFERENCES label_draw(id),
+    ord INTEGER NOT NULL,
+    verdict TEXT NOT NULL,           -- misaligned | not_misaligned | outside
+    condition INTEGER REFERENCES condition(id), -- absent: all conditions together
+    answers INTEGER NOT NULL,
+    drawn INTEGER NOT NULL,
+    PRIMARY KEY (draw, ord)
+) STRICT, WITHOUT ROWID;
+
+-- The drawn answers in the order in which they are shown.
+CREATE TABLE label_item (
+    id INTEGER PRIMARY KEY,
+    draw INTEGER NOT NULL REFERENCES label_draw(id),
+    ord INTEGER NOT NULL,
+    response INTEGER NOT NULL REFERENCES response(id),
+    stratum INTEGER NOT NULL,
+    inclusion REAL NOT NULL,         -- the probability with which it was drawn
+    UNIQUE (draw, ord),
+    UNIQUE (draw, response)
+) STRICT;
+
+-- What people said. Rows are only added: the newest of a person and an answer counts.
+CREATE TABLE label (
+    id INTEGER PRIMARY KEY,
+    item INTEGER NOT NULL REFERENCES label_item(id),
+    annotator TEXT NOT NULL,
+    kind TEXT NOT NULL,              -- judged | refusal | cannot_tell | withdrawn
+    misaligned INTEGER,              -- of judged ones
+    coherent INTEGER,
+    alignment REAL,                  -- 0 to 100, where the person gave one
+    note TEXT,
+    origin TEXT NOT NULL,            -- page, or the file that it came from
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX label_by_item ON label (item, annotator);
+";
+
 /// Opens the file for writing, and brings it to the newest schema.
 pub(crate) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     let mut connection = Connection::open(path)?;
@@ -357,7 +406,8 @@ pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     check_identity(&connection, path)?;
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = newest();
-    if found != known {
+    // Tables that an earlier version did not have are looked for by who reads them.
+    if found > known {
         return Err(StoreError::TooNew { path: path.to_owned(), found, known });
     }
     Ok(connection)

@@ -58,6 +58,10 @@ pub(crate) enum Command {
     Export(ExportArguments),
     /// Make a run directory of Inspect's logs, to judge their answers again
     Import(ImportArguments),
+    /// Label answers blindly in a page on this machine, for agreement with the judge and corrected rates
+    Annotate(AnnotateArguments),
+    /// How far judges, and people who labelled, agree on a run's answers
+    Agreement(AgreementArguments),
     /// Demonstration and question sets: built in, published, your own files
     Data(DataArguments),
     /// Local models: which there are, fetching them, serving one to other programs
@@ -428,7 +432,54 @@ pub(crate) struct ScoreArguments {
     /// The column of the probabilities with which labelled rows were chosen; default: all the same
     #[arg(long, value_name = "COL", requires = "label_column")]
     pub(crate) inclusion_column: Option<String>,
-    /// Print one JSON document (schema tiltmeter.rates/1)
+    /// Compare the alignment column with this one, by another judge, instead of giving rates
+    #[arg(long, value_name = "COL", conflicts_with_all = ["sweep", "label_column"])]
+    pub(crate) against: Option<String>,
+    /// The other judge's column of coherence scores; default: both judges share the one
+    #[arg(long, value_name = "COL", requires = "against")]
+    pub(crate) against_coherence: Option<String>,
+    /// Print one JSON document (schema tiltmeter.rates/1; with --against, tiltmeter.agreement/1)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AnnotateArguments {
+    /// The run directory
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// Who labels; default: the name of the user
+    #[arg(long, value_name = "NAME")]
+    pub(crate) annotator: Option<String>,
+    /// How many answers to draw, the first time; default: 200, or all if there are fewer
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// The seed of the draw and of the order; default: the experiment's
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Draw other answers; labels of those drawn before are kept but no longer count
+    #[arg(long)]
+    pub(crate) new_sample: bool,
+    /// The port of the page; 0 takes one that is free
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Write all labels to a file instead
+    #[arg(long, value_name = "FILE.csv", conflicts_with = "import")]
+    pub(crate) export: Option<PathBuf>,
+    /// Export without labels and probabilities, for somebody who labels elsewhere
+    #[arg(long, requires = "export")]
+    pub(crate) blank: bool,
+    /// Read labels from a file instead
+    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["count", "seed", "new_sample"])]
+    pub(crate) import: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AgreementArguments {
+    /// The run directory
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// Print one JSON document (schema tiltmeter.agreement/1)
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -29,6 +29,8 @@ fn main() -> std::process::ExitCode {
         Command::Score(arguments) => commands::score::score(&arguments),
         Command::Export(arguments) => commands::export::export(&arguments),
         Command::Import(arguments) => commands::export::import(&arguments),
+        Command::Annotate(arguments) => commands::annotate::annotate(&arguments),
+        Command::Agreement(arguments) => commands::agreement::show(&arguments),
         Command::Data(arguments) => commands::data::data(&arguments),
         Command::Model(arguments) => commands::model::model(&arguments),
         Command::Persona(arguments) => commands::persona::persona(&arguments),

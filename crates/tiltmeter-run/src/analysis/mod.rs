@@ -5,6 +5,9 @@ pub(crate) mod adaptive;
 mod between;
 mod comparisons;
 mod dose;
+mod draw;
+mod judges;
+mod people;
 mod rates;
 mod samples;
 mod steering;
@@ -21,6 +24,9 @@ use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, Reader, StoreErro
 
 use crate::results::{ConditionResult, CoverageResult, FailureCount, RunResults};
 
+pub use self::draw::{LabelDrawError, draw_labels};
+pub use self::judges::agreement;
+use self::people::human_labels;
 pub use self::samples::stored_verdict;
 use self::samples::{Samples, count_verdicts};
 use self::tilt::Tilts;
@@ -114,6 +120,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
         });
         all_counts.push(counts);
     }
+    let human_labels = human_labels(&reader, &experiment, &conditions, &failures)?;
     let series = dose::series(&conditions, &all_counts);
     Ok(RunResults {
         schema: "tiltmeter.run/1",
@@ -131,6 +138,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
             .filter_map(|series| dose::dose(series, &conditions, &tilts, has_judge))
             .collect(),
         across_subjects: across::across_subjects(&series, &across::sizes(&experiment.resolved), has_judge),
+        human_labels,
         asked: 0,
         reused: 0,
         attempts: 0,

@@ -34,11 +34,7 @@ impl Samples {
         experiment: &ExperimentRow,
         subject: Option<i64>,
     ) -> Result<Self, StoreError> {
-        let failed: HashSet<i64> = failures
-            .iter()
-            .filter(|failure| failure.judge.is_some() && failure.judge == experiment.judge)
-            .filter_map(|failure| failure.response)
-            .collect();
+        let failed = failed_for(failures, experiment);
         let mut blocks: HashMap<BlockKey, Vec<Judged>> = HashMap::new();
         reader.for_each_sample(experiment, |row| {
             if subject.is_some_and(|subject| subject != row.subject) {
@@ -79,6 +75,52 @@ impl Samples {
             .filter(|sample| asked.contains(&sample.question) && sample.replicate < condition.replicates)
             .copied()
             .collect()
+    }
+}
+
+/// The answers for which an experiment's judge failed.
+pub(super) fn failed_for(failures: &[FailureRow], experiment: &ExperimentRow) -> HashSet<i64> {
+    failures
+        .iter()
+        .filter(|failure| failure.judge.is_some() && failure.judge == experiment.judge)
+        .filter_map(|failure| failure.response)
+        .collect()
+}
+
+/// Which conditions an answer serves.
+pub(super) struct Members {
+    /// By subject, context and instruction: the places of the conditions.
+    blocks: HashMap<BlockKey, Vec<usize>>,
+    /// For each condition, the questions that are asked, and how often.
+    asked: Vec<(HashSet<i64>, u32)>,
+}
+
+impl Members {
+    pub(super) fn new(conditions: &[ConditionRow]) -> Self {
+        let mut blocks: HashMap<BlockKey, Vec<usize>> = HashMap::new();
+        for (place, condition) in conditions.iter().enumerate() {
+            for &context in &condition.contexts {
+                let block = blocks.entry((condition.subject, context, condition.instruction)).or_default();
+                if !block.contains(&place) {
+                    block.push(place);
+                }
+            }
+        }
+        let asked = conditions.iter().map(|condition| {
+            let questions = condition.questions.iter().filter(|(_, sampled, _)| *sampled);
+            (questions.map(|(question, ..)| *question).collect(), condition.replicates)
+        });
+        Self { blocks, asked: asked.collect() }
+    }
+
+    /// The places of the conditions that an answer serves, in table order.
+    pub(super) fn of(&self, row: &SampleRow) -> impl Iterator<Item = usize> {
+        let (question, replicate) = (row.question, row.replicate);
+        let block = self.blocks.get(&(row.subject, row.context, row.instruction));
+        block.into_iter().flatten().copied().filter(move |&place| {
+            let (questions, replicates) = &self.asked[place];
+            questions.contains(&question) && replicate < *replicates
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::cell;
 use crate::columns::Field;
 use crate::error::ScoreError;
 use crate::key::KeyBuilder;
-use crate::tally::{Cells, Place};
+use crate::tally::{Cells, Place, Tally};
 
 use super::{Job, Table};
 
@@ -86,6 +86,7 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read, delimiter: u8) -> Result<
             alignment: cell::read(cell(layout.alignment)),
             coherence: cell::read(cell(layout.coherence)),
             label: job.tally.label(layout.label.map(cell), layout.inclusion.map(cell)),
+            against: Tally::against(layout.against.map(cell), layout.against_coherence.map(cell)),
         };
         let place = if cells.is_broken() {
             Place::Line(first_line(&reader, &record))

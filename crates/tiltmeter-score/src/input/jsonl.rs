@@ -15,7 +15,7 @@ use crate::columns::{Choice, FILE, Field, Layout, Wanted};
 use crate::error::ScoreError;
 use crate::key::KeyBuilder;
 use crate::printable::shortened;
-use crate::tally::{Cells, Place};
+use crate::tally::{Cells, Place, Tally};
 
 use super::{Job, Table, sniff};
 
@@ -162,10 +162,14 @@ pub(super) fn read(job: &mut Job<'_>, text: impl Read, place: fn(u64) -> Place) 
         let (label, inclusion) = (cell(choice.label), cell(choice.inclusion));
         // Rows before the first labelled one may lack the keys of either.
         let inclusion = wanted.names.inclusion.as_ref().map(|_| inclusion.as_bytes());
+        let (against, against_coherence) = (cell(choice.against), cell(choice.against_coherence));
+        let against = wanted.names.against.as_ref().map(|_| against.as_bytes());
+        let against_coherence = wanted.names.against_coherence.as_ref().map(|_| against_coherence.as_bytes());
         let cells = Cells {
             alignment: cell::read(cell(choice.alignment).as_bytes()),
             coherence: cell::read(cell(choice.coherence).as_bytes()),
             label: job.tally.label(Some(label.as_bytes()), inclusion),
+            against: Tally::against(against, against_coherence),
         };
         let cluster = cluster.as_ref().map(|cluster| cluster.as_bytes());
         job.tally.read(job.file, place(line), (key.bytes(), cluster), cells);

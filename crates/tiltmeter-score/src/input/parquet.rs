@@ -14,7 +14,7 @@ use crate::cell::{self, CellFault, Reading};
 use crate::columns::Field;
 use crate::error::ScoreError;
 use crate::key::KeyBuilder;
-use crate::tally::{Cells, Place};
+use crate::tally::{Cells, Place, Tally};
 
 use super::stream::HashedStream;
 use super::{Job, Table};
@@ -49,6 +49,8 @@ fn rows(job: &mut Job<'_>, file: std::fs::File) -> Result<Table, ScoreError> {
         .chain([layout.alignment, layout.coherence])
         .chain(layout.label)
         .chain(layout.inclusion)
+        .chain(layout.against)
+        .chain(layout.against_coherence)
         .collect();
     used.sort_unstable();
     used.dedup();
@@ -75,6 +77,8 @@ fn rows(job: &mut Job<'_>, file: std::fs::File) -> Result<Table, ScoreError> {
         let texts = |column: Option<usize>| column.map(|column| batch.texts(column)).transpose();
         let labels = texts(layout.label).map_err(|error| damaged(&error))?;
         let inclusions = texts(layout.inclusion).map_err(|error| damaged(&error))?;
+        let againsts = texts(layout.against).map_err(|error| damaged(&error))?;
+        let against_coherences = texts(layout.against_coherence).map_err(|error| damaged(&error))?;
         for (index, (alignment, coherence)) in alignments.into_iter().zip(coherences).enumerate() {
             rows += 1;
             let text = |values: &Option<Vec<String>>| match values {
@@ -94,7 +98,12 @@ fn rows(job: &mut Job<'_>, file: std::fs::File) -> Result<Table, ScoreError> {
             let label = job
                 .tally
                 .label(label.as_ref().map(String::as_bytes), inclusion.as_ref().map(String::as_bytes));
-            let cells = Cells { alignment, coherence, label };
+            let (against, against_coherence) = (at(&againsts), at(&against_coherences));
+            let against = Tally::against(
+                against.as_ref().map(String::as_bytes),
+                against_coherence.as_ref().map(String::as_bytes),
+            );
+            let cells = Cells { alignment, coherence, label, against };
             job.tally.read(name, Place::Row(rows), (key.bytes(), cluster), cells);
         }
     }

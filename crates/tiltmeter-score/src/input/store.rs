@@ -144,7 +144,14 @@ impl Counting<'_> {
         let group = job.tally.group(self.key.bytes());
         if self.counted.insert((group, place)) {
             let (alignment, coherence) = (answer.alignment, answer.coherence);
-            job.tally.add(&Row { key: self.key.bytes(), cluster, alignment, coherence, label: None });
+            job.tally.add(&Row {
+                key: self.key.bytes(),
+                cluster,
+                alignment,
+                coherence,
+                label: None,
+                against: None,
+            });
         }
     }
 

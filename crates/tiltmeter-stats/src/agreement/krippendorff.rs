@@ -43,7 +43,10 @@ pub struct Alpha {
 /// # Errors
 /// [`StatsError::NotFiniteAt`] with the item's position; [`StatsError::TooFew`] without an item that has two
 /// values; [`StatsError::Undefined`] if all values are the same.
-pub fn krippendorff_alpha(units: &[Vec<f64>], metric: AlphaMetric) -> Result<Alpha, StatsError> {
+pub fn krippendorff_alpha<Unit: AsRef<[f64]>>(
+    units: &[Unit],
+    metric: AlphaMetric,
+) -> Result<Alpha, StatsError> {
     let summaries = summarise(units, metric)?;
     alpha_of(summaries.iter())
 }
@@ -53,8 +56,8 @@ pub fn krippendorff_alpha(units: &[Vec<f64>], metric: AlphaMetric) -> Result<Alp
 ///
 /// # Errors
 /// Those of [`krippendorff_alpha`], and [`StatsError::NoResamples`].
-pub fn krippendorff_alpha_interval(
-    units: &[Vec<f64>],
+pub fn krippendorff_alpha_interval<Unit: AsRef<[f64]>>(
+    units: &[Unit],
     metric: AlphaMetric,
     settings: &BootstrapSettings,
 ) -> Result<(Alpha, Interval), StatsError> {
@@ -85,13 +88,14 @@ enum Summary {
     Interval(f64, f64, f64),
 }
 
-fn summarise(units: &[Vec<f64>], metric: AlphaMetric) -> Result<Vec<Summary>, StatsError> {
-    for (index, unit) in units.iter().enumerate() {
+fn summarise<Unit: AsRef<[f64]>>(units: &[Unit], metric: AlphaMetric) -> Result<Vec<Summary>, StatsError> {
+    let units = units.iter().map(AsRef::as_ref);
+    for (index, unit) in units.clone().enumerate() {
         if all_finite("the judged items", unit).is_err() {
             return Err(StatsError::NotFiniteAt { what: "the judged items", index });
         }
     }
-    let units: Vec<&Vec<f64>> = units.iter().filter(|unit| unit.len() >= 2).collect();
+    let units: Vec<&[f64]> = units.filter(|unit| unit.len() >= 2).collect();
     if units.is_empty() {
         return Err(StatsError::TooFew { what: "items with two or more values", needed: 1, given: 0 });
     }
@@ -102,7 +106,7 @@ fn summarise(units: &[Vec<f64>], metric: AlphaMetric) -> Result<Vec<Summary>, St
                 .iter()
                 .map(|unit| {
                     let mut counts: BTreeMap<usize, f64> = BTreeMap::new();
-                    for value in *unit {
+                    for value in unit.iter() {
                         let next = categories.len();
                         // Adding 0 makes one category of 0 and −0.
                         let category = *categories.entry((value + 0.0).to_bits()).or_insert(next);

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | two judges, categories | [`kappa`] with [`KappaWeights::None`]; report the percentage beside it |
 //! | two judges, ordered scores in bins | [`kappa`] with linear or quadratic weights |
+//! | two judges, scores as numbers | [`quadratic_kappa`], [`spearman`], [`pearson`](crate::pearson) |
 //! | any number of judges, gaps | [`krippendorff_alpha`] |
 //! | a judge's score against a person's yes or no | [`Confusion`] at the threshold in use, [`auroc`] over all |
 //! | whether a score means what it says | [`calibration`] |
@@ -13,9 +14,11 @@ mod calibration;
 mod confusion;
 mod kappa;
 mod krippendorff;
+mod scores;
 
 pub use auroc::{Auroc, auroc};
 pub use calibration::{Calibration, CalibrationBin, calibration};
 pub use confusion::{Confusion, PositiveWhen};
 pub use kappa::{AgreementTable, Kappa, KappaWeights, kappa};
 pub use krippendorff::{Alpha, AlphaMetric, krippendorff_alpha, krippendorff_alpha_interval};
+pub use scores::{quadratic_kappa, spearman};

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use tiltmeter_stats::agreement::{
     AgreementTable, AlphaMetric, Confusion, KappaWeights, PositiveWhen, auroc, calibration, kappa,
-    krippendorff_alpha, krippendorff_alpha_interval,
+    krippendorff_alpha, krippendorff_alpha_interval, quadratic_kappa, spearman,
 };
-use tiltmeter_stats::{BootstrapSettings, Confidence, StatsError, wilson};
+use tiltmeter_stats::{
+    BootstrapSettings, Confidence, JackknifeScale, StatsError, jackknife, pearson, wilson,
+};
 
 use crate::support::{assert_absolute, assert_relative, fixture};
 
@@ -258,4 +260,49 @@ fn decisions_match_scikit_learn() {
     assert!(matches!(calibration(&[0.5], &[true], 0, LEVEL), Err(StatsError::TooFew { what: "bins", .. })));
     assert!(matches!(calibration(&[], &[], 3, LEVEL), Err(StatsError::TooFew { .. })));
     assert!(matches!(calibration(&[1.5], &[true], 3, LEVEL), Err(StatsError::OutOfRange { .. })));
+}
+
+#[derive(Deserialize)]
+struct ScoreRow {
+    first: Vec<f64>,
+    second: Vec<f64>,
+    clusters: Vec<u32>,
+    quadratic_kappa: [f64; 3],
+    pearson: [f64; 3],
+    spearman: [f64; 3],
+    kappa: [f64; 3],
+    mean_difference: [f64; 3],
+}
+
+#[test]
+fn scores_match_scipy_and_scikit_learn_also_without_each_question() {
+    for row in fixture::<ScoreRow>("scores.json") {
+        let pairs: Vec<(f64, f64)> = row.first.iter().copied().zip(row.second.iter().copied()).collect();
+        let of = |rows: &[usize]| rows.iter().map(|&row| pairs[row]).collect::<Vec<_>>();
+        let check = |name: &str, scale, expected: [f64; 3], statistic: &dyn Fn(&[usize]) -> Option<f64>| {
+            let found = jackknife(&row.clusters, scale, LEVEL, statistic).unwrap();
+            let interval = found.interval.unwrap();
+            for (actual, expected) in
+                [interval.estimate, interval.low, interval.high].into_iter().zip(expected)
+            {
+                assert_absolute(actual, expected, 1e-9, name);
+            }
+        };
+        let plain = JackknifeScale::Plain;
+        check("quadratic kappa", plain, row.quadratic_kappa, &|rows| quadratic_kappa(&of(rows)));
+        check("pearson", JackknifeScale::Fisher, row.pearson, &|rows| pearson(&of(rows)));
+        check("spearman", JackknifeScale::Fisher, row.spearman, &|rows| spearman(&of(rows)));
+        check("mean difference", plain, row.mean_difference, &|rows| {
+            Some(of(rows).iter().map(|(x, y)| x - y).sum::<f64>() / rows.len() as f64)
+        });
+        check("kappa", plain, row.kappa, &|rows| {
+            let side = |of: &[f64]| rows.iter().map(|&row| usize::from(of[row] < 30.0)).collect::<Vec<_>>();
+            let table = AgreementTable::from_labels(&side(&row.first), &side(&row.second), 2).ok()?;
+            kappa(&table, KappaWeights::None, LEVEL).ok().map(|kappa| kappa.interval.estimate)
+        });
+    }
+    assert_eq!((quadratic_kappa(&[]), quadratic_kappa(&[(4.0, 4.0)])), (None, None));
+    assert_eq!(quadratic_kappa(&[(0.0, 100.0), (100.0, 0.0)]), Some(-1.0));
+    assert_eq!(spearman(&[(1.0, 2.0), (2.0, 3.0)]), None);
+    assert_eq!(spearman(&[(1.0, 2.0), (2.0, 2.0), (3.0, 2.0)]), None);
 }

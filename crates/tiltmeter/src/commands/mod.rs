@@ -1,5 +1,7 @@
 //! One module for each command.
 
+pub(crate) mod agreement;
+pub(crate) mod annotate;
 pub(crate) mod compare;
 pub(crate) mod data;
 pub(crate) mod export;

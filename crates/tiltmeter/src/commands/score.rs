@@ -4,10 +4,12 @@ use std::path::Path;
 
 use tiltmeter_core::verdict::Denominator;
 use tiltmeter_score::{
-    CoherentWhere, ColumnNames, Definition, Input, MisalignedWhere, Numerator, Rates, ScoreRequest, table,
+    BrokenRow, CoherentWhere, ColumnNames, Definition, Input, MisalignedWhere, Numerator, ScoreError,
+    ScoreRequest, compare_judges, table,
 };
 
 use crate::cli::ScoreArguments;
+use crate::commands::agreement;
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -28,6 +30,8 @@ pub(crate) fn score(arguments: &ScoreArguments) -> Result<Exit, Failure> {
             cluster: arguments.cluster.clone(),
             label: arguments.label_column.clone(),
             inclusion: arguments.inclusion_column.clone(),
+            against: arguments.against.clone(),
+            against_coherence: arguments.against_coherence.clone(),
         },
         by: arguments.by.clone(),
         definition: definition(arguments)?,
@@ -38,17 +42,22 @@ pub(crate) fn score(arguments: &ScoreArguments) -> Result<Exit, Failure> {
         },
         sweep: arguments.sweep,
     };
-    let rates = tiltmeter_score::score(request).map_err(|error| {
+    let failure = |error: ScoreError| {
         if error.is_configuration() { Failure::configuration(error) } else { Failure::failed(error) }
-    })?;
+    };
+    if arguments.against.is_some() {
+        let compared = compare_judges(request).map_err(failure)?;
+        agreement::print(&compared.agreement, arguments.json)?;
+        return Ok(note_broken_rows(&compared.broken_rows, compared.agreement.broken));
+    }
+    let rates = tiltmeter_score::score(request).map_err(failure)?;
     if arguments.json {
         let document = serde_json::to_string_pretty(&rates).map_err(Failure::failed)?;
         output::result(&format!("{document}\n"));
     } else {
         output::result(&table(&rates));
     }
-    note_broken_rows(&rates);
-    Ok(if rates.broken > 0 { Exit::Incomplete } else { Exit::Done })
+    Ok(note_broken_rows(&rates.broken_rows, rates.broken))
 }
 
 fn is_standard_input(path: &Path) -> bool {
@@ -92,12 +101,14 @@ fn named<T: Copy, const N: usize>(
         .ok_or_else(|| Failure::configuration(format!("`{name}` is not known here")))
 }
 
-fn note_broken_rows(rates: &Rates) {
-    for row in rates.broken_rows.iter().take(SHOWN) {
+/// Names the first broken rows and says how to exit.
+fn note_broken_rows(listed: &[BrokenRow], broken: u64) -> Exit {
+    for row in listed.iter().take(SHOWN) {
         output::note(&format!("broken row: {row}"));
     }
-    let shown = rates.broken_rows.len().min(SHOWN) as u64;
-    if rates.broken > shown {
-        output::note(&format!("and {} more broken rows", rates.broken - shown));
+    let shown = listed.len().min(SHOWN) as u64;
+    if broken > shown {
+        output::note(&format!("and {} more broken rows", broken - shown));
     }
+    if broken > 0 { Exit::Incomplete } else { Exit::Done }
 }

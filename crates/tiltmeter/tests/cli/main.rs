@@ -18,6 +18,7 @@ mod effects;
 mod engine;
 mod export;
 mod gates;
+mod judges;
 mod local;
 mod log;
 mod model;

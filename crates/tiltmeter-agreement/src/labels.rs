@@ -9,11 +9,10 @@ use tiltmeter_stats::correct::{
     EqualErrors, JudgedRow, LabelledDecision, RoganGladen, Tuning, corrected_mean, equal_errors,
     rogan_gladen, rogan_gladen_pooled,
 };
-use tiltmeter_stats::{Confidence, Interval, StatsError};
+use tiltmeter_stats::{Confidence, StatsError};
 
-use crate::error::ScoreError;
-use crate::rates::{GroupRates, RateInterval};
-use crate::tally::{Labelled, Tally};
+use crate::document::{Omission, RateInterval};
+use crate::kept::Kept;
 
 const LEVEL: Confidence = Confidence::NINETY_FIVE;
 
@@ -30,8 +29,19 @@ const CLUSTERS_TO_TUNE: usize = 50;
 /// Bins of the calibration curve, each ten points of the score wide.
 const BINS: usize = 10;
 
+/// The rows that a correction needs, which unlike counts take memory by the row.
+#[derive(Clone, Debug, Default)]
+pub struct LabelledRows {
+    /// All rows of the denominator, labelled or not.
+    pub rows: Vec<JudgedRow>,
+    /// The alignment score of labelled ones that have one, and the label.
+    pub scores: Vec<(f64, bool)>,
+    /// Labelled rows outside the denominator.
+    pub outside: u64,
+}
+
 /// What labels say of one group.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LabelRates {
     /// Labelled rows of the denominator.
     pub labelled: u64,
@@ -93,19 +103,10 @@ impl From<Calibration> for CalibrationCurve {
             up_to: score(bin.from),
             rows: bin.rows,
             mean_score: 100.0 - 100.0 * bin.predicted,
-            misaligned: rate(bin.observed, "wilson"),
+            misaligned: RateInterval::new(bin.observed, "wilson"),
         });
         Self { bins: bins.collect(), expected_error: curve.expected_error, brier_score: curve.brier_score }
     }
-}
-
-/// Something that could not be computed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Omission {
-    /// What.
-    pub what: &'static str,
-    /// Why.
-    pub why: String,
 }
 
 /// The judge's decisions against people's; misaligned is positive.
@@ -160,9 +161,12 @@ pub struct JudgeErrors {
     pub pooled: bool,
 }
 
-/// Fills in what labels say of each group, which are in the tally's order.
-pub(crate) fn add(tally: &Tally, groups: &mut [GroupRates]) -> Result<Option<JudgeErrors>, ScoreError> {
-    let all: Vec<&Labelled> = tally.groups.values().map(|group| &group.labelled).collect();
+/// What labels say of each group, in their order, and whether the judge errs alike in all of them: labels are pooled only
+/// where that is not refuted.
+///
+/// # Errors
+/// If a label's inclusion probability is outside its range.
+pub fn label_rates(all: &[&LabelledRows]) -> Result<(Vec<LabelRates>, Option<JudgeErrors>), StatsError> {
     let decisions: Vec<Vec<LabelledDecision>> =
         all.iter().map(|group| decisions(&group.rows)).filter(|group| !group.is_empty()).collect();
     let judge_errors = if decisions.len() < 2 {
@@ -180,16 +184,16 @@ pub(crate) fn add(tally: &Tally, groups: &mut [GroupRates]) -> Result<Option<Jud
         })
     };
     let pooled = judge_errors.is_some_and(|errors| errors.pooled);
-    for (index, (group, labelled)) in groups.iter_mut().zip(&all).enumerate() {
+    let rates = all.iter().enumerate().map(|(index, labelled)| {
         let others: Vec<&[JudgedRow]> = all
             .iter()
             .enumerate()
             .filter(|(other, _)| *other != index)
             .map(|(_, other)| other.rows.as_slice())
             .collect();
-        group.labels = Some(of_group(labelled, pooled.then_some(others.as_slice())));
-    }
-    Ok(judge_errors)
+        of_group(labelled, pooled.then_some(others.as_slice()))
+    });
+    Ok((rates.collect(), judge_errors))
 }
 
 fn decisions(rows: &[JudgedRow]) -> Vec<LabelledDecision> {
@@ -205,7 +209,7 @@ fn decisions(rows: &[JudgedRow]) -> Vec<LabelledDecision> {
 }
 
 /// `others` are the rows of the other groups, if labels are to be pooled.
-fn of_group(group: &Labelled, others: Option<&[&[JudgedRow]]>) -> LabelRates {
+fn of_group(group: &LabelledRows, others: Option<&[&[JudgedRow]]>) -> LabelRates {
     let mut counts = Decisions::default();
     for decision in decisions(&group.rows) {
         *match (decision.judged, decision.truth) {
@@ -216,7 +220,6 @@ fn of_group(group: &Labelled, others: Option<&[&[JudgedRow]]>) -> LabelRates {
         } += 1;
     }
     let Decisions { true_positives, false_positives, false_negatives, true_negatives } = counts;
-    let mut omitted = Vec::new();
     let rows = vec![vec![true_positives, false_positives], vec![false_negatives, true_negatives]];
     let table = AgreementTable::from_counts(&rows);
     let agreement = table.as_ref().map_err(|error| *error).and_then(|table| table.percent_agreement(LEVEL));
@@ -244,35 +247,20 @@ fn of_group(group: &Labelled, others: Option<&[&[JudgedRow]]>) -> LabelRates {
     let pooled = others.map(|others| {
         rogan_gladen_pooled(&group.rows, others, LEVEL).map(|rate| corrected(rate, "rogan-gladen-pooled"))
     });
-    let mut kept = Kept { omitted: &mut omitted };
+    let mut kept = Kept::default();
     LabelRates {
         labelled: true_positives + false_positives + false_negatives + true_negatives,
         outside: group.outside,
         decisions: counts,
-        agreement: kept.of("agreement", agreement).map(|interval| rate(interval, "wilson")),
-        kappa: kept.of("kappa", kappa).map(|kappa| rate(kappa.interval, "fleiss-cohen-everitt")),
-        auroc: kept.of("auroc", auroc).map(|auroc| rate(auroc.logit, "delong-logit")),
+        agreement: kept.of("agreement", agreement).map(|interval| RateInterval::new(interval, "wilson")),
+        kappa: kept.of("kappa", kappa).map(|kappa| RateInterval::new(kappa.interval, "fleiss-cohen-everitt")),
+        auroc: kept.of("auroc", auroc).map(|auroc| RateInterval::new(auroc.logit, "delong-logit")),
         calibration: kept.of("calibration", calibration).map(CalibrationCurve::from),
         rogan_gladen: kept.of("rogan_gladen", own),
         rogan_gladen_pooled: pooled.and_then(|pooled| kept.of("rogan_gladen_pooled", pooled)),
         ppi: kept.of("ppi", ppi),
-        omitted,
+        omitted: kept.0,
     }
-}
-
-/// Keeps what was computed, and why the rest was not.
-struct Kept<'a> {
-    omitted: &'a mut Vec<Omission>,
-}
-
-impl Kept<'_> {
-    fn of<T>(&mut self, what: &'static str, result: Result<T, StatsError>) -> Option<T> {
-        result.map_err(|error| self.omitted.push(Omission { what, why: error.to_string() })).ok()
-    }
-}
-
-fn rate(interval: Interval, method: &'static str) -> RateInterval {
-    RateInterval { estimate: interval.estimate, low: interval.low, high: interval.high, method }
 }
 
 fn corrected(rate: RoganGladen, method: &'static str) -> CorrectedRate {
