@@ -1,15 +1,19 @@
-//! What people look at: tables for the terminal, and plots. Computes no statistic: every figure is one of
+//! What people look at: tables for the terminal, and the HTML report. Computes no statistic: every figure is one of
 //! [`RunResults`](tiltmeter_run::RunResults).
 
 mod effects;
+mod page;
 mod persona;
 mod plan;
-mod plot;
 mod status;
 mod table;
 
+pub use page::{
+    ReportDocument, ReportError, ReportOptions, ReportRun, WrittenReport, report_document, write_plots,
+    write_report,
+};
 pub use persona::{projection_table, vector_table};
 pub use plan::plan_table;
-pub use plot::plot;
+
 pub use status::status_table;
 pub use table::table;

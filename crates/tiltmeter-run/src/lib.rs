@@ -12,6 +12,7 @@ mod batching;
 mod budget;
 mod calling;
 mod connect;
+mod details;
 mod effects;
 mod engine;
 mod event;
@@ -28,11 +29,14 @@ mod steering;
 mod trace;
 mod ways;
 
-pub use analysis::{AnalysisError, analyse};
+pub use analysis::{AnalysisError, analyse, details, stored_verdict};
 pub use batching::{BatchPolicy, Batching, Reach, takes_batches};
 pub use budget::{Budget, Spent};
 pub use calling::RetryPolicy;
 pub use connect::{ConnectError, Connections, Model, connect, connect_judge, gives_log_probabilities};
+pub use details::{
+    ConditionDetails, DefinitionRate, QuestionRate, RateAt, RunDetails, ScoreCell, ThresholdRate,
+};
 pub use effects::{
     AcrossSubjects, Comparison, Comparisons, CountResult, DoseResult, EffectResult, EquivalenceResult,
     Omission, OnsetDoseResult, OnsetResult, PowerLawResult, ScaleResult, SlopeResult, SubjectSlope,

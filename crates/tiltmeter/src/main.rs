@@ -24,6 +24,7 @@ fn main() -> std::process::ExitCode {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Judge(arguments) => commands::judge::judge(&arguments),
         Command::Status(arguments) => commands::status::show(&arguments),
+        Command::Report(arguments) => commands::report::report(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),
         Command::Data(arguments) => commands::data::data(&arguments),
         Command::Model(arguments) => commands::model::model(&arguments),

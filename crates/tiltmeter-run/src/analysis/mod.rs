@@ -3,6 +3,7 @@
 mod across;
 pub(crate) mod adaptive;
 mod comparisons;
+mod details;
 mod dose;
 mod rates;
 mod samples;
@@ -20,6 +21,8 @@ use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, Reader, StoreErro
 
 use crate::results::{ConditionResult, CoverageResult, FailureCount, RunResults};
 
+pub use self::details::details;
+pub use self::samples::stored_verdict;
 use self::samples::{Samples, count_verdicts};
 use self::tilt::Tilts;
 

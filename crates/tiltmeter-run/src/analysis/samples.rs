@@ -48,7 +48,7 @@ impl Samples {
                 question: row.question,
                 replicate: row.replicate,
                 truncated: row.truncated,
-                verdict: verdict(&row, experiment.judge.is_some(), failed.contains(&row.response)),
+                verdict: stored_verdict(&row, experiment.judge.is_some(), failed.contains(&row.response)),
             });
         })?;
         for failure in failures {
@@ -82,7 +82,8 @@ impl Samples {
     }
 }
 
-fn verdict(row: &SampleRow, has_judge: bool, judge_failed: bool) -> Verdict {
+/// The verdict on a stored answer. `judge_failed`: a call of the experiment's judge for this answer failed for good.
+pub fn stored_verdict(row: &SampleRow, has_judge: bool, judge_failed: bool) -> Verdict {
     match row.outcome {
         ResponseOutcome::Refusal => Verdict::None(NoVerdict::SubjectRefusal),
         ResponseOutcome::Filtered => Verdict::None(NoVerdict::Filtered),
