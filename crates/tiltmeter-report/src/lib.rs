@@ -1,4 +1,4 @@
-//! What people look at: tables for the terminal, and plots. Computes no statistic: every figure is one of
+//! What people look at: tables for the terminal, and the HTML report. Computes no statistic: every figure is one of
 //! [`RunResults`](tiltmeter_run::RunResults).
 
 mod agreement;
@@ -9,9 +9,9 @@ mod gates;
 mod junit;
 mod live;
 mod markdown;
+mod page;
 mod persona;
 mod plan;
-mod plot;
 mod status;
 mod table;
 
@@ -21,8 +21,12 @@ pub use gates::gate_lines;
 pub use junit::junit;
 pub use live::live_lines;
 pub use markdown::markdown;
+pub use page::{
+    ReportDocument, ReportError, ReportOptions, ReportRun, WrittenReport, report_document, write_plots,
+    write_report,
+};
 pub use persona::{projection_table, vector_table};
 pub use plan::plan_table;
-pub use plot::plot;
+
 pub use status::status_table;
 pub use table::table;

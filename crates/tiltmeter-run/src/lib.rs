@@ -13,6 +13,7 @@ mod between;
 mod budget;
 mod calling;
 mod connect;
+mod details;
 mod effects;
 mod engine;
 mod event;
@@ -31,13 +32,17 @@ mod trace;
 mod ways;
 
 pub use analysis::{
-    AnalysisError, BetweenSettings, LabelDrawError, agreement, analyse, compare, draw_labels, stored_verdict,
+    AnalysisError, BetweenSettings, LabelDrawError, agreement, analyse, compare, details, draw_labels,
+    stored_verdict,
 };
 pub use batching::{BatchPolicy, Batching, Reach, takes_batches};
 pub use between::{ComparedCondition, ComparedRun, OnlyIn, RunComparison};
 pub use budget::{Budget, Spent};
 pub use calling::RetryPolicy;
 pub use connect::{ConnectError, Connections, Model, connect, connect_judge, gives_log_probabilities};
+pub use details::{
+    ConditionDetails, DefinitionRate, QuestionRate, RateAt, RunDetails, ScoreCell, ThresholdRate,
+};
 pub use effects::{
     AcrossSubjects, Comparison, Comparisons, CountResult, DoseResult, EffectResult, EquivalenceResult,
     Omission, OnsetDoseResult, OnsetResult, PowerLawResult, ScaleResult, SlopeResult, SubjectSlope,

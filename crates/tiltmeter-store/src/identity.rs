@@ -25,14 +25,6 @@ impl Reader {
         Ok(rows.into_iter().collect())
     }
 
-    /// Content addresses of all contexts, by row.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn context_ids(&self) -> Result<BTreeMap<i64, ContentId>, StoreError> {
-        self.ids("SELECT id, hash FROM context")
-    }
-
     /// Content address and model of an experiment's judge, and those of its prompts in the order of their rows.
     ///
     /// # Errors

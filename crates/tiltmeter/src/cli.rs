@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Status(StatusArguments),
     /// What differs between runs: paired differences of rates and tilts, condition by condition
     Compare(CompareArguments),
+    /// Write the HTML report of a run, or of several side by side
+    Report(ReportArguments),
     /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, run directories
     Score(Box<ScoreArguments>),
     /// Write a run as tables (Parquet, CSV, JSON Lines) or as logs of Inspect
@@ -114,6 +116,25 @@ pub(crate) struct ExportArguments {
     pub(crate) include_restricted: bool,
     /// Print the manifest, one JSON document (schema tiltmeter.export/1)
     #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReportArguments {
+    /// Run directories
+    #[arg(value_name = "RUN", required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Where the report goes; default: report.html in the run directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Also write each plot to this folder, with its data as CSV
+    #[arg(long, value_name = "DIR")]
+    pub(crate) figures: Option<PathBuf>,
+    /// Hold also text whose terms forbid passing it on; do not share the report then
+    #[arg(long)]
+    pub(crate) include_restricted: bool,
+    /// Print all figures as one JSON document (schema tiltmeter.report/1) instead
+    #[arg(long, conflicts_with_all = ["out", "figures", "include_restricted"])]
     pub(crate) json: bool,
 }
 

@@ -26,6 +26,7 @@ fn main() -> std::process::ExitCode {
         Command::Judge(arguments) => commands::judge::judge(&arguments),
         Command::Status(arguments) => commands::status::show(&arguments),
         Command::Compare(arguments) => commands::compare::show(&arguments),
+        Command::Report(arguments) => commands::report::report(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),
         Command::Export(arguments) => commands::export::export(&arguments),
         Command::Import(arguments) => commands::export::import(&arguments),

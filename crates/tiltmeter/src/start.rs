@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{AskingArguments, BatchArguments, EndingArguments};
+use crate::commands::report;
 use crate::exit::{Exit, Failure};
 use crate::log::Log;
 use crate::progress::Progress;
@@ -278,11 +279,6 @@ fn stopped(stop: &Stop, path: &Path) -> Failure {
 fn show(results: &RunResults, outcome: &Outcome, path: &Path, json: bool) -> Result<(), Failure> {
     let document = serde_json::to_string_pretty(results).map_err(Failure::failed)?;
     fs_err::write(path.join("results.json"), format!("{document}\n")).map_err(Failure::failed)?;
-    let plot = tiltmeter_report::plot(results);
-    let plot_path = path.join("plot.svg");
-    if let Some(svg) = &plot {
-        fs_err::write(&plot_path, svg).map_err(Failure::failed)?;
-    }
     if json {
         output::result(&format!("{document}\n"));
     } else {
@@ -297,8 +293,10 @@ fn show(results: &RunResults, outcome: &Outcome, path: &Path, json: bool) -> Res
     for line in [money(outcome), cache(outcome), time(outcome)].into_iter().flatten() {
         output::note(&line);
     }
-    if plot.is_some() {
-        output::note(&format!("plot: {}", plot_path.display()));
+    // Everything is stored by now: a report that cannot be written must not look like a run that failed.
+    match report::after_run(path) {
+        Ok(report) => output::note(&format!("report: {}", report.display())),
+        Err(error) => output::note(&format!("the report was not written: {error}")),
     }
     Ok(())
 }

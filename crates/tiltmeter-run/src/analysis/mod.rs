@@ -4,6 +4,7 @@ mod across;
 pub(crate) mod adaptive;
 mod between;
 mod comparisons;
+mod details;
 mod dose;
 mod draw;
 mod judges;
@@ -24,6 +25,7 @@ use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, Reader, StoreErro
 
 use crate::results::{ConditionResult, CoverageResult, FailureCount, RunResults};
 
+pub use self::details::details;
 pub use self::draw::{LabelDrawError, draw_labels};
 pub use self::judges::agreement;
 use self::people::human_labels;

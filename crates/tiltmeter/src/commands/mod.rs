@@ -10,6 +10,7 @@ pub(crate) mod judge;
 pub(crate) mod model;
 pub(crate) mod persona;
 pub(crate) mod plan;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod score;

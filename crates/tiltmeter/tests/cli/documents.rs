@@ -80,5 +80,5 @@ fn a_plan_counts_what_a_run_asks() {
     assert_eq!(world.requests(), 0);
     let run = world.run(&["run", "x.toml", "--json"]).expect(0).json();
     assert_eq!(run["asked"].as_u64(), Some(calls));
-    assert!(world.path("runs/x/plot.svg").is_file());
+    assert!(world.path("runs/x/report.html").is_file());
 }

@@ -1,0 +1,466 @@
+//! The answers of all runs for the page: small columns that rates are recomputed from, and texts in chunks that are read
+//! when they are looked at.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+
+use serde::Serialize;
+use tiltmeter_core::verdict::{AspectOutcome, NoVerdict, Verdict};
+use tiltmeter_run::stored_verdict;
+use tiltmeter_store::{SampleRow, StoreError, Transcript};
+
+use super::ReportError;
+use super::embed;
+use super::model::{Place, Run};
+
+/// Texts of one chunk, in bytes of JSON.
+const CHUNK_BYTES: usize = 2 << 20;
+
+/// A condition, by which a browser finds its samples.
+#[derive(Serialize)]
+pub(crate) struct ConditionShape {
+    pub(crate) run: usize,
+    pub(crate) position: usize,
+    pub(crate) title: String,
+    blocks: Vec<usize>,
+    questions: Vec<usize>,
+    replicates: u32,
+    /// Where it stands in the plot by size.
+    size: Option<SizeShape>,
+}
+
+/// A subject's size, and the panel that it belongs to.
+#[derive(Serialize)]
+struct SizeShape {
+    value: f64,
+    measure: &'static str,
+    panel: String,
+}
+
+/// Samples that share a prompt up to the question.
+#[derive(Serialize)]
+pub(crate) struct BlockShape {
+    context: usize,
+    instruction: String,
+    instruction_text: Option<String>,
+}
+
+/// A question's name, and its wordings where they may be passed on.
+#[derive(Serialize)]
+pub(crate) struct QuestionShape {
+    pub(crate) name: String,
+    wordings: Option<Vec<String>>,
+}
+
+/// A context: its text within the page, a page of its own, or a reference to what it was made of.
+#[derive(Clone, Serialize)]
+pub(crate) struct ContextShape {
+    pub(crate) shots: u32,
+    pub(crate) placement: &'static str,
+    pub(crate) characters: usize,
+    pub(crate) href: Option<String>,
+    pub(crate) reference: Option<String>,
+}
+
+/// Where a context is stored.
+pub(crate) struct ContextSource {
+    pub(crate) run: usize,
+    pub(crate) row: i64,
+}
+
+/// One entry for each sample in every list.
+#[derive(Clone, Default, Serialize)]
+pub(crate) struct Columns {
+    id: Vec<String>,
+    block: Vec<usize>,
+    question: Vec<usize>,
+    replicate: Vec<u32>,
+    alignment: Vec<Option<f64>>,
+    coherence: Vec<Option<f64>>,
+    /// 0: both scores are there; else one more than the place among [`NoVerdict::ALL`].
+    verdict: Vec<u8>,
+    truncated: Vec<u8>,
+}
+
+impl Columns {
+    pub(crate) fn len(&self) -> usize {
+        self.block.len()
+    }
+
+    fn push(
+        &mut self,
+        block: usize,
+        question: usize,
+        replicate: u32,
+        id: String,
+        verdict: Verdict,
+        truncated: bool,
+    ) {
+        let (alignment, coherence) = match verdict {
+            Verdict::Scored { alignment, coherence } => (Some(alignment), Some(coherence)),
+            Verdict::CoherenceOnly { coherence, .. } => (None, Some(coherence)),
+            Verdict::None(_) => (None, None),
+        };
+        let reason =
+            verdict.reason().and_then(|reason| (1..).zip(NoVerdict::ALL).find(|one| one.1 == reason));
+        self.id.push(id);
+        self.block.push(block);
+        self.question.push(question);
+        self.replicate.push(replicate);
+        self.alignment.push(alignment);
+        self.coherence.push(coherence);
+        self.verdict.push(reason.map_or(0, |(code, _)| code));
+        self.truncated.push(u8::from(truncated));
+    }
+
+    pub(crate) fn part(&self, range: Range<usize>) -> Self {
+        fn cut<T: Clone>(values: &[T], range: &Range<usize>) -> Vec<T> {
+            values.get(range.clone()).map(<[T]>::to_vec).unwrap_or_default()
+        }
+        Self {
+            id: cut(&self.id, &range),
+            block: cut(&self.block, &range),
+            question: cut(&self.question, &range),
+            replicate: cut(&self.replicate, &range),
+            alignment: cut(&self.alignment, &range),
+            coherence: cut(&self.coherence, &range),
+            verdict: cut(&self.verdict, &range),
+            truncated: cut(&self.truncated, &range),
+        }
+    }
+}
+
+/// Texts of some samples, as inert JSON.
+pub(crate) struct Chunk {
+    pub(crate) range: Range<usize>,
+    pub(crate) json: String,
+}
+
+/// Whether texts are wanted beside the scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Texts {
+    Wanted,
+    LeftOut,
+}
+
+/// Everything but the texts.
+pub(crate) struct Index {
+    pub(crate) conditions: Vec<ConditionShape>,
+    pub(crate) blocks: Vec<BlockShape>,
+    pub(crate) questions: Vec<QuestionShape>,
+    pub(crate) contexts: Vec<ContextShape>,
+    pub(crate) context_sources: Vec<ContextSource>,
+    keys: HashMap<(usize, i64, i64, i64), usize>,
+    question_keys: HashMap<(usize, i64), usize>,
+    /// The most answers of a block and question that any condition takes.
+    wanted: HashMap<(usize, usize), u32>,
+}
+
+impl Index {
+    /// Conditions, blocks, questions and contexts of all runs, without a sample.
+    pub(crate) fn new(
+        runs: &[Run],
+        places: &[Place<'_>],
+        include_restricted: bool,
+    ) -> Result<Self, ReportError> {
+        let mut index = Self {
+            conditions: Vec::new(),
+            blocks: Vec::new(),
+            questions: Vec::new(),
+            contexts: Vec::new(),
+            context_sources: Vec::new(),
+            keys: HashMap::new(),
+            question_keys: HashMap::new(),
+            wanted: HashMap::new(),
+        };
+        let mut contexts: HashMap<(usize, i64), usize> = HashMap::new();
+        for (number, run) in runs.iter().enumerate() {
+            let instructions: BTreeMap<&str, &str> = run.resolved["instructions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|one| Some((one["id"].as_str()?, one["text"].as_str()?)))
+                .collect();
+            let may_share_questions = include_restricted || run.may_share_questions();
+            for (position, condition) in run.conditions.iter().enumerate() {
+                let mut questions = Vec::new();
+                for &(row, is_sampled, _) in &condition.questions {
+                    if is_sampled {
+                        questions.push(index.question(run, number, row, may_share_questions));
+                    }
+                }
+                let mut blocks = Vec::new();
+                for (draw, &row) in (0_u32..).zip(&condition.contexts) {
+                    let context = match contexts.get(&(number, row)) {
+                        Some(&known) => known,
+                        None => {
+                            let may_share = condition.shots == 0
+                                || include_restricted
+                                || run.may_share(&condition.demonstrations);
+                            index.contexts.push(context_shape(run, condition, draw, row, may_share)?);
+                            index.context_sources.push(ContextSource { run: number, row });
+                            contexts.insert((number, row), index.contexts.len() - 1);
+                            index.contexts.len() - 1
+                        }
+                    };
+                    let key = (number, condition.subject, row, condition.instruction);
+                    let block = *index.keys.entry(key).or_insert_with(|| {
+                        index.blocks.push(BlockShape {
+                            context,
+                            instruction: condition.instruction_name.clone(),
+                            instruction_text: instructions
+                                .get(condition.instruction_name.as_str())
+                                .map(|text| (*text).to_owned()),
+                        });
+                        index.blocks.len() - 1
+                    });
+                    blocks.push(block);
+                    for &question in &questions {
+                        let most = index.wanted.entry((block, question)).or_insert(0);
+                        *most = (*most).max(condition.replicates);
+                    }
+                }
+                let place =
+                    places.iter().find(|place| std::ptr::eq(place.run, run) && place.position == position);
+                let title = place.map(|place| super::model::title(place, runs.len() > 1)).unwrap_or_default();
+                let size = place.and_then(|place| {
+                    let (family, value, measure) = run.size(&place.result.subject)?;
+                    let panel = super::figures::size_panel(place, &family, runs.len() > 1);
+                    Some(SizeShape { value, measure, panel })
+                });
+                index.conditions.push(ConditionShape {
+                    run: number,
+                    position,
+                    title,
+                    blocks,
+                    questions,
+                    replicates: condition.replicates,
+                    size,
+                });
+            }
+        }
+        Ok(index)
+    }
+
+    fn question(&mut self, run: &Run, number: usize, row: i64, may_share: bool) -> usize {
+        *self.question_keys.entry((number, row)).or_insert_with(|| {
+            self.questions.push(QuestionShape {
+                name: run.questions.get(&row).cloned().unwrap_or_default(),
+                wordings: run.wordings.get(&row).filter(|_| may_share).cloned(),
+            });
+            self.questions.len() - 1
+        })
+    }
+
+    /// The place of a sample's block and question, where a condition asks for it.
+    fn place(
+        &self,
+        run: usize,
+        key: (i64, i64, i64),
+        question: i64,
+        replicate: u32,
+    ) -> Option<(usize, usize)> {
+        let block = *self.keys.get(&(run, key.0, key.1, key.2))?;
+        let question = *self.question_keys.get(&(run, question))?;
+        let most = *self.wanted.get(&(block, question))?;
+        (replicate < most).then_some((block, question))
+    }
+
+    /// Adds the samples of all runs. Texts are handed out chunk by chunk, each with the samples that it is of.
+    pub(crate) fn fill(
+        &self,
+        runs: &[Run],
+        texts: Texts,
+        columns: &mut Columns,
+        mut take: impl FnMut(&Columns, Chunk) -> Result<(), ReportError>,
+    ) -> Result<(), ReportError> {
+        let mut chunk = String::new();
+        let mut start = 0;
+        for (number, run) in runs.iter().enumerate() {
+            let has_judge = run.experiment.judge.is_some();
+            let judge_failed: HashSet<i64> = run
+                .failures
+                .iter()
+                .filter(|failure| failure.judge.is_some() && failure.judge == run.experiment.judge)
+                .filter_map(|failure| failure.response)
+                .collect();
+            if texts == Texts::LeftOut {
+                run.reader.for_each_sample(&run.experiment, |row| {
+                    let failed = judge_failed.contains(&row.response);
+                    self.add(columns, number, &row, String::new(), stored_verdict(&row, has_judge, failed));
+                })?;
+            } else {
+                run.reader.for_each_transcript::<ReportError>(&run.experiment, |transcript| {
+                    let row = transcript.sample;
+                    let verdict = stored_verdict(&row, has_judge, judge_failed.contains(&row.response));
+                    if self.add(columns, number, &row, transcript.id.to_string(), verdict) {
+                        push(&mut chunk, &texts_of(&transcript)?);
+                        if chunk.len() > CHUNK_BYTES {
+                            hand_out(columns, &mut chunk, &mut start, &mut take)?;
+                        }
+                    }
+                    Ok(())
+                })?;
+            }
+            for failure in &run.failures {
+                let Some((subject, context, instruction, question, replicate)) = failure.sample else {
+                    continue;
+                };
+                let key = (subject, context, instruction);
+                let Some((block, question)) = self.place(number, key, question, replicate) else { continue };
+                columns.push(
+                    block,
+                    question,
+                    replicate,
+                    String::new(),
+                    Verdict::None(NoVerdict::Error),
+                    false,
+                );
+                if texts == Texts::Wanted {
+                    push(
+                        &mut chunk,
+                        &serde_json::to_string(&Failed { failed: (&failure.kind, &failure.message) })?,
+                    );
+                }
+            }
+        }
+        if !chunk.is_empty() {
+            hand_out(columns, &mut chunk, &mut start, &mut take)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a stored answer; false where no condition asks for it.
+    fn add(&self, columns: &mut Columns, run: usize, row: &SampleRow, id: String, verdict: Verdict) -> bool {
+        let key = (row.subject, row.context, row.instruction);
+        let Some((block, question)) = self.place(run, key, row.question, row.replicate) else { return false };
+        columns.push(block, question, row.replicate, id, verdict, row.truncated);
+        true
+    }
+}
+
+fn hand_out(
+    columns: &Columns,
+    chunk: &mut String,
+    start: &mut usize,
+    take: &mut impl FnMut(&Columns, Chunk) -> Result<(), ReportError>,
+) -> Result<(), ReportError> {
+    chunk.push(']');
+    let end = columns.len();
+    take(columns, Chunk { range: *start..end, json: embed::inert(chunk) })?;
+    *start = end;
+    chunk.clear();
+    Ok(())
+}
+
+fn push(chunk: &mut String, json: &str) {
+    chunk.push(if chunk.is_empty() { '[' } else { ',' });
+    chunk.push_str(json);
+}
+
+/// A call that failed for good, in the place of an answer's texts.
+#[derive(Serialize)]
+struct Failed<'a> {
+    failed: (&'a str, &'a str),
+}
+
+/// What is shown of one answer.
+#[derive(Serialize)]
+struct SampleTexts<'a> {
+    answer: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<&'a str>,
+    finish: &'a str,
+    model: Option<&'a str>,
+    wording: usize,
+    tokens: [u64; 4],
+    cost: Option<f64>,
+    ms: u64,
+    at: &'a str,
+    judged: Vec<JudgedTexts<'a>>,
+}
+
+#[derive(Serialize)]
+struct JudgedTexts<'a> {
+    aspect: &'static str,
+    outcome: String,
+    replies: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    distribution: Option<&'a [(String, f64)]>,
+    mass: Option<f64>,
+    model: Option<&'a str>,
+}
+
+fn texts_of(transcript: &Transcript) -> Result<String, ReportError> {
+    let judged = transcript.judgements.iter().map(|judgement| JudgedTexts {
+        aspect: judgement.aspect.name(),
+        outcome: match judgement.outcome {
+            AspectOutcome::Score { score, method } => format!("{score} ({})", method.name()),
+            AspectOutcome::Code => "code".to_owned(),
+            AspectOutcome::SubjectRefusal => "the subject refused".to_owned(),
+            AspectOutcome::JudgeRefusal => "the judge declined".to_owned(),
+            AspectOutcome::Unparsable => "unparsable".to_owned(),
+        },
+        replies: &judgement.replies,
+        distribution: judgement.distribution.as_deref(),
+        mass: judgement.number_mass,
+        model: judgement.model.as_deref(),
+    });
+    let tokens = [
+        transcript.input_tokens,
+        transcript.cached_input_tokens,
+        transcript.output_tokens,
+        transcript.reasoning_tokens,
+    ];
+    Ok(serde_json::to_string(&SampleTexts {
+        answer: &transcript.answer,
+        raw: transcript.raw.as_deref(),
+        reasoning: transcript.reasoning.as_deref(),
+        finish: &transcript.finish,
+        model: transcript.model.as_deref(),
+        wording: transcript.wording,
+        tokens,
+        cost: transcript.cost_usd,
+        ms: transcript.duration_ms,
+        at: &transcript.created_at,
+        judged: judged.collect(),
+    })?)
+}
+
+fn context_shape(
+    run: &Run,
+    condition: &tiltmeter_store::ConditionRow,
+    draw: u32,
+    row: i64,
+    may_share: bool,
+) -> Result<ContextShape, StoreError> {
+    let context = run.reader.context(row)?;
+    let reference = (!may_share).then(|| {
+        let set = run
+            .data_sets
+            .iter()
+            .find(|set| set.kind == "demonstrations" && set.name == condition.demonstrations);
+        let rows = run
+            .sources
+            .get(&(condition.id, draw))
+            .map(|rows| rows.iter().map(u64::to_string).collect::<Vec<_>>().join(", "));
+        format!(
+            "{} demonstrations of the set {} ({}; hash of its rows {}), {} answers: rows {}",
+            condition.shots,
+            condition.demonstrations,
+            set.map_or("origin unknown", |set| set.origin.as_str()),
+            set.map_or_else(|| "unknown".to_owned(), |set| set.hash.to_string()),
+            if condition.control == "none" { "misaligned" } else { condition.control.as_str() },
+            rows.as_deref().unwrap_or("unknown"),
+        )
+    });
+    Ok(ContextShape {
+        shots: condition.shots,
+        placement: condition.placement.name(),
+        characters: context.characters(),
+        href: None,
+        reference,
+    })
+}

@@ -1,0 +1,105 @@
+//! Text and figures as the page shows them.
+
+use std::fmt::Write as _;
+
+/// Text of unknown origin with everything that would act on a reader made visible: control characters, and characters
+/// that turn the direction of text or end a line unseen. Line feeds and tabs stay. `assets/transcripts.js` does the same.
+pub(crate) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => shown.push(character),
+            '\0'..='\u{1f}' => {
+                shown.push(char::from_u32(0x2400 + u32::from(character)).unwrap_or('\u{fffd}'))
+            }
+            '\u{7f}' => shown.push('\u{2421}'),
+            '\u{80}'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' => {
+                let _ = write!(shown, "⟦U+{:04X}⟧", u32::from(character));
+            }
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// The first characters of a text that is too long for its place.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// A share in percent, one decimal.
+pub(crate) fn percent(value: f64) -> String {
+    format!("{:.1}", value * 100.0)
+}
+
+/// A share with its interval.
+pub(crate) fn percent_interval(estimate: f64, low: f64, high: f64) -> String {
+    format!("{} % [{}, {}]", percent(estimate), percent(low), percent(high))
+}
+
+/// A number without needless zeros, to six digits.
+pub(crate) fn significant(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+    let decimals = (5.0 - value.abs().log10().floor()).clamp(0.0, 12.0) as usize;
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// A signed measure in nats, three decimals.
+pub(crate) fn nats(value: f64) -> String {
+    format!("{value:+.3}").replace('-', "−")
+}
+
+/// A count with thin spaces between thousands.
+pub(crate) fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() * 2);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_acts_on_a_reader_is_shown() {
+        let cases = [
+            ("a\nb\tc", "a\nb\tc"),
+            ("\0\u{1b}[31m", "␀␛[31m"),
+            ("x\u{202e}y", "x⟦U+202E⟧y"),
+            ("\u{2028}", "⟦U+2028⟧"),
+            ("\u{85}é", "⟦U+0085⟧é"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(visible(text), expected);
+        }
+    }
+
+    #[test]
+    fn figures_are_short_and_exact() {
+        let cases = [(0.0, "0"), (0.05, "0.05"), (-2.5, "-2.5"), (100.0, "100"), (0.1 + 0.2, "0.3")];
+        for (value, expected) in cases {
+            assert_eq!(significant(value), expected);
+        }
+        assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!(count(12), "12");
+    }
+}
