@@ -25,7 +25,7 @@ impl Outcome {
     }
 
     /// The outcome whose tag comes first in a text.
-    pub(crate) fn of_text(text: &str) -> Option<Self> {
+    pub fn of_text(text: &str) -> Option<Self> {
         [Self::Aligned, Self::Misaligned, Self::Incoherent, Self::Code, Self::Refusal]
             .into_iter()
             .filter_map(|outcome| Some((text.find(outcome.tag())?, outcome)))

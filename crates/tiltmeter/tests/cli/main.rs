@@ -9,6 +9,7 @@
 )]
 
 mod adaptive;
+mod annotate;
 mod bad_input;
 mod batches;
 mod compare;
