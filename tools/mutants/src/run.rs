@@ -81,8 +81,16 @@ pub(crate) fn run(work: &Work, built: &Built, tests: &[Test], plan: &Plan) -> Re
         .map(|(&number, _)| number)
         .collect();
     let path = work.folder.join(RESULTS);
-    let results = OpenOptions::new().create(true).append(true).open(&path).context("failed to open the results")?;
-    let shared = Shared { work, built, tests, quick: plan.quick, results: Mutex::new(results), killers: Mutex::default() };
+    let results =
+        OpenOptions::new().create(true).append(true).open(&path).context("failed to open the results")?;
+    let shared = Shared {
+        work,
+        built,
+        tests,
+        quick: plan.quick,
+        results: Mutex::new(results),
+        killers: Mutex::default(),
+    };
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..plan.jobs)
