@@ -111,6 +111,7 @@ struct Shared<'a> {
     work: &'a Work,
     built: &'a Built,
     tests: &'a [Test],
+    known: &'a BTreeMap<String, Verdict>,
     quick: Option<u64>,
     results: Mutex<File>,
     /// The test that found the last mutant of a function, which is likely to find the next one.
@@ -146,6 +147,11 @@ impl Shared<'_> {
                 }
                 break;
             }
+        }
+        // What the other tests did not find before they do not find now.
+        let before = self.known.get(&mutant.name).map(|verdict| verdict.outcome);
+        if outcome == Outcome::Left && before == Some(Outcome::Survived) {
+            outcome = Outcome::Survived;
         }
         let verdict = Verdict { mutant: mutant.name.clone(), outcome, test: by };
         if let Ok(mut results) = self.results.lock() {
