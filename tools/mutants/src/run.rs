@@ -87,6 +87,7 @@ pub(crate) fn run(work: &Work, built: &Built, tests: &[Test], plan: &Plan) -> Re
         work,
         built,
         tests,
+        known: &known,
         quick: plan.quick,
         results: Mutex::new(results),
         killers: Mutex::default(),
