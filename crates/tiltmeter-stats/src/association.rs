@@ -258,7 +258,7 @@ mod tests {
     /// percentiles are known: the lowest and the highest cluster.
     #[test]
     fn the_interval_of_three_clusters_is_known() {
-        let values = [0.0, 1.0, 5.0];
+        let values = [1.0, 2.0, 6.0];
         let mean =
             |rows: &[usize]| Some(rows.iter().map(|&row| values[row]).sum::<f64>() / rows.len() as f64);
         let settings = BootstrapSettings::default();
@@ -266,9 +266,9 @@ mod tests {
         let interval = interval.unwrap();
         // √(3/2) · t / z, the quantiles by `scipy.stats`.
         let expansion = 1.5_f64.sqrt() * 4.302_652_729_749_464 / 1.959_963_984_540_054;
-        assert!((estimate - 2.0).abs() < 1e-12);
-        assert!((interval.low - (2.0 - 2.0 * expansion)).abs() < 1e-9, "{interval:?}");
-        assert!((interval.high - (2.0 + 3.0 * expansion)).abs() < 1e-9, "{interval:?}");
+        assert!((estimate - 3.0).abs() < 1e-12);
+        assert!((interval.low - (3.0 - 2.0 * expansion)).abs() < 1e-9, "{interval:?}");
+        assert!((interval.high - (3.0 + 3.0 * expansion)).abs() < 1e-9, "{interval:?}");
         assert_eq!(clustered_statistic(&[0, 1, 1], &settings, mean).unwrap().unwrap().1, None);
     }
 

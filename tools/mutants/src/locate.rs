@@ -81,7 +81,8 @@ fn asked(expression: &Expr) -> Option<u32> {
 
 /// Whether a match is the frame of a site.
 fn is_frame(node: &ExprMatch) -> bool {
-    let ours = |pattern: &Pat| matches!(pattern, Pat::Ident(name) if name.ident.to_string().starts_with("__"));
+    let ours =
+        |pattern: &Pat| matches!(pattern, Pat::Ident(name) if name.ident.to_string().starts_with("__"));
     match node.arms.first().map(|arm| &arm.pat) {
         Some(Pat::Tuple(tuple)) => tuple.elems.iter().all(ours) && !tuple.elems.is_empty(),
         Some(pattern) => ours(pattern),
@@ -128,5 +129,55 @@ impl<'ast> Visit<'ast> for Finder {
             self.add(condition, asked.0, false);
         }
         visit::visit_arm(self, arm);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::list::{Genre, Mutant, Span};
+    use crate::rewrite::{Choice, rewrite};
+
+    fn mutant(column: usize, genre: Genre, replacement: &str) -> Mutant {
+        let span = Span { start: Place { line: 1, column } };
+        let (name, replacement) = (format!("{column} {replacement}"), replacement.to_owned());
+        Mutant { name, file: "lib.rs".into(), function: None, span, genre, replacement }
+    }
+
+    /// Where a piece of text stands for the first time.
+    fn place(text: &str, piece: &str) -> Place {
+        let (before, _) = text.split_once(piece).unwrap();
+        let line = before.lines().count().max(1);
+        Place { line, column: before.lines().last().map_or(0, str::len) + 1 }
+    }
+
+    #[test]
+    fn what_is_written_is_found_again() {
+        let source = "fn f(a: i32, b: i32, c: bool) -> bool { c && -a + b * 2 < 7 }";
+        let all = [
+            mutant(41, Genre::FnValue, "true"),
+            mutant(43, Genre::BinaryOperator, "||"),
+            mutant(46, Genre::UnaryOperator, ""),
+            mutant(49, Genre::BinaryOperator, "-"),
+            mutant(53, Genre::BinaryOperator, "/"),
+            mutant(53, Genre::BinaryOperator, "%"),
+            mutant(57, Genre::BinaryOperator, "=="),
+            mutant(1, Genre::BinaryOperator, "+"),
+        ];
+        let repeated = BTreeSet::new();
+        let mutants: BTreeMap<u32, &Mutant> = (1..).zip(&all).collect();
+        let (text, placed) = rewrite(source, &Choice { mutants, repeated: &repeated }).unwrap();
+        // The last one is where there is no operator.
+        assert_eq!(placed, (1..=7).collect());
+        let sites = Sites::new(&text).unwrap();
+        let owner = |piece: &str| sites.owner(place(&text, piece));
+        assert_eq!(owner("return true"), Some(Owner::Branch(1)));
+        assert_eq!(owner("__lhs / __rhs"), Some(Owner::Branch(5)));
+        assert_eq!(owner("__lhs % __rhs"), Some(Owner::Branch(6)));
+        assert_eq!(owner("__lhs * __rhs"), Some(Owner::Site(BTreeSet::from([5, 6]))));
+        assert_eq!(owner("__lhs != crate"), Some(Owner::Site(BTreeSet::from([2]))));
+        assert_eq!(owner("fn f"), None);
     }
 }

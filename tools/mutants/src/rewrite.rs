@@ -11,7 +11,10 @@ use proc_macro2::{LineColumn, TokenStream};
 use quote::quote;
 use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
-use syn::{Arm, BinOp, Block, Expr, FieldValue, ImplItemFn, ItemFn, Member, ReturnType, Signature, TraitItemFn, Type, UnOp, parse_quote};
+use syn::{
+    Arm, BinOp, Block, Expr, FieldValue, ImplItemFn, ItemFn, Member, ReturnType, Signature, TraitItemFn,
+    Type, UnOp, parse_quote,
+};
 
 use crate::list::{Genre, Mutant, Place};
 
@@ -152,7 +155,8 @@ impl Rewriter<'_> {
 
     fn body(&mut self, signature: &Signature, block: &mut Block, original_start: Option<Place>) {
         // Returns of an unnamed type are of one type all.
-        let unnamed = matches!(&signature.output, ReturnType::Type(_, ty) if matches!(**ty, Type::ImplTrait(_)));
+        let unnamed =
+            matches!(&signature.output, ReturnType::Type(_, ty) if matches!(**ty, Type::ImplTrait(_)));
         if signature.constness.is_some() || unnamed {
             return;
         }
@@ -160,7 +164,9 @@ impl Rewriter<'_> {
         let numbers = self.take(Genre::FnValue, place);
         let mut returns = Vec::new();
         for number in numbers {
-            let Ok(value) = syn::parse_str::<Expr>(&self.choice.mutants[&number].replacement) else { continue };
+            let Ok(value) = syn::parse_str::<Expr>(&self.choice.mutants[&number].replacement) else {
+                continue;
+            };
             self.placed.insert(number);
             returns.push(parse_quote!(if crate::mutant::is(#number) { return #value; }));
         }

@@ -81,8 +81,17 @@ pub(crate) fn run(work: &Work, built: &Built, tests: &[Test], plan: &Plan) -> Re
         .map(|(&number, _)| number)
         .collect();
     let path = work.folder.join(RESULTS);
-    let results = OpenOptions::new().create(true).append(true).open(&path).context("failed to open the results")?;
-    let shared = Shared { work, built, tests, quick: plan.quick, results: Mutex::new(results), killers: Mutex::default() };
+    let results =
+        OpenOptions::new().create(true).append(true).open(&path).context("failed to open the results")?;
+    let shared = Shared {
+        work,
+        built,
+        tests,
+        known: &known,
+        quick: plan.quick,
+        results: Mutex::new(results),
+        killers: Mutex::default(),
+    };
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..plan.jobs)
@@ -103,6 +112,7 @@ struct Shared<'a> {
     work: &'a Work,
     built: &'a Built,
     tests: &'a [Test],
+    known: &'a BTreeMap<String, Verdict>,
     quick: Option<u64>,
     results: Mutex<File>,
     /// The test that found the last mutant of a function, which is likely to find the next one.
@@ -138,6 +148,11 @@ impl Shared<'_> {
                 }
                 break;
             }
+        }
+        // What the other tests did not find before they do not find now.
+        let before = self.known.get(&mutant.name).map(|verdict| verdict.outcome);
+        if outcome == Outcome::Left && before == Some(Outcome::Survived) {
+            outcome = Outcome::Survived;
         }
         let verdict = Verdict { mutant: mutant.name.clone(), outcome, test: by };
         if let Ok(mut results) = self.results.lock() {

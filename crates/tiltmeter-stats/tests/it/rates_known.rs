@@ -23,14 +23,15 @@ fn the_standard_error_of_resampled_ratios_is_about_their_own_mean() {
     assert_absolute(result.standard_error, 0.165_f64.sqrt(), 0.01, "standard error");
 }
 
-/// Of two questions with one context each, one resample in eight holds nothing, and is drawn again.
+/// Of two questions with one context each, two of sixteen resamples hold nothing and are drawn again; of the others five
+/// are ¼, five ¾ and four ½, so that their variance is 10/14 · 1/16.
 #[test]
 fn a_resample_without_trials_is_drawn_again() {
     let table = [cell(0, 0, 1, 4), cell(1, 1, 3, 4)];
-    let settings = BootstrapSettings::default();
+    let settings = BootstrapSettings { resamples: 20_000, ..BootstrapSettings::default() };
     let result = bootstrap_rate(&table, RateResampling::QuestionsAndContexts, &settings).unwrap().unwrap();
-    assert!(result.standard_error.is_finite() && result.interval.high <= 1.0, "{result:?}");
-    assert!(result.interval.low.is_finite() && result.interval.high.is_finite(), "{result:?}");
+    assert_absolute(result.standard_error, (10.0_f64 / 14.0).sqrt() / 4.0, 5e-3, "standard error");
+    assert!(result.interval.low < 0.25 && result.interval.high > 0.75, "{result:?}");
 }
 
 /// All 256 resamples of four questions of one size, for which CR2 is the variance of the questions' rates over their
@@ -104,6 +105,10 @@ fn the_score_interval_allows_for_one_question_with_all_the_variance() {
     let plain = clustered_rate(&counts, LEVEL).unwrap();
     assert_relative(robust.score.low, plain.interval.low, 1e-10, "low");
     assert_relative(robust.score.high, plain.interval.high, 1e-10, "high");
+    // Questions without trials have no part in that.
+    let mut more = counts;
+    more.extend(clusters(&[(0, 0), (0, 0)]));
+    assert_eq!(robust_rate(&more, LEVEL), Ok(Some(robust)));
 }
 
 #[test]
