@@ -60,20 +60,7 @@ impl Reader {
         )?;
         let mut responses = answered.query([])?;
         while let Some(row) = responses.next()? {
-            let mut sample = SampleRow {
-                response: row.get(0)?,
-                subject: row.get(1)?,
-                context: row.get(2)?,
-                instruction: row.get(3)?,
-                question: row.get(4)?,
-                replicate: row.get(5)?,
-                outcome: ResponseOutcome::from_name(
-                    row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?,
-                )?,
-                truncated: row.get(7)?,
-                alignment: None,
-                coherence: None,
-            };
+            let mut sample = read_sample(row)?;
             while let Some(judgement) = next.filter(|judgement| judgement.response <= sample.response) {
                 let by = prompts.get(&sample.question).map(|prompts| prompts[judgement.aspect as usize]);
                 if judgement.response == sample.response && by == Some(judgement.prompt) {
@@ -108,6 +95,22 @@ impl Reader {
         }
         Ok(prompts)
     }
+}
+
+/// Reads an answer without its scores from the first eight columns.
+pub(crate) fn read_sample(row: &Row<'_>) -> Result<SampleRow, StoreError> {
+    Ok(SampleRow {
+        response: row.get(0)?,
+        subject: row.get(1)?,
+        context: row.get(2)?,
+        instruction: row.get(3)?,
+        question: row.get(4)?,
+        replicate: row.get(5)?,
+        outcome: ResponseOutcome::from_name(row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?)?,
+        truncated: row.get(7)?,
+        alignment: None,
+        coherence: None,
+    })
 }
 
 pub(crate) fn aspect(name: &str) -> rusqlite::Result<Aspect> {

@@ -8,8 +8,7 @@ use tiltmeter_core::verdict::{Aspect, AspectOutcome};
 
 use crate::error::StoreError;
 use crate::reader::{ExperimentRow, Reader, collect};
-use crate::rows::ResponseOutcome;
-use crate::samples::{SampleRow, aspect, aspect_outcome};
+use crate::samples::{SampleRow, aspect, aspect_outcome, read_sample};
 
 /// A stored answer with its texts and those of its judge.
 #[derive(Clone, Debug)]
@@ -200,18 +199,7 @@ impl Reader {
 
 fn read_response(row: &Row<'_>) -> Result<Transcript, StoreError> {
     Ok(Transcript {
-        sample: SampleRow {
-            response: row.get(0)?,
-            subject: row.get(1)?,
-            context: row.get(2)?,
-            instruction: row.get(3)?,
-            question: row.get(4)?,
-            replicate: row.get(5)?,
-            outcome: ResponseOutcome::from_name(row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?)?,
-            truncated: row.get(7)?,
-            alignment: None,
-            coherence: None,
-        },
+        sample: read_sample(row)?,
         id: row.get(8).map(ContentId::from_bytes)?,
         wording: usize::try_from(row.get::<_, i64>(9)?).unwrap_or(0),
         cut: row.get(10)?,
