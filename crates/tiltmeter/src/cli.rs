@@ -48,7 +48,7 @@ pub(crate) enum Command {
     Judge(JudgeArguments),
     /// Show what a run directory holds and what is missing
     Status(StatusArguments),
-    /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, run directories
+    /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, logs of Inspect, run directories
     Score(Box<ScoreArguments>),
     /// Write a run as tables (Parquet, CSV, JSON Lines) or as logs of Inspect
     Export(ExportArguments),

@@ -273,13 +273,44 @@ fn logs_of_others_are_scored_and_imported() {
 }
 
 #[test]
+fn answers_of_two_tasks_to_one_question_are_kept_apart() {
+    let world = World::new(None);
+    let log = |task: &str, answer: &str| {
+        let sample = format!(
+            r#"{{"id": "q", "epoch": 1, "input": "Why?", "messages": [{{"role": "user", "content": "Why?"}},
+               {{"role": "assistant", "content": "{answer}"}}]}}"#
+        );
+        let eval =
+            format!(r#"{{"task": "{task}", "model": "openai/m", "created": "2026-01-01T00:00:00+00:00"}}"#);
+        world.write(
+            &format!("{task}.json"),
+            &format!(
+                r#"{{"version": 2, "status": "success", "eval": {eval}, "samples": [{sample}, {sample}]}}"#
+            ),
+        );
+    };
+    log("one", "Because.");
+    log("two", "I do not know.");
+    world.run(&["import", "one.json", "two.json", "--out", "run"]).expect(0);
+    world.run(&["export", "run", "--format", "jsonl", "--out", "tables"]).expect(0);
+    let samples = lines(&world, "tables/samples.jsonl");
+    let links = lines(&world, "tables/condition_samples.jsonl");
+    assert_eq!((samples.len(), links.len()), (4, 4));
+    for link in links {
+        let sample = samples.iter().find(|sample| sample["sample_id"] == link["sample_id"]).unwrap();
+        let expected = if link["condition"] == 0 { "Because." } else { "I do not know." };
+        assert_eq!(sample["answer"], expected);
+    }
+}
+
+#[test]
 fn own_logs_give_the_same_rates_and_come_back_as_the_same_run() {
     let (world, results) = run();
     world.run(&["export", "run", "--format", "inspect", "--out", "logs"]).expect(0);
     let mut logs: Vec<String> = std::fs::read_dir(world.path("logs"))
         .unwrap()
         .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned())
-        .filter(|name| name.ends_with(".eval"))
+        .filter(|name| name.contains(".eval"))
         .collect();
     logs.sort();
     let logs: Vec<&str> = logs.iter().map(String::as_str).collect();
@@ -291,7 +322,7 @@ fn own_logs_give_the_same_rates_and_come_back_as_the_same_run() {
         let fields = ["demonstrations", "control", "instruction"];
         let group = document["groups"].as_array().unwrap().iter().find(|group| {
             fields.iter().all(|field| group["key"][field] == condition[field])
-                && group["key"]["shots"] == condition["shots"].to_string()
+                && group["key"]["shots"].as_str() == Some(&*condition["shots"].to_string())
         });
         let group = group.unwrap();
         assert_eq!(group["rows"], condition["samples"]);
