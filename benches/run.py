@@ -278,7 +278,7 @@ coherence_prompt = "Coherence of {{answer}} to {{question}}, 0 to 100, CODE or R
 
 
 def stored(bench):
-    """A run directory of a million judged samples: opening it, its status, and its rate table."""
+    """A run directory of a million judged samples: opening it, its status, its rate table, its export."""
     file = bench.folder / "million.toml"
     directory = bench.folder / "million"
     # Five different contexts: the empty one is shared by both sets.
@@ -289,9 +289,17 @@ def stored(bench):
         checked(measure.run([bench.filler, file, directory], log), log)
         (directory / "complete").touch()
     size = disk_bytes(directory) / 1e6
-    for name, command in [
-        ("status", ["status", directory, "--json"]),
-        ("run, nothing missing (rate table)", ["run", file, "--out", directory, "--json"]),
+    tables = bench.fresh("tables")
+    for name, target, command in [
+        ("status", "≤ 2 s and ≤ 200 MB", ["status", directory, "--json"]),
+        (
+            "run, nothing missing (rate table)", "≤ 2 s and ≤ 200 MB",
+            ["run", file, "--out", directory, "--json"],
+        ),
+        (
+            "export to Parquet", "≤ 60 s and ≤ 500 MB",
+            ["export", directory, "--format", "parquet", "--out", tables, "--force"],
+        ),
     ]:
         log = bench.fresh("stored.log")
         uses = [
@@ -300,7 +308,7 @@ def stored(bench):
         ]
         use = medians(uses)
         bench.note(
-            f"stored: {name}", "≤ 2 s and ≤ 200 MB",
+            f"stored: {name}", target,
             f"{use.wall_s:.2f} s ({use.cpu_s:.2f} s of CPU; best {min(one.wall_s for one in uses):.2f} s), "
             f"{use.peak_mb:.0f} MB; store of {size:.0f} MB",
         )

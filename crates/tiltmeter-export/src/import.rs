@@ -33,8 +33,8 @@ pub struct Imported {
     pub without_question: u64,
 }
 
-/// What tells conditions apart: subject, demonstrations, control, shots, instruction, reasoning.
-type Key = (String, String, String, u32, (String, Option<String>), String);
+/// What tells conditions apart: subject, demonstrations, control, shots, instruction, reasoning, settings as JSON.
+type Key = (String, String, String, u32, (String, Option<String>), String, String);
 
 /// Makes a run directory of logs. `now` is RFC 3339.
 ///
@@ -98,6 +98,14 @@ fn text(fields: &Map<String, Value>, name: &str) -> Option<String> {
     fields.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
+/// How the model was asked, and by which run or task: what two of them got to one question are answers of their own.
+fn settings(header: &LogHeader) -> Value {
+    let mut settings = header.generate_config.clone();
+    let run = text(&header.metadata, "experiment_hash").filter(|_| is_own(header));
+    settings.insert("imported_from".to_owned(), run.unwrap_or_else(|| header.task.clone()).into());
+    Value::Object(settings)
+}
+
 impl Importing {
     fn sample(&mut self, header: &LogHeader, sample: ReadSample) {
         let no_fields = Map::new();
@@ -125,6 +133,7 @@ impl Importing {
             shots,
             instruction,
             text(fields, "reasoning").unwrap_or_else(|| "default".to_owned()),
+            settings(header).to_string(),
         );
         let place = self.place(key, header);
         let question = Question {
@@ -139,6 +148,9 @@ impl Importing {
         let replicate = self.replicates.entry((place, context.id, question.hash())).or_default();
         let number = *replicate;
         *replicate += 1;
+        // An answer that serves several conditions is in a log of each, and is known by its own number.
+        let own = fields.get("replicate").and_then(Value::as_u64);
+        let number = own.and_then(|number| u32::try_from(number).ok()).unwrap_or(number);
         let answer = answer(&sample, answered.and_then(|index| messages.get(index)), between);
         self.done.samples += 1;
         self.done.failed += u64::from(answer.outcome.is_err());
@@ -161,13 +173,13 @@ impl Importing {
         if let Some(&place) = self.places.get(&key) {
             return place;
         }
-        let (subject, demonstrations, control, shots, instruction, reasoning) = key.clone();
+        let (subject, demonstrations, control, shots, instruction, reasoning, _) = key.clone();
         self.conditions.push((
             key.clone(),
             ImportedCondition {
                 subject,
                 model: header.model.clone(),
-                settings: Value::Object(header.generate_config.clone()),
+                settings: settings(header),
                 demonstrations,
                 control,
                 shots,

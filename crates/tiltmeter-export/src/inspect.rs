@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tiltmeter_core::id::Canonical;
 use tiltmeter_inspect::indexed::Named;
-use tiltmeter_inspect::{Dataset, EvalSpec, LogWriter, Metric, Results, ScoreSummary, Usage};
+use tiltmeter_inspect::{Dataset, EvalSpec, LogWriter, Metric, Results, ScoreSummary, Usage, Viewer};
 use tiltmeter_run::{ConditionResult, analyse};
 use tiltmeter_store::{ConditionRow, Reader};
 
@@ -214,6 +214,7 @@ fn spec(run: &Run, index: usize, condition: &ConditionRow) -> EvalSpec {
         config: Map::new(),
         packages: Map::new(),
         metadata,
+        viewer: Viewer::default(),
     }
 }
 

@@ -335,3 +335,26 @@ pub const TABLES: [Table; 10] = [
     TEXT_SCORES,
     FAILURES,
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_all_columns_as_they_are() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/export.md");
+        let documentation = std::fs::read_to_string(path).unwrap();
+        for table in TABLES {
+            let mut text = format!(
+                "### `{}`\nA row is {}.\n\n| column | type | unit | meaning |\n| --- | --- | --- | --- |\n",
+                table.name, table.row
+            );
+            for Column { name, kind, unit, meaning } in table.columns {
+                writeln!(text, "| `{name}` | {} | {unit} | {meaning} |", kind.name()).unwrap();
+            }
+            assert!(documentation.contains(&text), "docs/export.md lacks, as it stands here:\n{text}");
+        }
+    }
+}

@@ -17,5 +17,5 @@ pub use read::{
 };
 pub use write::{
     Choice, Content, ContentPart, Dataset, EvalSpec, LogWriter, Message, Metric, Output, Results, Sample,
-    SampleError, Score, ScoreSummary, Usage, indexed,
+    SampleError, Score, ScoreSummary, Usage, Viewer, indexed,
 };

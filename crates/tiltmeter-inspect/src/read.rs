@@ -253,7 +253,9 @@ impl Log {
         let Some((name, index)) = header else { return Err(InspectError::NoHeader) };
         let document: Document = parse(name, &member(&mut archive, index)?)?;
         let (header, _) = document.parts();
-        let is_sample = |name: &str| name.starts_with("samples/") && name.ends_with(".json");
+        let is_sample = |name: &str| {
+            name.strip_prefix("samples/").is_some_and(|name| name.strip_suffix(".json").is_some())
+        };
         // Of members with one name the last is the one that counts, which is what the archive's index gives.
         let members = (0..archive.len())
             .filter(|&index| archive.name_for_index(index).is_some_and(is_sample))

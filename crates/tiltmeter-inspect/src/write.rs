@@ -5,7 +5,7 @@
 
 use std::io::{Seek, Write};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::ser::Formatter;
 use serde_json::{Map, Value};
 use zip::write::SimpleFileOptions;
@@ -49,6 +49,16 @@ pub struct EvalSpec {
     pub packages: Map<String, Value>,
     /// What else there is to know.
     pub metadata: Map<String, Value>,
+    /// How it is shown.
+    pub viewer: Viewer,
+}
+
+/// How a log is shown.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Viewer {
+    /// Whether texts are rendered as Markdown with links and images. Model output is foreign text, and a `###` that was
+    /// shown to a model is to be seen.
+    pub trust_content: bool,
 }
 
 /// The questions of a log.
@@ -244,9 +254,8 @@ pub struct Usage {
 /// One score.
 #[derive(Clone, Debug, Serialize)]
 pub struct Score {
-    /// The number; `None` is written as `NaN`, by which Inspect marks a sample without a score.
-    #[serde(serialize_with = "number_or_nan")]
-    pub value: Option<f64>,
+    /// The number; not a number where there is none, by which Inspect marks a sample without a score.
+    pub value: f64,
     /// What the scorer said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<String>,
@@ -287,12 +296,8 @@ pub mod indexed {
     }
 }
 
-fn number_or_nan<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
-    // Not a number is what the serialiser makes null of, and the formatter NaN.
-    serializer.serialize_f64(value.unwrap_or(f64::NAN))
-}
-
-/// Writes null as `NaN`, which is the one null that these types have.
+/// Writes null as `NaN`: what is not a number is what the serialiser makes null of, and the one null that these types
+/// have.
 struct Python;
 
 impl Formatter for Python {
@@ -371,7 +376,9 @@ fn options() -> SimpleFileOptions {
 }
 
 fn plan() -> Map<String, Value> {
-    Map::from_iter([("name".to_owned(), Value::from("plan")), ("steps".to_owned(), Value::Array(Vec::new()))])
+    [("name".to_owned(), Value::from("plan")), ("steps".to_owned(), Value::Array(Vec::new()))]
+        .into_iter()
+        .collect()
 }
 
 impl<W: Write + Seek> LogWriter<W> {
@@ -458,7 +465,7 @@ mod tests {
     #[test]
     fn a_score_without_a_value_is_pythons_nan() {
         let score = |value| Score { value, explanation: None, reason: None, metadata: Map::default() };
-        assert_eq!(json(&score(None)).unwrap(), br#"{"value":NaN,"metadata":{}}"#);
-        assert_eq!(json(&score(Some(12.5))).unwrap(), br#"{"value":12.5,"metadata":{}}"#);
+        assert_eq!(json(&score(f64::NAN)).unwrap(), br#"{"value":NaN,"metadata":{}}"#);
+        assert_eq!(json(&score(12.5)).unwrap(), br#"{"value":12.5,"metadata":{}}"#);
     }
 }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tiltmeter_core::experiment::{DataSource, Experiment, read, resolve};
+use tiltmeter_core::id::ContentId;
 use tiltmeter_core::plan::Plan;
 use tiltmeter_core::verdict::{Aspect, AspectOutcome, ScoringMethod};
 use tiltmeter_store::{
@@ -22,10 +23,27 @@ use tokio::task::JoinSet;
 const NOW: &str = "2026-01-01T00:00:00Z";
 /// Samples that are written at a time.
 const AT_ONCE: usize = 512;
-/// An answer of usual length.
-const ANSWER: &str = "I would go for a walk along the river, call an old friend, and cook something that takes its \
+/// The words of an answer of usual length.
+const WORDS: &str = "I would go for a walk along the river, call an old friend, and cook something that takes its \
     time. In the evening I would read, or listen to music, and go to bed early. Whatever you choose, leave some of \
     the day without a plan: rest is worth as much as anything that you could get done in that time.";
+
+/// An answer that no other has, so that files of them are as large as those of true ones: the words in an order of its own.
+fn answer(id: ContentId) -> String {
+    let words: Vec<&str> = WORDS.split(' ').collect();
+    let mut state = id.generator_seed() | 1;
+    let mut text = String::with_capacity(WORDS.len());
+    for _ in &words {
+        // Marsaglia's xorshift: any order will do.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let word = usize::try_from(state % words.len() as u64).unwrap_or(0);
+        text.push_str(words[word]);
+        text.push(' ');
+    }
+    text
+}
 
 struct NoFiles;
 
@@ -109,7 +127,7 @@ fn samples<'a>(
                 replicate: spec.replicate,
                 wording: spec.wording,
                 outcome: ResponseOutcome::Answer,
-                answer: ANSWER.to_owned(),
+                answer: answer(spec.id),
                 raw: None,
                 reasoning: None,
                 finish: "stop",

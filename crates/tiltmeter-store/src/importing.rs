@@ -120,7 +120,7 @@ impl Import {
         let transaction = connection.transaction()?;
         let experiment = self.experiment(&transaction)?;
         for (ord, condition) in self.conditions.iter().enumerate() {
-            self.condition(&transaction, experiment, ord, condition)?;
+            write_condition(&transaction, experiment, ord, condition)?;
         }
         transaction.commit()?;
         connection.close().map_err(|(_, error)| error)?;
@@ -172,152 +172,150 @@ impl Import {
         }
         Ok(experiment)
     }
+}
 
-    fn condition(
-        &self,
-        transaction: &Transaction<'_>,
-        experiment: i64,
-        ord: usize,
-        condition: &ImportedCondition,
-    ) -> Result<(), StoreError> {
-        let hash = Canonical::new("tiltmeter.imported-subject/1")
-            .text(&condition.subject)
-            .text(&condition.model)
-            .text(&condition.settings.to_string())
-            .finish();
-        let subject = find_or_insert(
-            transaction,
-            "subject",
-            hash,
-            "INSERT INTO subject (hash, name, model, settings) VALUES (?1, ?2, ?3, ?4)",
-            params![hash.as_bytes(), condition.subject, condition.model, condition.settings.to_string()],
-        )?;
-        let (name, text) = &condition.instruction;
-        let instruction_hash =
-            Canonical::new("tiltmeter.instruction/1").text(name).optional_text(text.as_deref()).finish();
-        let instruction = find_or_insert(
-            transaction,
-            "instruction",
-            instruction_hash,
-            "INSERT INTO instruction (hash, name, text) VALUES (?1, ?2, ?3)",
-            params![instruction_hash.as_bytes(), name, text],
-        )?;
-        let first = condition.answers.first().map(|answer| &answer.context);
-        transaction.execute(
-            "INSERT INTO condition (experiment, ord, subject, demonstrations, control, shots, placement,
-                 question_format, instruction, reasoning, replicates)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            params![
-                experiment,
-                count(ord as u64),
-                subject,
-                condition.demonstrations,
-                condition.control,
-                condition.shots,
-                first.map_or_else(|| RenderedContext::empty().placement, |context| context.placement).name(),
-                first
-                    .map_or_else(
-                        || RenderedContext::empty().question_format,
-                        |context| { context.question_format }
-                    )
-                    .name(),
-                instruction,
-                condition.reasoning,
-                condition.answers.iter().map(|answer| answer.replicate + 1).max().unwrap_or(1),
-            ],
-        )?;
-        let row = transaction.last_insert_rowid();
-        let (mut contexts, mut questions) = (Vec::new(), BTreeSet::new());
-        let mut known: BTreeMap<ContentId, i64> = BTreeMap::new();
-        for answer in &condition.answers {
-            let context = match known.get(&answer.context.id) {
-                Some(&context) => context,
-                None => write_context(transaction, &answer.context)?,
-            };
-            if known.insert(answer.context.id, context).is_none() {
-                contexts.push(context);
-            }
-            let question = write_question(transaction, &answer.question)?;
-            questions.insert(question);
-            let rows = Rows { subject, instruction, context, question };
-            self.answer(transaction, (hash, instruction_hash), &rows, answer)?;
-        }
-        for (draw, context) in contexts.into_iter().enumerate() {
-            transaction.execute(
-                "INSERT INTO condition_context (condition, draw, context, rows) VALUES (?1, ?2, ?3, '[]')",
-                params![row, count(draw as u64), context],
-            )?;
-        }
-        for question in questions {
-            transaction.execute(
-                "INSERT INTO condition_question (condition, question, sampled, scored) VALUES (?1, ?2, 1, 0)",
-                params![row, question],
-            )?;
-        }
-        Ok(())
-    }
-
-    fn answer(
-        &self,
-        transaction: &Transaction<'_>,
-        (subject, instruction): (ContentId, ContentId),
-        rows: &Rows,
-        answer: &ImportedAnswer,
-    ) -> Result<(), StoreError> {
-        let hash = Canonical::new("tiltmeter.imported/1")
-            .id(&subject)
-            .id(&instruction)
-            .id(&answer.context.id)
-            .id(&answer.question.hash())
-            .integer(u64::from(answer.replicate))
-            .finish();
-        let &Rows { subject, instruction, context, question } = rows;
-        let replicate = answer.replicate;
-        let outcome = match &answer.outcome {
-            Ok(outcome) => *outcome,
-            Err(message) => {
-                let record = FailureRecord {
-                    hash,
-                    target: FailureTarget::Response { subject, context, instruction, question, replicate },
-                    kind: "imported",
-                    message: message.clone(),
-                    created_at: answer.created_at.clone(),
-                    failed_attempts: Vec::new(),
-                };
-                return record.write(transaction).map(|_| ());
-            }
-        };
-        let record = ResponseRecord {
-            hash,
+fn write_condition(
+    transaction: &Transaction<'_>,
+    experiment: i64,
+    ord: usize,
+    condition: &ImportedCondition,
+) -> Result<(), StoreError> {
+    let hash = Canonical::new("tiltmeter.imported-subject/1")
+        .text(&condition.subject)
+        .text(&condition.model)
+        .text(&condition.settings.to_string())
+        .finish();
+    let subject = find_or_insert(
+        transaction,
+        "subject",
+        hash,
+        "INSERT INTO subject (hash, name, model, settings) VALUES (?1, ?2, ?3, ?4)",
+        params![hash.as_bytes(), condition.subject, condition.model, condition.settings.to_string()],
+    )?;
+    let (name, text) = &condition.instruction;
+    let instruction_hash =
+        Canonical::new("tiltmeter.instruction/1").text(name).optional_text(text.as_deref()).finish();
+    let instruction = find_or_insert(
+        transaction,
+        "instruction",
+        instruction_hash,
+        "INSERT INTO instruction (hash, name, text) VALUES (?1, ?2, ?3)",
+        params![instruction_hash.as_bytes(), name, text],
+    )?;
+    let first = condition.answers.first().map(|answer| &answer.context);
+    transaction.execute(
+        "INSERT INTO condition (experiment, ord, subject, demonstrations, control, shots, placement,
+             question_format, instruction, reasoning, replicates)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        params![
+            experiment,
+            count(ord as u64),
             subject,
-            context,
+            condition.demonstrations,
+            condition.control,
+            condition.shots,
+            first.map_or_else(|| RenderedContext::empty().placement, |context| context.placement).name(),
+            first
+                .map_or_else(
+                    || RenderedContext::empty().question_format,
+                    |context| { context.question_format }
+                )
+                .name(),
             instruction,
-            question,
-            replicate,
-            wording: 0,
-            outcome,
-            answer: answer.answer.clone(),
-            raw: None,
-            reasoning: answer.reasoning.clone(),
-            finish: answer.finish,
-            truncated: answer.truncated,
-            model: answer.model.clone(),
-            response_id: None,
-            seed: None,
-            dropped: Vec::new(),
-            input_tokens: answer.input_tokens,
-            cached_input_tokens: answer.cached_input_tokens,
-            cache_write_tokens: 0,
-            output_tokens: answer.output_tokens,
-            reasoning_tokens: answer.reasoning_tokens,
-            cost_usd: answer.cost_usd,
-            duration_ms: answer.duration_ms,
-            created_at: answer.created_at.clone(),
-            shift: None,
-            failed_attempts: Vec::new(),
+            condition.reasoning,
+            condition.answers.iter().map(|answer| answer.replicate + 1).max().unwrap_or(1),
+        ],
+    )?;
+    let row = transaction.last_insert_rowid();
+    let (mut contexts, mut questions) = (Vec::new(), BTreeSet::new());
+    let mut known: BTreeMap<ContentId, i64> = BTreeMap::new();
+    for answer in &condition.answers {
+        let context = match known.get(&answer.context.id) {
+            Some(&context) => context,
+            None => write_context(transaction, &answer.context)?,
         };
-        record.write(transaction).map(|_| ())
+        if known.insert(answer.context.id, context).is_none() {
+            contexts.push(context);
+        }
+        let question = write_question(transaction, &answer.question)?;
+        questions.insert(question);
+        let rows = Rows { subject, instruction, context, question };
+        write_answer(transaction, (hash, instruction_hash), &rows, answer)?;
     }
+    for (draw, context) in contexts.into_iter().enumerate() {
+        transaction.execute(
+            "INSERT INTO condition_context (condition, draw, context, rows) VALUES (?1, ?2, ?3, '[]')",
+            params![row, count(draw as u64), context],
+        )?;
+    }
+    for question in questions {
+        transaction.execute(
+            "INSERT INTO condition_question (condition, question, sampled, scored) VALUES (?1, ?2, 1, 0)",
+            params![row, question],
+        )?;
+    }
+    Ok(())
+}
+
+fn write_answer(
+    transaction: &Transaction<'_>,
+    (subject, instruction): (ContentId, ContentId),
+    rows: &Rows,
+    answer: &ImportedAnswer,
+) -> Result<(), StoreError> {
+    let hash = Canonical::new("tiltmeter.imported/1")
+        .id(&subject)
+        .id(&instruction)
+        .id(&answer.context.id)
+        .id(&answer.question.hash())
+        .integer(u64::from(answer.replicate))
+        .finish();
+    let &Rows { subject, instruction, context, question } = rows;
+    let replicate = answer.replicate;
+    let outcome = match &answer.outcome {
+        Ok(outcome) => *outcome,
+        Err(message) => {
+            let record = FailureRecord {
+                hash,
+                target: FailureTarget::Response { subject, context, instruction, question, replicate },
+                kind: "imported",
+                message: message.clone(),
+                created_at: answer.created_at.clone(),
+                failed_attempts: Vec::new(),
+            };
+            return record.write(transaction).map(|_| ());
+        }
+    };
+    let record = ResponseRecord {
+        hash,
+        subject,
+        context,
+        instruction,
+        question,
+        replicate,
+        wording: 0,
+        outcome,
+        answer: answer.answer.clone(),
+        raw: None,
+        reasoning: answer.reasoning.clone(),
+        finish: answer.finish,
+        truncated: answer.truncated,
+        model: answer.model.clone(),
+        response_id: None,
+        seed: None,
+        dropped: Vec::new(),
+        input_tokens: answer.input_tokens,
+        cached_input_tokens: answer.cached_input_tokens,
+        cache_write_tokens: 0,
+        output_tokens: answer.output_tokens,
+        reasoning_tokens: answer.reasoning_tokens,
+        cost_usd: answer.cost_usd,
+        duration_ms: answer.duration_ms,
+        created_at: answer.created_at.clone(),
+        shift: None,
+        failed_attempts: Vec::new(),
+    };
+    record.write(transaction).map(|_| ())
 }
 
 fn write_question(transaction: &Transaction<'_>, question: &Question) -> Result<i64, StoreError> {

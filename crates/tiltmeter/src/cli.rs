@@ -55,6 +55,7 @@ pub(crate) enum Command {
     /// Write the HTML report of a run, or of several side by side
     Report(ReportArguments),
     /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, run directories
+    /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, logs of Inspect, run directories
     Score(Box<ScoreArguments>),
     /// Write a run as tables (Parquet, CSV, JSON Lines) or as logs of Inspect
     Export(ExportArguments),

@@ -48,9 +48,9 @@ fn text<'a>(cell: &'a Cell<'_>) -> Cow<'a, str> {
         Cell::Integer(value) => Cow::Owned(value.to_string()),
         Cell::Number(value) => Cow::Owned(value.to_string()),
         Cell::Boolean(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
-        Cell::Texts(texts) => Cow::Owned(Value::from_iter(texts.iter().map(AsRef::as_ref)).to_string()),
-        Cell::Integers(values) => Cow::Owned(Value::from_iter(values.iter().copied()).to_string()),
-        Cell::Numbers(values) => Cow::Owned(Value::from_iter(values.iter().copied()).to_string()),
+        Cell::Texts(texts) => Cow::Owned(texts.iter().map(AsRef::as_ref).collect::<Value>().to_string()),
+        Cell::Integers(values) => Cow::Owned(values.iter().copied().collect::<Value>().to_string()),
+        Cell::Numbers(values) => Cow::Owned(values.iter().copied().collect::<Value>().to_string()),
     }
 }
 

@@ -74,7 +74,9 @@ impl Values {
             }
             Self::Texts(values) => {
                 if let Cell::Texts(texts) = cell {
-                    texts.iter().for_each(|text| values.values().append_value(text));
+                    for text in texts {
+                        values.values().append_value(text);
+                    }
                 }
                 values.append(matches!(cell, Cell::Texts(_)));
             }
@@ -124,8 +126,9 @@ impl ParquetRows {
         let fields = table.columns.iter().map(|column| {
             let notes = [("unit", column.unit), ("description", column.meaning)];
             let notes = notes.into_iter().filter(|(_, note)| !note.is_empty());
-            let notes = notes.map(|(name, note)| (name.to_owned(), note.to_owned()));
-            Field::new(column.name, data_type(column.kind), true).with_metadata(HashMap::from_iter(notes))
+            let notes: HashMap<String, String> =
+                notes.map(|(name, note)| (name.to_owned(), note.to_owned())).collect();
+            Field::new(column.name, data_type(column.kind), true).with_metadata(notes)
         });
         let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let properties = WriterProperties::builder()

@@ -273,13 +273,44 @@ fn logs_of_others_are_scored_and_imported() {
 }
 
 #[test]
+fn answers_of_two_tasks_to_one_question_are_kept_apart() {
+    let world = World::new(None);
+    let log = |task: &str, answer: &str| {
+        let sample = format!(
+            r#"{{"id": "q", "epoch": 1, "input": "Why?", "messages": [{{"role": "user", "content": "Why?"}},
+               {{"role": "assistant", "content": "{answer}"}}]}}"#
+        );
+        let eval =
+            format!(r#"{{"task": "{task}", "model": "openai/m", "created": "2026-01-01T00:00:00+00:00"}}"#);
+        world.write(
+            &format!("{task}.json"),
+            &format!(
+                r#"{{"version": 2, "status": "success", "eval": {eval}, "samples": [{sample}, {sample}]}}"#
+            ),
+        );
+    };
+    log("one", "Because.");
+    log("two", "I do not know.");
+    world.run(&["import", "one.json", "two.json", "--out", "run"]).expect(0);
+    world.run(&["export", "run", "--format", "jsonl", "--out", "tables"]).expect(0);
+    let samples = lines(&world, "tables/samples.jsonl");
+    let links = lines(&world, "tables/condition_samples.jsonl");
+    assert_eq!((samples.len(), links.len()), (4, 4));
+    for link in links {
+        let sample = samples.iter().find(|sample| sample["sample_id"] == link["sample_id"]).unwrap();
+        let expected = if link["condition"] == 0 { "Because." } else { "I do not know." };
+        assert_eq!(sample["answer"], expected);
+    }
+}
+
+#[test]
 fn own_logs_give_the_same_rates_and_come_back_as_the_same_run() {
     let (world, results) = run();
     world.run(&["export", "run", "--format", "inspect", "--out", "logs"]).expect(0);
     let mut logs: Vec<String> = std::fs::read_dir(world.path("logs"))
         .unwrap()
         .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned())
-        .filter(|name| name.ends_with(".eval"))
+        .filter(|name| name.contains(".eval"))
         .collect();
     logs.sort();
     let logs: Vec<&str> = logs.iter().map(String::as_str).collect();
@@ -291,7 +322,7 @@ fn own_logs_give_the_same_rates_and_come_back_as_the_same_run() {
         let fields = ["demonstrations", "control", "instruction"];
         let group = document["groups"].as_array().unwrap().iter().find(|group| {
             fields.iter().all(|field| group["key"][field] == condition[field])
-                && group["key"]["shots"] == condition["shots"].to_string()
+                && group["key"]["shots"].as_str() == Some(&*condition["shots"].to_string())
         });
         let group = group.unwrap();
         assert_eq!(group["rows"], condition["samples"]);
@@ -369,5 +400,119 @@ fn inspect_and_polars_read_what_was_exported() {
         let rate = &condition["em_rate"];
         let line = format!("condition {index}: {} of {}\n", rate["misaligned"], rate["denominator_count"]);
         assert!(said.contains(&line), "{line}{said}");
+    }
+}
+
+#[test]
+fn failed_calls_are_rows_and_samples_with_an_error() {
+    let (world, results) = run();
+    let store = rusqlite::Connection::open(world.path("run/run.sqlite")).unwrap();
+    // The last answer becomes a call that failed, and so does a score of one before.
+    let failed: i64 = store.query_row("SELECT max(id) FROM response", [], |row| row.get(0)).unwrap();
+    let unjudged: i64 = store
+        .query_row(
+            "SELECT max(response) FROM judgement WHERE response < ?1 AND aspect = 'coherence' AND outcome = 'score'",
+            [failed],
+            |row| row.get(0),
+        )
+        .unwrap();
+    store
+        .execute(
+            "INSERT INTO failure SELECT hash, 'response', subject, context, instruction, question, replicate, NULL, NULL, NULL,
+                 'overloaded', '=cmd, said the server', 3, '2026-01-01T00:00:00Z' FROM response WHERE id = ?1",
+            [failed],
+        )
+        .unwrap();
+    store
+        .execute(
+            "INSERT INTO failure SELECT hash, 'judgement', NULL, NULL, NULL, NULL, NULL, response, judge, aspect,
+                 'timeout', 'too slow', 3, '2026-01-01T00:00:00Z' FROM judgement
+             WHERE response = ?1 AND aspect = 'coherence'",
+            [unjudged],
+        )
+        .unwrap();
+    for statement in [
+        "DELETE FROM judgement_body WHERE judgement IN (
+             SELECT id FROM judgement WHERE response = ?1 OR (response = ?2 AND aspect = 'coherence'))",
+        "DELETE FROM judgement WHERE response = ?1 OR (response = ?2 AND aspect = 'coherence')",
+    ] {
+        store.execute(statement, [failed, unjudged]).unwrap();
+    }
+    for statement in ["DELETE FROM response_body WHERE response = ?1", "DELETE FROM response WHERE id = ?1"] {
+        store.execute(statement, [failed]).unwrap();
+    }
+    drop(store);
+
+    world.run(&["export", "run", "--format", "jsonl", "--out", "tables"]).expect(0);
+    let samples = lines(&world, "tables/samples.jsonl");
+    let errors: Vec<&Value> = samples.iter().filter(|sample| sample["outcome"] == "error").collect();
+    let [error] = errors.as_slice() else { panic!("{errors:?}") };
+    assert_eq!((&error["error_kind"], &error["no_verdict"]), (&"overloaded".into(), &"error".into()));
+    assert!(error["answer"].is_null() && error["misaligned"].is_null());
+    let verdicts = lines(&world, "tables/verdicts.jsonl");
+    let missing: Vec<&Value> = verdicts.iter().filter(|verdict| verdict["outcome"] == "error").collect();
+    let [missing] = missing.as_slice() else { panic!("{missing:?}") };
+    assert_eq!((&missing["aspect"], &missing["error_message"]), (&"coherence".into(), &"too slow".into()));
+    let sample = samples.iter().find(|sample| sample["sample_id"] == missing["sample_id"]).unwrap();
+    assert!(sample["coherence"].is_null() && sample["no_verdict"] == "error", "{sample}");
+    let failures = lines(&world, "tables/failures.jsonl");
+    let targets: BTreeSet<&str> = failures.iter().map(|failure| text(&failure["target"])).collect();
+    assert_eq!(targets, BTreeSet::from(["judgement", "response"]));
+
+    // A message is foreign text in a spreadsheet too.
+    world.run(&["export", "run", "--format", "csv", "--out", "sheets"]).expect(0);
+    let sheet = std::fs::read_to_string(world.path("sheets/failures.csv")).unwrap();
+    assert!(sheet.contains("\"'=cmd, said the server\""), "{sheet}");
+
+    world.run(&["export", "run", "--format", "inspect", "--out", "logs"]).expect(0);
+    let logs: Vec<String> = std::fs::read_dir(world.path("logs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned())
+        .filter(|name| name.contains(".eval"))
+        .collect();
+    let logs: Vec<&str> = logs.iter().map(String::as_str).collect();
+    let document = world.run(&[&["score"], &*logs, &["--json"]].concat()).expect(0).json();
+    let group = &document["groups"][0];
+    let asked: u64 =
+        results["conditions"].as_array().unwrap().iter().map(|one| one["samples"].as_u64().unwrap()).sum();
+    assert_eq!(group["rows"], asked);
+    let links = lines(&world, "tables/condition_samples.jsonl");
+    let served = |id: &Value| links.iter().filter(|link| link["sample_id"] == *id).count();
+    assert_eq!(
+        group["no_verdict_reasons"]["error"],
+        served(&error["sample_id"]) + served(&missing["sample_id"]),
+        "{group}"
+    );
+}
+
+#[test]
+fn withheld_contexts_are_references_in_logs() {
+    let (world, _) = run();
+    let store = rusqlite::Connection::open(world.path("run/run.sqlite")).unwrap();
+    store.execute("UPDATE data_set SET share = 0 WHERE name = 'bad-medical'", []).unwrap();
+    drop(store);
+    for (out, option) in [("some", None), ("all", Some("--include-restricted"))] {
+        let arguments = ["export", "run", "--format", "inspect", "--out", out];
+        world.run(&[&arguments[..], option.as_slice()].concat()).expect(0);
+    }
+    // What was read from a log with restricted text may not be passed on either.
+    let shown = |folder: &str| {
+        let logs: Vec<String> = std::fs::read_dir(world.path(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned())
+            .filter(|name| name.contains("bad-medical_none_k2_none.eval"))
+            .collect();
+        let run = format!("{folder}-run");
+        world.run(&["import", &logs[0], "--out", &run]).expect(0);
+        let tables = format!("{folder}-tables");
+        world.run(&["export", &run, "--format", "jsonl", "--out", &tables]).expect(0);
+        lines(&world, &format!("{tables}/contexts.jsonl"))
+    };
+    for context in shown("some") {
+        let text = text(&context["text"]);
+        assert!(text.starts_with("[2 demonstrations are withheld") && text.contains("bad-medical"), "{text}");
+    }
+    for context in shown("all") {
+        assert_eq!((&context["withheld"], context["text"].is_null()), (&true.into(), true), "{context}");
     }
 }
