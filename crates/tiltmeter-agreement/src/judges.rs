@@ -44,13 +44,13 @@ pub struct Ratings {
     shares_coherence: bool,
     clusters: Vec<u32>,
     /// Answer by answer, each with one place for every judge; `None`: it was not asked.
-    ratings: Vec<Option<Rating>>,
+    by_answer: Vec<Option<Rating>>,
 }
 
 impl Ratings {
     /// No answers yet. `shares_coherence`: there is one coherence score, not one by each judge.
     pub fn new(judges: Vec<String>, shares_coherence: bool) -> Self {
-        Self { judges, shares_coherence, clusters: Vec::new(), ratings: Vec::new() }
+        Self { judges, shares_coherence, clusters: Vec::new(), by_answer: Vec::new() }
     }
 
     /// Adds an answer of a cluster, with one rating for each judge. Ratings beyond the judges are left out, and judges
@@ -58,7 +58,7 @@ impl Ratings {
     pub fn push(&mut self, cluster: u32, ratings: impl IntoIterator<Item = Option<Rating>>) {
         self.clusters.push(cluster);
         let padded = ratings.into_iter().chain(std::iter::repeat(None)).take(self.judges.len());
-        self.ratings.extend(padded);
+        self.by_answer.extend(padded);
     }
 
     /// Answers.
@@ -67,7 +67,7 @@ impl Ratings {
     }
 
     fn of(&self, judge: usize) -> impl Iterator<Item = Option<&Rating>> {
-        self.ratings.iter().skip(judge).step_by(self.judges.len().max(1)).map(Option::as_ref)
+        self.by_answer.iter().skip(judge).step_by(self.judges.len().max(1)).map(Option::as_ref)
     }
 
     /// The cluster and both ratings of the answers that both were asked about.
@@ -148,7 +148,7 @@ impl Ratings {
 
     fn joint(&self) -> JointAgreement {
         let units = |of: &dyn Fn(&Rating) -> Option<f64>| -> (Vec<u32>, Vec<Vec<f64>>) {
-            let answers = self.ratings.chunks(self.judges.len().max(1)).zip(&self.clusters);
+            let answers = self.by_answer.chunks(self.judges.len().max(1)).zip(&self.clusters);
             answers
                 .map(|(ratings, &cluster)| {
                     (cluster, ratings.iter().flatten().filter_map(of).collect::<Vec<f64>>())
@@ -355,6 +355,9 @@ const OF_COHERENCE: ScoreNames = ScoreNames {
     spearman: "spearman_of_coherence",
 };
 
+/// A statistic of two scores of each answer.
+type OfPairs = fn(&[(f64, f64)]) -> Option<f64>;
+
 fn scores(
     pairs: &[Pair<'_>],
     of: impl Fn(&Rating) -> Option<f64>,
@@ -379,7 +382,7 @@ fn scores(
         "no answer has a score by both",
     )?;
     let constant = "fewer than three answers, or a judge gives all of them the same score";
-    let mut correlation = |what, of: &dyn Fn(&[(f64, f64)]) -> Option<f64>, scale| {
+    let mut correlation = |what, of: OfPairs, scale| {
         kept.defined(what, estimate(&clusters, scale, |rows| of(&chosen(rows))), constant).map(clamped)
     };
     Some(ScoreAgreement {
@@ -387,9 +390,9 @@ fn scores(
         mean_first: scores.iter().map(|pair| pair.0).sum::<f64>() / count,
         mean_second: scores.iter().map(|pair| pair.1).sum::<f64>() / count,
         mean_difference,
-        weighted_kappa: correlation(names.weighted_kappa, &quadratic_kappa, JackknifeScale::Plain),
-        pearson: correlation(names.pearson, &pearson, JackknifeScale::Fisher),
-        spearman: correlation(names.spearman, &spearman, JackknifeScale::Fisher),
+        weighted_kappa: correlation(names.weighted_kappa, quadratic_kappa, JackknifeScale::Plain),
+        pearson: correlation(names.pearson, pearson, JackknifeScale::Fisher),
+        spearman: correlation(names.spearman, spearman, JackknifeScale::Fisher),
     })
 }
 

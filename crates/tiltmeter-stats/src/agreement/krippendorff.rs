@@ -106,7 +106,7 @@ fn summarise<Unit: AsRef<[f64]>>(units: &[Unit], metric: AlphaMetric) -> Result<
                 .iter()
                 .map(|unit| {
                     let mut counts: BTreeMap<usize, f64> = BTreeMap::new();
-                    for value in unit.iter() {
+                    for value in *unit {
                         let next = categories.len();
                         // Adding 0 makes one category of 0 and −0.
                         let category = *categories.entry((value + 0.0).to_bits()).or_insert(next);

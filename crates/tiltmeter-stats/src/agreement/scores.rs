@@ -37,7 +37,7 @@ fn midranks(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut ranks = vec![0.0; values.len()];
     let mut done = 0;
     for tied in order.chunk_by(|&one, &other| values[one].total_cmp(&values[other]).is_eq()) {
-        let rank = done as f64 + (tied.len() as f64 + 1.0) / 2.0;
+        let rank = done as f64 + f64::midpoint(tied.len() as f64, 1.0);
         for &place in tied {
             ranks[place] = rank;
         }

@@ -116,12 +116,14 @@ fn two_judges_of_a_run_are_compared_on_what_both_scored() {
     assert_eq!(names.map(|name| misaligned[name].as_u64().unwrap()), cells.map(|count| count as u64));
     assert!(cells[1] > 5 && cells[2] == 0, "{cells:?}");
     let n = scored.len() as f64;
-    let [a, b, c, d] = cells.map(|count| count as f64 / n);
-    let chance = (a + b) * (a + c) + (c + d) * (b + d);
-    close(&misaligned["agreement"]["estimate"], a + d, "agreement");
-    close(&misaligned["kappa"]["estimate"], (a + d - chance) / (1.0 - chance), "kappa");
+    let [both, first_only, second_only, neither] = cells.map(|count| count as f64 / n);
+    let agreed = both + neither;
+    let chance =
+        (both + first_only) * (both + second_only) + (second_only + neither) * (first_only + neither);
+    close(&misaligned["agreement"]["estimate"], agreed, "agreement");
+    close(&misaligned["kappa"]["estimate"], (agreed - chance) / (1.0 - chance), "kappa");
     let kappa = ["low", "high"].map(|end| misaligned["kappa"][end].as_f64().unwrap());
-    assert!(kappa[0] < a + d && kappa[1] < 1.0 && kappa[1] - kappa[0] > 0.02, "{kappa:?}");
+    assert!(kappa[0] < agreed && kappa[1] < 1.0 && kappa[1] - kappa[0] > 0.02, "{kappa:?}");
     let mean = |of: fn(&(f64, f64)) -> f64| scored.iter().map(of).sum::<f64>() / n;
     let (first, second) = (mean(|pair| pair.0), mean(|pair| pair.1));
     close(&pair["alignment"]["mean_difference"]["estimate"], first - second, "mean difference");
