@@ -151,6 +151,14 @@ impl Calling<'_> {
         self.call(Operation::Score, size, |chat| async move { chat.score(request).await }).await
     }
 
+    /// Counts a wait for limits, and tells of one that is worth it.
+    fn held_back(&self, waited: Duration) {
+        self.meter.limits.add(waited);
+        if waited >= WORTH_TELLING {
+            self.observer.event(Event::Paced { model: self.model.name.clone(), waited });
+        }
+    }
+
     async fn call<T, F>(
         &self,
         operation: Operation<'_>,
@@ -185,10 +193,7 @@ impl Calling<'_> {
             let tokens = ways.expected_tokens(size.prompt_bytes, size.most_answer);
             let Some(turn) = self.unless_stopped(ways.turn(tokens)).await else { return not_sent(failed) };
             let (at, start) = ((self.now)(), Instant::now());
-            self.meter.limits.add(start - asked);
-            if start - asked >= WORTH_TELLING {
-                self.observer.event(Event::Paced { model: self.model.name.clone(), waited: start - asked });
-            }
+            self.held_back(start - asked);
             let made = u32::try_from(failed.len()).unwrap_or(u32::MAX).saturating_add(1);
             let span = trace::request(self.model, operation, self.id, made);
             let result = attempt(turn.chat()).instrument(span.clone()).await;
