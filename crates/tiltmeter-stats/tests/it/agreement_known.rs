@@ -58,3 +58,16 @@ fn bins_without_rows_are_left_out() {
     let ends: Vec<(f64, f64)> = curve.bins.iter().map(|bin| (bin.from, bin.to)).collect();
     assert_eq!(ends, [(0.0, 0.2), (0.8, 1.0)]);
 }
+
+/// One resample in four holds the first item alone, whose values are all the same and so agree, far from the mean of all
+/// as they are and whatever rounding leaves of their differences.
+#[test]
+fn resamples_of_one_value_agree() {
+    let settings = BootstrapSettings::default();
+    for step in 1..40 {
+        let value = 7.7 * f64::from(step);
+        let units = [vec![value; 3], vec![value + 20.3, value + 40.9]];
+        let (_, interval) = krippendorff_alpha_interval(&units, AlphaMetric::Interval, &settings).unwrap();
+        assert_absolute(interval.high, 1.0, 1e-9, &format!("{value}"));
+    }
+}
