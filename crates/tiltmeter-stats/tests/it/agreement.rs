@@ -306,3 +306,67 @@ fn scores_match_scipy_and_scikit_learn_also_without_each_question() {
     assert_eq!(spearman(&[(1.0, 2.0), (2.0, 3.0)]), None);
     assert_eq!(spearman(&[(1.0, 2.0), (2.0, 2.0), (3.0, 2.0)]), None);
 }
+
+/// How often the interval of κ holds the κ of the questions that these were drawn from: the figures of
+/// `docs/statistics.md`. `cargo test -p tiltmeter-stats --test it kappa_coverage -- --ignored --nocapture`
+#[test]
+#[ignore = "simulates for a minute"]
+fn kappa_coverage_as_documented() {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+    struct Draw(ChaCha8Rng);
+    impl Draw {
+        fn uniform(&mut self) -> f64 {
+            (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+        }
+        /// A question's answers: what either judge says of each. Questions differ in how many answers are misaligned and in
+        /// how often the judges err.
+        fn question(&mut self, answers: usize, spread: f64) -> Vec<(usize, usize)> {
+            let rate = (0.2 + spread * (self.uniform() - 0.5)).clamp(0.0, 1.0);
+            let errs = 0.1 + 0.5 * spread * (self.uniform() - 0.5);
+            let answer = |draw: &mut Self| {
+                let truth = draw.uniform() < rate;
+                let mut judge = || usize::from(truth != (draw.uniform() < errs));
+                (judge(), judge())
+            };
+            (0..answers).map(|_| answer(self)).collect()
+        }
+    }
+    let of = |pairs: &[(usize, usize)]| {
+        let (first, second): (Vec<usize>, Vec<usize>) = pairs.iter().copied().unzip();
+        let table = AgreementTable::from_labels(&first, &second, 2).ok()?;
+        kappa(&table, KappaWeights::None, LEVEL).ok()
+    };
+    for (questions, answers, spread) in
+        [(8, 10, 0.0), (8, 10, 0.4), (24, 10, 0.0), (24, 10, 0.4), (60, 5, 0.4)]
+    {
+        let mut draw = Draw(ChaCha8Rng::seed_from_u64(1));
+        let many: Vec<(usize, usize)> = (0..100_000).flat_map(|_| draw.question(answers, spread)).collect();
+        let truth = of(&many).unwrap().interval.estimate;
+        let (mut plain, mut clustered, mut all) = (0.0, 0.0, 0.0);
+        for _ in 0..2000 {
+            let rows: Vec<Vec<(usize, usize)>> =
+                (0..questions).map(|_| draw.question(answers, spread)).collect();
+            let clusters: Vec<u32> =
+                rows.iter().zip(0..).flat_map(|(rows, cluster)| rows.iter().map(move |_| cluster)).collect();
+            let rows = rows.concat();
+            let chosen = |places: &[usize]| places.iter().map(|&place| rows[place]).collect::<Vec<_>>();
+            let found = jackknife(&clusters, JackknifeScale::Plain, LEVEL, |places| {
+                of(&chosen(places)).map(|kappa| kappa.interval.estimate)
+            });
+            let (Some(interval), Some(independent)) = (found.and_then(|found| found.interval), of(&rows))
+            else {
+                continue;
+            };
+            all += 1.0;
+            clustered += f64::from(u8::from(interval.contains(truth)));
+            plain += f64::from(u8::from(independent.interval.contains(truth)));
+        }
+        println!(
+            "{questions} questions × {answers}, spread {spread}: κ {truth:.3}, clustered {:.3}, independent {:.3} of {all}",
+            clustered / all,
+            plain / all
+        );
+        assert!(clustered / all > 0.92, "{questions} {spread}");
+    }
+}

@@ -3,6 +3,8 @@
 #![allow(missing_docs, reason = "tests")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
 
+mod labels;
+
 use tempfile::TempDir;
 use tiltmeter_core::experiment::{DataSource, Experiment, read, resolve};
 use tiltmeter_core::id::{Canonical, ContentId};
