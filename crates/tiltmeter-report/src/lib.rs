@@ -9,8 +9,8 @@ mod status;
 mod table;
 
 pub use page::{
-    ReportDocument, ReportError, ReportOptions, ReportRun, WrittenReport, report_document, write_plots,
-    write_report,
+    ReportDocument, ReportError, ReportOptions, ReportRun, WrittenPlots, WrittenReport, report_document,
+    write_plots, write_report, write_report_of,
 };
 pub use persona::{projection_table, vector_table};
 pub use plan::plan_table;
