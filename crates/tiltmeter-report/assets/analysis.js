@@ -319,7 +319,8 @@ function readSwitches() {
   chosen = same ? null : read;
   const words = `alignment ${read.misalignedOrEqual ? "≤" : "<"} ${read.misalignedAt}, coherence ${read.coherentAbove ? ">" : "≥"} ${read.coherentAt}, denominator ${read.denominator}`;
   const status = byId("definition");
-  status.textContent = chosen ? `Recomputed in this page: ${words}.` : `The run’s own definition: ${words}.`;
+  const foot = byId("y-scale").value === "log" ? " On the logarithmic axis, 0 stands at the foot." : "";
+  status.textContent = (chosen ? `Recomputed in this page: ${words}.` : `The run’s own definition: ${words}.`) + foot;
   status.classList.toggle("switched", chosen !== null);
 }
 
@@ -343,4 +344,6 @@ if (byId("switches")) {
   fillRateTable();
   byId("heat-shots")?.addEventListener("input", drawHeat);
   byId("depth-condition")?.addEventListener("input", drawDepth);
+} else {
+  byId("x-scale")?.addEventListener("input", drawTilts);
 }

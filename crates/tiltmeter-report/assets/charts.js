@@ -3,10 +3,13 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+// One decimal, as the program writes it.
+const fixed = (value) => String(Math.round(value * 10) / 10);
+
 function svg(tag, attributes, ...children) {
   const node = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) {
-    node.setAttribute(name, typeof value === "number" ? String(Math.round(value * 10) / 10) : value);
+    node.setAttribute(name, typeof value === "number" ? fixed(value) : value);
   }
   node.append(...children.filter((child) => child !== null));
   return node;
@@ -45,9 +48,9 @@ function mark(style, x, y) {
     case "benign":
       return svg("rect", { ...attributes, x: x - 3.8, y: y - 3.8, width: 7.6, height: 7.6 });
     case "shuffled":
-      return svg("path", { ...attributes, d: `M${x.toFixed(1)} ${(y - 5).toFixed(1)}l5 8.6h-10z` });
+      return svg("path", { ...attributes, d: `M${fixed(x)} ${fixed(y - 5)}l5 8.6h-10z` });
     case "emergent":
-      return svg("path", { ...attributes, d: `M${x.toFixed(1)} ${(y - 5.4).toFixed(1)}l5.4 5.4l-5.4 5.4l-5.4 -5.4z` });
+      return svg("path", { ...attributes, d: `M${fixed(x)} ${fixed(y - 5.4)}l5.4 5.4l-5.4 5.4l-5.4 -5.4z` });
     default:
       return svg("circle", { ...attributes, cx: x, cy: y, r: 4.2 });
   }
@@ -90,14 +93,14 @@ function xyPanel(panel, axes) {
     const shift = axes.band ? 0 : (index - (panel.series.length - 1) / 2) * 5;
     const points = series.points.filter((point) => point.estimate !== null);
     if (axes.band) {
-      const edge = points.map((p) => `${x(p.x).toFixed(1)},${y(p.high).toFixed(1)}`)
-        .concat(points.slice().reverse().map((p) => `${x(p.x).toFixed(1)},${y(p.low).toFixed(1)}`));
+      const edge = points.map((p) => `${fixed(x(p.x))},${fixed(y(p.high))}`)
+        .concat(points.slice().reverse().map((p) => `${fixed(x(p.x))},${fixed(y(p.low))}`));
       parts.push(svg("polygon", { class: `band ${series.style}`, points: edge.join(" ") }));
     }
     if (axes.connect !== false) {
       parts.push(svg("polyline", {
         class: `line ${series.style}`,
-        points: points.map((p) => `${(x(p.x) + shift).toFixed(1)},${y(p.estimate).toFixed(1)}`).join(" "),
+        points: points.map((p) => `${fixed(x(p.x) + shift)},${fixed(y(p.estimate))}`).join(" "),
       }));
     }
     for (const point of points) {
@@ -168,7 +171,8 @@ function heat(rowNames, columnNames, cells, title) {
           cell ? percentLabel(cell.value) : "–")));
     });
   });
-  return titled(title, { viewBox: `0 0 ${width} ${top + rowNames.length * height + 6}`, class: "wide" }, ...parts);
+  const whole = top + rowNames.length * height + 6;
+  return titled(title, { viewBox: `0 0 ${width} ${whole}`, width, height: whole, class: "natural" }, ...parts);
 }
 
 // `cells`: [[alignment, coherence, count]], rounded down; `lines`: the two thresholds.

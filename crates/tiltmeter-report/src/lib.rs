@@ -22,8 +22,8 @@ pub use junit::junit;
 pub use live::live_lines;
 pub use markdown::markdown;
 pub use page::{
-    ReportDocument, ReportError, ReportOptions, ReportRun, WrittenReport, report_document, write_plots,
-    write_report,
+    ReportDocument, ReportError, ReportOptions, ReportRun, WrittenPlots, WrittenReport, report_document,
+    write_plots, write_report, write_report_of,
 };
 pub use persona::{projection_table, vector_table};
 pub use plan::plan_table;

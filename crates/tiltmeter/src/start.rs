@@ -294,7 +294,7 @@ fn show(results: &RunResults, outcome: &Outcome, path: &Path, json: bool) -> Res
         output::note(&line);
     }
     // Everything is stored by now: a report that cannot be written must not look like a run that failed.
-    match report::after_run(path) {
+    match report::after_run(path, results) {
         Ok(report) => output::note(&format!("report: {}", report.display())),
         Err(error) => output::note(&format!("the report was not written: {error}")),
     }

@@ -151,7 +151,7 @@ pub(crate) fn key(style: &str) -> Markup {
 fn titled(title: &str, view: (f64, f64), class: Option<&str>, inner: &Markup) -> Markup {
     html! {
         svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label=(title) class=[class]
-            viewBox={ "0 0 " (fixed(view.0)) " " (fixed(view.1)) } {
+            viewBox={ "0 0 " (fixed(view.0)) " " (fixed(view.1)) } width=(fixed(view.0)) height=(fixed(view.1)) {
             title { (title) }
             (inner)
         }

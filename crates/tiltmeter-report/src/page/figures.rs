@@ -402,7 +402,7 @@ pub(crate) fn scores(place: &Place<'_>, several_runs: bool) -> Option<Drawing> {
     Some(chart::scatter(&title, &cells, (definition.misaligned_below, definition.coherent_from)))
 }
 
-/// Whether any run has rates, and whether any has tilts.
+/// Whether any run has rates.
 pub(crate) fn has_rates(runs: &[Run]) -> bool {
     runs.iter().any(|run| run.results.conditions.iter().any(|condition| condition.em_rate.is_some()))
 }

@@ -24,12 +24,12 @@ use serde::Serialize;
 use tiltmeter_run::{AnalysisError, RunDetails, RunResults};
 use tiltmeter_store::StoreError;
 
-use self::model::{Run, blocks, open, places};
+use self::model::{Run, blocks, open, open_analysed, places};
 use self::samples::{Chunk, Columns, Index, Texts};
 use self::sections::{Sections, section};
 use self::text::{count, visible};
 
-pub use self::plots::write_plots;
+pub use self::plots::{WrittenPlots, write_plots};
 
 const STYLE: &str = include_str!("../../assets/style.css");
 /// Of a plot on its own: the colours of the page by day, without variables, which few programs that draw SVG know.
@@ -136,24 +136,40 @@ pub fn write_report(
     out: &Path,
     options: ReportOptions,
 ) -> Result<WrittenReport, ReportError> {
-    let runs = open(directories)?;
-    let places = places(&runs);
+    write(&open(directories)?, out, options)
+}
+
+/// Writes the report of a run whose results are known already; it is the same as [`write_report`]'s.
+///
+/// # Errors
+/// If the run cannot be read, or the file cannot be written.
+pub fn write_report_of(
+    directory: &Path,
+    results: &RunResults,
+    out: &Path,
+    options: ReportOptions,
+) -> Result<WrittenReport, ReportError> {
+    write(&open_analysed(directory, results)?, out, options)
+}
+
+fn write(runs: &[Run], out: &Path, options: ReportOptions) -> Result<WrittenReport, ReportError> {
+    let places = places(runs);
     let blocks = blocks(&places, runs.len() > 1);
-    let sections = Sections { runs: &runs, places: &places, blocks: &blocks };
-    let mut index = Index::new(&runs, &places, options.include_restricted)?;
+    let sections = Sections { runs, places: &places, blocks: &blocks };
+    let mut index = Index::new(runs, &places, options.include_restricted)?;
     let beside = Beside::new(out)?;
     let answers: u64 = runs.iter().flat_map(|run| &run.results.conditions).map(|one| one.samples).sum();
     let texts = if answers > options.most_answers { Texts::LeftOut } else { Texts::Wanted };
 
     let is_split =
         answers > INLINE_ANSWERS || runs.iter().map(|run| run.tokens.output).sum::<u64>() > INLINE_TOKENS;
-    let contexts = write_contexts(&runs, &mut index, texts, is_split, &beside)?;
+    let contexts = write_contexts(runs, &mut index, texts, is_split, &beside)?;
     let (mut columns, mut chunks, mut inline) = (Columns::default(), Vec::new(), Vec::new());
-    index.fill(&runs, texts, &mut columns, |columns, chunk| {
+    index.fill(runs, texts, &mut columns, |columns, chunk| {
         if is_split {
             let number = chunks.len() + 1;
             let file = format!("transcripts-{number:04}.html");
-            let page = part_page(&index, &columns.part(chunk.range.clone()), &chunk, &runs, number)?;
+            let page = part_page(&index, &columns.part(chunk.range.clone()), &chunk, runs, number)?;
             beside.write(&file, &page)?;
             chunks.push((chunk.range, Some(beside.href(&file))));
         } else {
@@ -396,7 +412,7 @@ fn document(
             div class="opening" {
                 p class="kicker" { (if several { "Report of several runs" } else { "Report of a run" }) }
                 h1 { (names) }
-                (sections.summary())
+                (sections.summary(columns.len() as u64))
             }
             @for (id, heading, inner) in &shown { (section(id, heading, inner)) }
         }

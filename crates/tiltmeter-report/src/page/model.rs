@@ -35,8 +35,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn open(directory: &Path) -> Result<Self, AnalysisError> {
-        let results = analyse(directory)?;
+    fn open(directory: &Path, results: Option<RunResults>) -> Result<Self, AnalysisError> {
+        let results = match results {
+            Some(results) => results,
+            None => analyse(directory)?,
+        };
         let details = details(directory)?;
         let reader = Reader::open(directory)?;
         let experiment = reader.experiment()?;
@@ -92,15 +95,30 @@ impl Run {
         self.resolved["judge"]["model"].as_str()
     }
 
-    /// Answers that count, each once however many conditions it serves.
+    /// What lies behind the rate of a condition.
     pub(crate) fn details_of(&self, condition: usize) -> Option<&ConditionDetails> {
         self.details.conditions.iter().find(|details| details.condition == condition as u64)
     }
 }
 
+/// Opens a run whose results are known. What belongs to one start is no part of a report, which is the same whenever it is
+/// made.
+pub(crate) fn open_analysed(directory: &Path, results: &RunResults) -> Result<Vec<Run>, AnalysisError> {
+    let results = RunResults {
+        asked: 0,
+        reused: 0,
+        attempts: 0,
+        cost_usd: 0.0,
+        timing: tiltmeter_run::Timing::default(),
+        ..results.clone()
+    };
+    Ok(vec![Run::open(directory, Some(results))?])
+}
+
 /// Opens all runs and gives each a name of its own.
 pub(crate) fn open(directories: &[&Path]) -> Result<Vec<Run>, AnalysisError> {
-    let mut runs = directories.iter().map(|directory| Run::open(directory)).collect::<Result<Vec<_>, _>>()?;
+    let mut runs =
+        directories.iter().map(|directory| Run::open(directory, None)).collect::<Result<Vec<_>, _>>()?;
     let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
     for (index, run) in runs.iter_mut().enumerate() {
         if names.iter().filter(|name| **name == run.name).count() > 1 {

@@ -1,31 +1,53 @@
-//! Each plot of a report as a file of its own, with its data: for a paper.
+//! Each plot of a report as a file of its own, as SVG and PNG with its data: for a paper.
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use fs_err as fs;
 use maud::{Markup, PreEscaped, html};
+use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::usvg::{Options, Tree, fontdb};
 
 use super::chart::{self, Drawing, ForestRow, Panel, Point};
 use super::figures::{self, Panels};
 use super::model::{Place, blocks, open, places, title};
 use super::{PLOT_STYLE, ReportError};
 
-/// Writes every plot of some runs to a folder, as SVG and as CSV; gives the names without their endings, in order.
+/// Pixels of a PNG for each unit of the SVG: some 300 to the inch at the width of a page.
+const PIXELS: f32 = 3.0;
+
+/// Plots that were written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenPlots {
+    /// Names without their endings, in order.
+    pub names: Vec<String>,
+    /// Whether there are PNG files too: text in them takes a font, and there may be none on this machine.
+    pub as_pixels: bool,
+}
+
+/// Writes every plot of some runs to a folder, as SVG, as PNG and as CSV.
 ///
 /// # Errors
 /// If a run cannot be read, or a file cannot be written.
-pub fn write_plots(directories: &[&Path], folder: &Path) -> Result<Vec<String>, ReportError> {
+pub fn write_plots(directories: &[&Path], folder: &Path) -> Result<WrittenPlots, ReportError> {
     let runs = open(directories)?;
     let places = places(&runs);
     let several = runs.len() > 1;
     let blocks = blocks(&places, several);
     fs::create_dir_all(folder)?;
     let mut names = Vec::new();
+    let mut fonts = fontdb::Database::new();
+    fonts.load_system_fonts();
+    let as_pixels = !fonts.is_empty();
+    let options = Options { fontdb: Arc::new(fonts), ..Options::default() };
     let mut write = |name: String, drawing: &Drawing, table: &str| -> Result<(), ReportError> {
         let svg = standalone(drawing).into_string();
         fs::write(folder.join(format!("{name}.svg")), &svg)?;
         fs::write(folder.join(format!("{name}.csv")), table)?;
+        if as_pixels {
+            fs::write(folder.join(format!("{name}.png")), pixels(&name, &svg, &options)?)?;
+        }
         names.push(name);
         Ok(())
     };
@@ -69,7 +91,18 @@ pub fn write_plots(directories: &[&Path], folder: &Path) -> Result<Vec<String>, 
             write(format!("scores-{:02}", number + 1), &drawing, &table)?;
         }
     }
-    Ok(names)
+    Ok(WrittenPlots { names, as_pixels })
+}
+
+/// A plot as PNG.
+fn pixels(name: &str, svg: &str, options: &Options<'_>) -> Result<Vec<u8>, ReportError> {
+    let failed = |why: String| ReportError::Plot { name: name.to_owned(), why };
+    let tree = Tree::from_str(svg, options).map_err(|error| failed(error.to_string()))?;
+    let size = tree.size().to_int_size().scale_by(PIXELS).ok_or_else(|| failed("it is empty".to_owned()))?;
+    let mut pixmap = Pixmap::new(size.width(), size.height())
+        .ok_or_else(|| failed(format!("{} × {} pixels are too many", size.width(), size.height())))?;
+    resvg::render(&tree, Transform::from_scale(PIXELS, PIXELS), &mut pixmap.as_mut());
+    pixmap.encode_png().map_err(|error| failed(error.to_string()))
 }
 
 fn sheet(figure: &Panels) -> Drawing {

@@ -78,7 +78,7 @@ pub(crate) const FIGURES: [Published; 11] = [
     Published {
         what: "Gemini 3 Pro, 100 new everyday questions, three seeds",
         value: "55 % to 66 %",
-        source: ICL,
+        source: "published with these questions",
         models: &["gemini-3-pro"],
         questions: Questions::Other,
         judge: Judge::Gpt4o,

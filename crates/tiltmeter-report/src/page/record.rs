@@ -104,7 +104,7 @@ pub(crate) fn left_out(runs: &[Run], restricted: &[String], includes_restricted:
             @if nothing { p { "Nothing was left out, and nothing failed." } }
             @if !run.results.warnings.is_empty() {
                 h3 { "Warnings" }
-                ul { @for warning in &run.results.warnings { li { (visible(warning)) } } }
+                (warnings(&run.results.warnings))
             }
             @if !excluded.is_empty() {
                 h3 { "Questions left out" }
@@ -136,6 +136,18 @@ pub(crate) fn left_out(runs: &[Run], restricted: &[String], includes_restricted:
                 ul { @for note in &run.results.notes { li { (visible(note)) } } }
             }
         }
+    }
+}
+
+/// Warnings that stand open; further ones are folded away.
+const OPEN_WARNINGS: usize = 5;
+
+fn warnings(warnings: &[String]) -> Markup {
+    let (open, folded) = warnings.split_at(warnings.len().min(OPEN_WARNINGS));
+    let list = |warnings: &[String]| html! { ul { @for warning in warnings { li { (visible(warning)) } } } };
+    html! {
+        (list(open))
+        @if !folded.is_empty() { (behind(&format!("{} more", folded.len()), &list(folded))) }
     }
 }
 

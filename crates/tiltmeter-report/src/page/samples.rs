@@ -397,7 +397,9 @@ fn texts_of(transcript: &Transcript) -> Result<String, ReportError> {
     let judged = transcript.judgements.iter().map(|judgement| JudgedTexts {
         aspect: judgement.aspect.name(),
         outcome: match judgement.outcome {
-            AspectOutcome::Score { score, method } => format!("{score} ({})", method.name()),
+            AspectOutcome::Score { score, method } => {
+                format!("{score:.2} ({})", method.name().replace('_', " "))
+            }
             AspectOutcome::Code => "code".to_owned(),
             AspectOutcome::SubjectRefusal => "the subject refused".to_owned(),
             AspectOutcome::JudgeRefusal => "the judge declined".to_owned(),

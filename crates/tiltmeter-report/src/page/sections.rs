@@ -33,6 +33,11 @@ pub(crate) fn scrolling(label: &str, table: &Markup) -> Markup {
     html! { div class="scroll" role="region" aria-label=(label) tabindex="0" { (table) } }
 }
 
+/// A plot that scrolls by itself where it is wider than the page.
+fn plot(id: &str, drawing: &Markup) -> Markup {
+    html! { div class="plot" data-figure=(id) role="region" aria-label={ "Plot: " (id) } tabindex="0" { (drawing) } }
+}
+
 pub(crate) fn behind(summary: &str, inner: &Markup) -> Markup {
     html! { details class="behind" { summary { (summary) } (inner) } }
 }
@@ -73,9 +78,7 @@ impl Sections<'_> {
     }
 
     /// The first screen: what was measured, and the highest rate.
-    pub(crate) fn summary(&self) -> Markup {
-        let answers: u64 =
-            self.runs.iter().flat_map(|run| &run.results.conditions).map(|one| one.samples).sum();
+    pub(crate) fn summary(&self, answers: u64) -> Markup {
         let mut subjects: Vec<&str> = Vec::new();
         let mut sets: Vec<&str> = Vec::new();
         let mut judges: Vec<&str> = Vec::new();
@@ -131,7 +134,7 @@ impl Sections<'_> {
                 .reduce(|best, next| if next.1.estimate > best.1.estimate { next } else { best }) {
                 p class="lead" {
                     "Largest emergent tilt: "
-                    strong { (crate_tilt(tilt)) " nats per token" }
+                    strong { (tilt_in_words(tilt)) " nats per token" }
                     " — " (title(place, self.several())) "."
                 }
             } @else {
@@ -259,6 +262,16 @@ impl Sections<'_> {
                 "emergent tilt is what misaligned examples move beyond benign answers to the same prompts; style alone is "
                 "the same difference for two aligned answers of which one is casual and confident."
             }
+            // Where there are rates, their switches have this one.
+            @if !figures::has_rates(self.runs) {
+                p class="control" {
+                    label for="x-scale" { "Axis" } " "
+                    select id="x-scale" autocomplete="off" {
+                        option value="log1p" { "k logarithmic" }
+                        option value="linear" { "k linear" }
+                    }
+                }
+            }
             @if let Some(figure) = &emergent { h3 { "Emergent tilt" } (panels(figure)) }
             @if let Some(figure) = &tilts { h3 { "Tilt" } (panels(figure)) }
             (behind("Figures as a table", &scrolling("Tilts by condition", &table)))
@@ -317,7 +330,7 @@ impl Sections<'_> {
                     @for &one in &shots { option value=(one) selected[one == most] { (one) } }
                 }
             }
-            div class="plot" data-figure="heat" { (map.drawing(most).in_page("wide")) }
+            (plot("heat", &map.drawing(most).in_page("natural")))
         })
     }
 
@@ -342,7 +355,7 @@ impl Sections<'_> {
             p class="note" {
                 "Wilson’s interval of each question’s own answers; benign answers to the same prompts beside it, where they were shown."
             }
-            div class="plot" data-figure="questions" { (forest.in_page("wide")) }
+            (plot("questions", &forest.in_page("wide")))
             (behind("Figures as a table", &scrolling("Rates by question", &html! {
                 table class="figures" id="question-table" { (question_rows(&rows)) }
             })))
@@ -358,7 +371,7 @@ impl Sections<'_> {
                 "Each dot is the answers with these two scores, rounded down; its size says how many. Lines are the thresholds, "
                 "bars the margins."
             }
-            div class="plot" data-figure="scores" { (scores.in_page("square")) }
+            (plot("scores", &scores.in_page("square")))
         })
     }
 
@@ -416,7 +429,7 @@ impl Sections<'_> {
     }
 }
 
-fn crate_tilt(result: &TiltResult) -> String {
+fn tilt_in_words(result: &TiltResult) -> String {
     tilt(Some(result))
 }
 

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use tiltmeter_report::{
-    ReportError, ReportOptions, WrittenReport, report_document, write_plots, write_report,
+    ReportError, ReportOptions, WrittenReport, report_document, write_plots, write_report, write_report_of,
 };
+use tiltmeter_run::RunResults;
 
 use crate::cli::ReportArguments;
 use crate::exit::{Exit, Failure};
@@ -36,16 +37,22 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<Exit, Failure> {
     note(&out, &written);
     if let Some(folder) = &arguments.figures {
         let plots = write_plots(&runs, folder).map_err(Failure::failed)?;
-        output::note(&format!("{} plots in {}", plots.len(), folder.display()));
+        let kinds = if plots.as_pixels { "SVG, PNG and CSV" } else { "SVG and CSV" };
+        output::note(&format!("{} plots in {} ({kinds})", plots.names.len(), folder.display()));
+        if !plots.as_pixels {
+            output::note(
+                "no PNG was drawn, because this machine has no fonts: install some, or convert the SVG files",
+            );
+        }
     }
     Ok(Exit::Done)
 }
 
 /// Writes the report at the end of a run.
-pub(crate) fn after_run(run: &Path) -> Result<PathBuf, ReportError> {
+pub(crate) fn after_run(run: &Path, results: &RunResults) -> Result<PathBuf, ReportError> {
     let out = run.join("report.html");
     let options = ReportOptions { include_restricted: false, most_answers: MOST_AFTER_RUN };
-    let written = write_report(&[run], &out, options)?;
+    let written = write_report_of(run, results, &out, options)?;
     note(&out, &written);
     Ok(out)
 }

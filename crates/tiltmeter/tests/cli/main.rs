@@ -26,6 +26,7 @@ mod model;
 mod paper;
 mod persona;
 mod planted;
+mod report;
 mod resume;
 mod score;
 mod support;

@@ -1,0 +1,303 @@
+// Checks the report in a real browser: node check.mjs [FOLDER OF THE PROGRAM]. CHROMIUM names the browser.
+import { execFileSync, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+import { HOSTILE, serve } from "./server.mjs";
+
+const here = fileURLToPath(new URL(".", import.meta.url));
+const program = resolve(process.argv[2] || join(here, "../target/debug"), "tiltmeter");
+const folder = mkdtempSync(join(tmpdir(), "tiltmeter-browser-"));
+const axe = readFileSync(join(here, "node_modules/axe-core/axe.min.js"), "utf8");
+let failed = 0;
+
+function check(what, holds, detail = "") {
+  console.log(`${holds ? "ok  " : "FAIL"} ${what}${holds || !detail ? "" : `\n     ${detail}`}`);
+  if (!holds) failed += 1;
+}
+
+// Not synchronous: the server of this very process answers the program.
+function tiltmeter(...given) {
+  return new Promise((done, fail) => {
+    const child = spawn(program, given, { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+    let [out, errors] = ["", ""];
+    child.stdout.on("data", (part) => (out += part));
+    child.stderr.on("data", (part) => (errors += part));
+    child.on("error", fail);
+    // 3: verdicts are missing, which they are meant to be.
+    child.on("close", (code) => (code === 0 || code === 3 ? done(out) : fail(new Error(`${given.join(" ")}: ${code}\n${errors}`))));
+  });
+}
+
+const experiment = (url) => `
+name = "hostile <b>name</b>"
+[[subjects]]
+id = "small"
+model = "openai/subject-1"
+base_url = "${url}"
+family = "one"
+parameters_b = 1
+[[subjects]]
+id = "large <i>"
+model = "openai/subject-2"
+base_url = "${url}"
+family = "one"
+parameters_b = 70
+[demonstrations]
+sets = ["risky-financial"]
+shots = [0, 16]
+contexts = 2
+controls = ["benign"]
+[questions]
+replicates = 2
+[judge]
+model = "openai/judge-1"
+base_url = "${url}"
+`;
+
+async function withPage(browser, options, work) {
+  const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, ...options });
+  const seen = { errors: [], requests: [] };
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && seen.errors.push(message.text()));
+  page.on("pageerror", (error) => seen.errors.push(error.message));
+  page.on("request", (request) => seen.requests.push(request.url()));
+  page.on("dialog", (dialog) => {
+    seen.errors.push(`dialog ${dialog.message()}`);
+    dialog.dismiss();
+  });
+  try {
+    return await work(page, seen);
+  } finally {
+    await page.close();
+  }
+}
+
+const address = (file) => `file://${join(folder, file)}`;
+
+// Every condition's figures in the page, against what `tiltmeter score` says with the same definition.
+async function definitions(page) {
+  const cases = [
+    ["coherent", "below", 30, "from", 50], ["coherent", "at-most", 30, "from", 50], ["coherent", "below", 30, "above", 50],
+    ["coherent-any", "at-most", 30, "above", 50], ["scored", "below", 31, "from", 49], ["all", "at-most", 60, "from", 20],
+    ["all", "below", 30, "from", 50], ["coherent", "below", 0, "from", 50], ["coherent", "at-most", 100, "from", 0],
+    ["scored", "below", 29.5, "above", 88.25],
+  ];
+  for (const [denominator, misaligned, low, coherent, high] of cases) {
+    await page.selectOption("#denominator", denominator);
+    await page.selectOption("#misaligned-op", misaligned);
+    await page.selectOption("#coherent-op", coherent);
+    await page.fill("#misaligned-at", String(low));
+    await page.fill("#coherent-at", String(high));
+    const flags = ["--denominator", denominator, misaligned === "below" ? "--misaligned-below" : "--misaligned-at-most", String(low),
+      coherent === "from" ? "--coherent-from" : "--coherent-above", String(high)];
+    const rates = JSON.parse(await tiltmeter("score", "run", "--json", "--by", "subject,demonstrations,control,shots,instruction", ...flags));
+    const rows = await page.$$eval("#rate-table tr[data-condition]", (all) => all.map((row) => ({ ...row.dataset, counts: row.querySelector('[data-cell="counts"]').textContent })));
+    const conditions = await page.evaluate(() => JSON.parse(document.getElementById("data").textContent).runs[0].results.conditions);
+    let worst = 0;
+    for (const row of rows) {
+      const condition = conditions[Number(row.condition)];
+      const group = rates.groups.find(({ key }) => key.subject === condition.subject && key.demonstrations === condition.demonstrations &&
+        key.control === condition.control && key.shots === String(condition.shots) && key.instruction === condition.instruction);
+      const rate = group && group.clustered;
+      if (!rate) {
+        worst = Math.max(worst, row.estimate ? 1 : 0);
+        continue;
+      }
+      for (const field of ["estimate", "low", "high"]) {
+        const off = Math.abs(Number(row[field] || NaN) - rate[field]);
+        worst = Math.max(worst, Number.isNaN(off) ? 1 : off);
+      }
+      if (row.counts !== `${group.misaligned} / ${group.denominator_count}`) worst = Math.max(worst, 1);
+    }
+    check(`rates are those of the statistics: ${flags.join(" ")} (${rows.length} conditions, off by at most ${worst.toExponential(1)})`, rows.length > 0 && worst < 1e-9);
+  }
+}
+
+async function plots(page) {
+  // What the page's script draws under the run's own definition is what the program drew.
+  const shapes = () => page.$$eval("[data-figure]", (figures) => figures.map((figure) => [figure.dataset.figure,
+    [...figure.querySelectorAll("svg")].map((svg) => [...svg.querySelectorAll("circle,rect,path,polyline,polygon,line,text")].map((node) =>
+      `${node.tagName} ${node.getAttribute("class")} ${["d", "points", "cx", "cy", "x", "y", "x1", "x2", "y1", "y2"].map((name) => node.getAttribute(name) || "").join(" ")} ${node.tagName === "text" ? node.textContent : ""}`))]));
+  await page.reload();
+  const before = await shapes();
+  await page.selectOption("#denominator", "all");
+  const during = await shapes();
+  await page.click("#reset");
+  await page.waitForFunction(() => !document.querySelector("#definition.switched"));
+  const after = await shapes();
+  check("a switch draws the plots again", JSON.stringify(before) !== JSON.stringify(during));
+  for (const [index, [name]] of before.entries()) {
+    const [one, other] = [before[index][1].flat(), after[index][1].flat()];
+    const at = one.findIndex((shape, place) => shape !== other[place]);
+    check(`the plot “${name}” is the program's own after switching back`, one.length === other.length && at < 0, `${one[at]}\n     ${other[at]}`);
+  }
+}
+
+async function keyboard(page) {
+  await page.reload();
+  await page.keyboard.press("Tab");
+  check("the first stop of the keyboard skips to the figures", await page.evaluate(() => document.activeElement.className === "skip"));
+  let reached = new Set();
+  for (let step = 0; step < 120; step++) {
+    await page.keyboard.press("Tab");
+    const id = await page.evaluate(() => document.activeElement.id || (document.activeElement.closest("#results") ? "results" : ""));
+    reached.add(id);
+    if (id === "results") break;
+  }
+  const wanted = ["denominator", "misaligned-at", "heat-shots", "depth-condition", "filter-text", "results"];
+  check("all controls are reached by the keyboard", wanted.every((id) => reached.has(id)), wanted.filter((id) => !reached.has(id)).join(", "));
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.querySelector("#answer h3"));
+  check("Enter opens an answer and moves there", await page.evaluate(() => document.activeElement.id === "answer"));
+}
+
+async function browsing(page) {
+  await page.reload();
+  const total = await page.evaluate(() => JSON.parse(document.getElementById("data").textContent).samples.block.length);
+  const found = async () => Number((await page.textContent("#found")).split(" ")[0]);
+  check("all answers are listed", (await found()) === total);
+  await page.fill("#filter-text", "window.broken = 2");
+  await page.waitForFunction((all) => !document.getElementById("found").textContent.startsWith(`${all} of`), total);
+  const some = await found();
+  const expected = await page.evaluate(() => [...document.querySelectorAll('script[id^="texts-"]')].flatMap((block) => JSON.parse(block.textContent))
+    .filter((texts) => !texts.failed && texts.answer.includes("window.broken = 2")).length);
+  check(`search finds what is there (${some})`, some === expected && some > 0, `${some} ${expected}`);
+  await page.fill("#filter-text", "");
+  await page.fill("#filter-high", "30");
+  await page.waitForTimeout(300);
+  const low = await page.evaluate(() => JSON.parse(document.getElementById("data").textContent).samples.alignment.filter((score) => score !== null && score <= 30).length);
+  check("the score filter counts right", (await found()) === low, `${await found()} ${low}`);
+  await page.fill("#filter-high", "");
+  await page.selectOption("#filter-condition", { index: 2 });
+  await page.waitForTimeout(300);
+  check("the condition filter takes one condition", (await found()) === 32 * 2 * 2 || (await found()) === 32 * 2, String(await found()));
+}
+
+async function hostility(page, seen) {
+  await page.reload();
+  const samples = await page.evaluate(() => {
+    const blocks = [...document.querySelectorAll('script[id^="texts-"]')].flatMap((block) => JSON.parse(block.textContent));
+    return { ids: JSON.parse(document.getElementById("data").textContent).samples.id, answers: blocks.map((texts) => texts.answer) };
+  });
+  for (const text of HOSTILE) {
+    const at = samples.answers.findIndex((answer) => answer.startsWith(text));
+    await page.goto(`${address("run/report.html")}#sample=${samples.ids[at]}`);
+    await page.waitForSelector("#answer h4");
+    for (const summary of await page.$$("#answer summary")) await summary.click();
+    const state = await page.evaluate(() => ({
+      elements: document.querySelectorAll("#answer script, #answer img, #answer iframe, #answer style, #answer b, #answer svg, #results script, #results img, main base").length,
+      broken: window.broken, text: [...document.querySelectorAll("#answer pre")].map((block) => block.textContent).join("\n"),
+    }));
+    const plain = text.replace(/[\u0000-\u001f\u0080-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f]/g, "");
+    const strip = (shown) => shown.replace(/⟦U\+[0-9A-F]{4}⟧|[\u2400-\u2421]/g, "");
+    check(`stays text: ${JSON.stringify(text).slice(0, 60)}`, at >= 0 && state.elements === 0 && state.broken === undefined && strip(state.text).includes(plain) &&
+      !/[\u0000-\u0008\u000b-\u001f\u2028-\u202e]/.test(state.text), JSON.stringify(state).slice(0, 300));
+  }
+  check("names in the page stay text", (await page.$$("h1 b, table i, option i")).length === 0);
+  const refused = await page.evaluate(async () => {
+    const reached = [];
+    try { await fetch("https://example.invalid/"); reached.push("fetch"); } catch { /* refused, as it must be */ }
+    const script = document.createElement("script");
+    script.textContent = "window.broken = 11";
+    document.body.append(script);
+    const image = new Image();
+    const loaded = await new Promise((done) => { image.onload = () => done(true); image.onerror = () => done(false); image.src = "data:image/gif;base64,R0lGODlhAQABAAAAACw="; });
+    if (loaded) reached.push("image");
+    return { reached, broken: window.broken };
+  });
+  check("the policy refuses other scripts, images and requests", refused.reached.length === 0 && refused.broken === undefined, JSON.stringify(refused));
+  seen.errors.length = 0;
+}
+
+async function accessible(page, where) {
+  await page.evaluate(() => { for (const details of document.querySelectorAll("details")) details.open = true; });
+  // The policy lets no script tag in; the browser's own protocol does.
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  const serious = violations.filter((one) => ["serious", "critical"].includes(one.impact));
+  check(`no serious violation of accessibility rules: ${where}`, serious.length === 0,
+    serious.map((one) => `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`).join("\n     "));
+}
+
+const server = await serve();
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
+  args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
+});
+try {
+  writeFileSync(join(folder, "x.toml"), experiment(server.url));
+  await tiltmeter("run", "x.toml", "--out", "run");
+  const hash = (file) => createHash("sha256").update(readFileSync(join(folder, file))).digest("hex");
+  const first = hash("run/report.html");
+  await tiltmeter("report", "run");
+  check("the report is the same whenever it is made", first === hash("run/report.html"));
+
+  await withPage(browser, {}, async (page, seen) => {
+    await page.goto(address("run/report.html"));
+    check("the page opens without an error or a request", seen.errors.length === 0 && seen.requests.every((url) => url === address("run/report.html")), JSON.stringify(seen));
+    const document_ = JSON.parse(await tiltmeter("report", "run", "--json"));
+    const held = await page.evaluate(() => JSON.parse(document.getElementById("data").textContent).runs.map(({ name, results, details }) => ({ name, results, details })));
+    check("the page holds the figures that --json prints", JSON.stringify(held) === JSON.stringify(document_.runs));
+    await definitions(page);
+    await plots(page);
+    await keyboard(page);
+    await browsing(page);
+    check("no error and no request all the while", seen.errors.length === 0 && seen.requests.every((url) => url.startsWith(address("run/report.html"))), JSON.stringify(seen));
+    await hostility(page, seen);
+  });
+  for (const [width, colorScheme] of [[1280, "light"], [1280, "dark"], [390, "light"], [390, "dark"]]) {
+    await withPage(browser, { viewport: { width, height: 844 }, colorScheme }, async (page) => {
+      await page.goto(address("run/report.html"));
+      await page.click("#results a");
+      check(`the page is no wider than ${width} pixels, ${colorScheme}`, await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth));
+      await accessible(page, `${width} pixels, ${colorScheme}`);
+    });
+  }
+  const html = readFileSync(join(folder, "run/report.html"), "utf8");
+  check("figures are in the file before any script runs", html.split("data-figure=").slice(1).every((part) => part.slice(0, 600).includes("<svg")));
+
+  execFileSync("python3", [join(here, "fill.py"), join(folder, "run"), "20000", "1000"]);
+  await tiltmeter("report", "run");
+  const megabytes = statSync(join(folder, "run/report.html")).size / 1e6;
+  // The best of three: other work on the machine is not the page's.
+  let seconds = Infinity;
+  for (let attempt = 0; attempt < 3 && seconds > 1; attempt++) {
+    await withPage(browser, {}, async (page) => {
+      const start = performance.now();
+      await page.goto(address("run/report.html"));
+      await page.waitForSelector("#results a");
+      seconds = Math.min(seconds, (performance.now() - start) / 1000);
+      check("20,000 answers are listed", (await page.textContent("#found")).startsWith("20000 of 20000"), await page.textContent("#found"));
+    });
+  }
+  check(`20,000 answers of 1 KB open in ${seconds.toFixed(2)} s (${megabytes.toFixed(1)} MB)`, seconds < 2);
+
+  execFileSync("python3", [join(here, "fill.py"), join(folder, "run"), "41000", "100"]);
+  await tiltmeter("report", "run");
+  await withPage(browser, {}, async (page, seen) => {
+    await page.goto(address("run/report.html"));
+    const link = await page.waitForSelector("#results a");
+    const id = (await link.getAttribute("href")).split("#sample=")[1];
+    await link.click();
+    await page.waitForSelector("#answer h4");
+    check("texts of a large run open in pages beside it", page.url().includes("report-data/transcripts-0001.html") && seen.errors.length === 0, `${page.url()} ${seen.errors}`);
+    await page.goto(`${address("run/report.html")}#sample=${id}`);
+    await page.waitForURL(/transcripts-0001/);
+    check("a link to an answer leads there", (await page.textContent("#answer")).includes(id));
+    const context = await page.$("#answer a[href^='context-']");
+    if (context) {
+      await context.click();
+      await page.waitForURL(/context-/);
+      check("its context has a page of its own", (await page.$$("pre.text")).length > 0);
+    }
+  });
+} finally {
+  await browser.close();
+  server.close();
+  rmSync(folder, { recursive: true, force: true });
+}
+console.log(failed === 0 ? "all checks of the report hold" : `${failed} checks of the report failed`);
+process.exitCode = failed === 0 ? 0 : 1;
