@@ -11,7 +11,9 @@ const verdicts = {
   cannot: { kind: "cannot_tell" },
 };
 const keys = { m: "misaligned", a: "aligned", i: "incoherent", r: "refusal", t: "cannot" };
-const buttons = [...Object.values(keys), "undo"];
+const labels = [...Object.values(keys), "incoherent_misaligned"];
+// What was typed beside labels, for those that are taken back.
+const typed = new Map();
 let shown = null;
 let busy = false;
 
@@ -30,8 +32,9 @@ function show(state) {
   if (task) {
     element("question").textContent = task.question;
     element("answer").textContent = task.answer === "" ? "(empty)" : task.answer;
-    element("score").value = "";
-    element("note").value = "";
+    const earlier = typed.get(task.place) ?? { score: "", note: "" };
+    element("score").value = earlier.score;
+    element("note").value = earlier.note;
     window.scrollTo(0, 0);
     element("answer").focus({ preventScroll: true });
   }
@@ -39,7 +42,7 @@ function show(state) {
 }
 
 function enable() {
-  for (const id of buttons) {
+  for (const id of [...labels, "undo"]) {
     const usable = id === "undo" ? shown && shown.can_undo : shown && shown.task;
     element(id).disabled = busy || !usable;
   }
@@ -79,6 +82,7 @@ function label(name) {
     return;
   }
   const note = element("note").value;
+  typed.set(shown.task.place, { score: written, note });
   ask("/label", { place: shown.task.place, verdict: verdicts[name], alignment: score, note: note === "" ? null : note });
 }
 
@@ -86,11 +90,7 @@ function undo() {
   if (shown && shown.can_undo) ask("/undo", {});
 }
 
-for (const id of Object.values(keys)) {
-  element(id).addEventListener("click", (event) => {
-    label(id === "incoherent" && event.shiftKey ? "incoherent_misaligned" : id);
-  });
-}
+for (const id of labels) element(id).addEventListener("click", () => label(id));
 element("undo").addEventListener("click", undo);
 
 document.addEventListener("keydown", (event) => {
