@@ -307,5 +307,10 @@ mod tests {
         };
         assert_eq!(found(&flat(0.0, 1.0), Strata::Pooled), None);
         assert_eq!(found(&flat(1.0, 0.0), Strata::Pooled), None);
+        // What rounding adds to the mean of many rows is no variation either.
+        for count in [1000_u32, 3000, 10_000] {
+            let many: Vec<Observation> = (0..count).map(|at| row(at % 2, 0, f64::from(at), 0.1)).collect();
+            assert_eq!(found(&many, Strata::Pooled), None, "{count}");
+        }
     }
 }

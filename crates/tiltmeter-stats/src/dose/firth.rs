@@ -48,20 +48,20 @@ pub(super) fn fit(design: &Design, held: Option<(usize, f64)>) -> Result<(DVecto
             step[column] = step_of_free[position];
         }
         // Far from the maximum Newton's step is too long.
-        let longest = step.amax();
+        let longest = design.reach(&step);
         if longest > 5.0 {
             step *= 5.0 / longest;
         }
         let mut next = &beta + &step;
         let mut improved = penalised(design, &next);
         let slack = 1e-12 * likelihood.abs();
-        while (improved.is_nan() || improved < likelihood - slack) && step.amax() > 1e-14 {
+        while (improved.is_nan() || improved < likelihood - slack) && design.reach(&step) > 1e-14 {
             step *= 0.5;
             next = &beta + &step;
             improved = penalised(design, &next);
         }
         (beta, likelihood) = (next, improved);
-        if step.amax() <= 1e-10 * (1.0 + beta.amax()) {
+        if design.reach(&step) <= 1e-10 * (1.0 + design.reach(&beta)) {
             return Ok((beta, iteration));
         }
     }

@@ -164,6 +164,11 @@ impl Design {
         self.x.transpose() * DMatrix::from_diagonal(weights) * &self.x
     }
 
+    /// The largest predictor that coefficients, or a step of them, give: in logits, whatever the covariates' units.
+    pub(super) fn reach(&self, beta: &DVector<f64>) -> f64 {
+        (&self.x * beta).amax()
+    }
+
     pub(super) fn log_likelihood(&self, beta: &DVector<f64>) -> f64 {
         let predictors = &self.x * beta;
         let terms = predictors.iter().zip(&self.successes).zip(&self.trials);
@@ -255,16 +260,16 @@ fn maximum_likelihood(design: &Design) -> Result<(DVector<f64>, u32), StatsError
         let mut next = &beta + &step;
         let mut improved = design.log_likelihood(&next);
         let slack = 1e-12 * likelihood.abs();
-        while improved < likelihood - slack && step.amax() > 1e-14 {
+        while improved < likelihood - slack && design.reach(&step) > 1e-14 {
             step *= 0.5;
             next = &beta + &step;
             improved = design.log_likelihood(&next);
         }
         (beta, likelihood) = (next, improved);
-        if (&design.x * &beta).amax() > SEPARATED {
+        if design.reach(&beta) > SEPARATED {
             return Err(StatsError::Separated);
         }
-        if step.amax() <= 1e-11 * (1.0 + beta.amax()) {
+        if design.reach(&step) <= 1e-11 * (1.0 + design.reach(&beta)) {
             return Ok((beta, iteration));
         }
     }

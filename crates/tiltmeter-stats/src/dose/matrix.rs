@@ -7,12 +7,10 @@ use crate::error::StatsError;
 /// Eigenvalues below this share of the largest count as 0.
 const RANK_TOLERANCE: f64 = 1e-11;
 
-/// The inverse of a symmetric, positive definite matrix. Columns are scaled to one size first, so that covariates in
-/// units of any size are not taken for dependent ones.
+/// The inverse of a symmetric, positive definite matrix.
 pub(super) fn inverse(matrix: &DMatrix<f64>, what: &'static str) -> Result<DMatrix<f64>, StatsError> {
-    let scales = matrix.diagonal().map(|value| if value > 0.0 { value.sqrt().recip() } else { 0.0 });
-    let scale = DMatrix::from_diagonal(&scales);
-    let eigen = (&scale * matrix * &scale).symmetric_eigen();
+    let (scale, scaled) = scaled(matrix);
+    let eigen = scaled.symmetric_eigen();
     let largest = eigen.eigenvalues.max();
     // Also true where the matrix holds what is not a number.
     if !eigen.eigenvalues.iter().all(|&value| value > RANK_TOLERANCE * largest) {
@@ -20,6 +18,15 @@ pub(super) fn inverse(matrix: &DMatrix<f64>, what: &'static str) -> Result<DMatr
     }
     let inverted = DMatrix::from_diagonal(&eigen.eigenvalues.map(f64::recip));
     Ok(&scale * &eigen.eigenvectors * inverted * eigen.eigenvectors.transpose() * &scale)
+}
+
+/// A matrix whose columns are scaled to one size, so that covariates in units of any size are not taken for dependent
+/// ones, and the scale, which was applied from both sides.
+fn scaled(matrix: &DMatrix<f64>) -> (DMatrix<f64>, DMatrix<f64>) {
+    let scales = matrix.diagonal().map(|value| if value > 0.0 { value.sqrt().recip() } else { 0.0 });
+    let scale = DMatrix::from_diagonal(&scales);
+    let scaled = &scale * matrix * &scale;
+    (scale, scaled)
 }
 
 /// The inverse of the root of a symmetric matrix with eigenvalues from 0 to 1; directions without any extent stay
@@ -32,11 +39,9 @@ pub(super) fn inverse_root(matrix: DMatrix<f64>) -> DMatrix<f64> {
 
 /// The logarithm of the determinant of a symmetric, positive definite matrix; −∞ where it is not.
 pub(super) fn log_determinant(matrix: &DMatrix<f64>) -> f64 {
-    let logs = matrix
-        .clone()
-        .symmetric_eigenvalues()
-        .map(|value| if value > 0.0 { value.ln() } else { f64::NEG_INFINITY });
-    logs.sum()
+    let logarithm = |value: f64| if value > 0.0 { value.ln() } else { f64::NEG_INFINITY };
+    let (_, scaled) = scaled(matrix);
+    (scaled.symmetric_eigenvalues().map(logarithm) + matrix.diagonal().map(logarithm)).sum()
 }
 
 /// `1 / (1 + e^−x)`.

@@ -53,6 +53,46 @@ fn a_profile_of_one_rate_ends_where_its_likelihood_has_fallen() {
     }
 }
 
+/// As above, with counts for which a step of the size of z would leave all that can be computed.
+#[test]
+fn a_profile_of_very_many_trials_is_very_narrow() {
+    let rows = [row(30_000_000, 100_000_000, &[], 0), row(10_000_000, 80_000_000, &[], 1)];
+    let fit = logistic(&rows, Penalty::Firth, LEVEL).unwrap();
+    let profile = fit.coefficients[0].profile.unwrap();
+    // The likelihood of so many trials is a normal one: 1 / √(n p (1 − p)).
+    let p = 40.0 / 180.0;
+    let error = 1.0 / (180e6_f64 * p * (1.0 - p)).sqrt();
+    assert_relative(profile.high - profile.low, 2.0 * LEVEL.normal_quantile() * error, 1e-3, "width");
+}
+
+/// Two groups: Firth's penalty is half a success and half a failure more in each, whatever the unit of the covariate
+/// that tells them apart.
+#[test]
+fn a_slope_and_its_profile_scale_with_the_covariate() {
+    let fit = |unit: f64, penalty: Penalty| {
+        let rows =
+            [row(1, 10, &[0.0], 0), row(1, 10, &[0.0], 1), row(1, 5, &[unit], 0), row(0, 5, &[unit], 1)];
+        logistic(&rows, penalty, LEVEL).unwrap().coefficients[1]
+    };
+    let profile = fit(1.0, Penalty::Firth).profile.unwrap();
+    for unit in [1e-3, 1.0, 1e9] {
+        let scaled = fit(unit, Penalty::Firth).profile.unwrap();
+        let slope = (1.5_f64 / 9.5).ln() - (2.5_f64 / 18.5).ln();
+        assert_relative(scaled.estimate * unit, slope, 1e-7, "estimate");
+        assert_relative(scaled.low * unit, profile.low, 1e-6, "low");
+        assert_relative(scaled.high * unit, profile.high, 1e-6, "high");
+    }
+    // Without the penalty: two of ten against two of twenty.
+    let rows = |unit: f64| {
+        let counts = [(1, 10, 0.0, 0), (1, 10, 0.0, 1), (1, 5, unit, 0), (1, 5, unit, 1)];
+        counts.map(|(successes, trials, x, cluster)| row(successes, trials, &[x], cluster))
+    };
+    for unit in [1e-9, 1.0, 1e9] {
+        let slope = logistic(&rows(unit), Penalty::None, LEVEL).unwrap().coefficients[1].interval.estimate;
+        assert_relative(slope * unit, (2.0_f64 / 8.0).ln() - (1.0_f64 / 9.0).ln(), 1e-9, "slope");
+    }
+}
+
 #[test]
 fn a_fit_without_residuals_has_no_p_value_and_its_slopes_no_test() {
     let fit = logistic(&[row(2, 4, &[], 0), row(2, 4, &[], 1)], Penalty::None, LEVEL).unwrap();
