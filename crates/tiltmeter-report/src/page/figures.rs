@@ -8,8 +8,8 @@ use super::chart::{self, Axes, Drawing, ForestRow, Join, Panel, Point, Scale, Se
 use super::model::{Block, Place, Run, title};
 use super::text::{nats, percent_interval, visible};
 
-/// Panels with the axes that they share and their legend.
-pub(crate) struct Panels {
+/// Grid with the axes that they share and their legend.
+pub(crate) struct Grid {
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
     pub(crate) panels: Vec<Panel>,
@@ -74,7 +74,7 @@ fn by_shots(
     unit: Unit,
     panels: Vec<Panel>,
     styles: &[(&'static str, &'static str)],
-) -> Option<Panels> {
+) -> Option<Grid> {
     let panels: Vec<Panel> = panels.into_iter().filter(|panel| !panel.series.is_empty()).collect();
     if panels.is_empty() {
         return None;
@@ -98,7 +98,7 @@ fn by_shots(
         unit,
         join: Join::Line,
     };
-    Some(Panels { id, title: heading, panels, axes, legend })
+    Some(Grid { id, title: heading, panels, axes, legend })
 }
 
 fn panels_of(blocks: &[Block<'_>], series: impl Fn(&Block<'_>) -> Vec<Series>) -> Vec<Panel> {
@@ -115,7 +115,7 @@ fn panels_of(blocks: &[Block<'_>], series: impl Fn(&Block<'_>) -> Vec<Series>) -
 }
 
 /// The EM rate by k, a panel for each block.
-pub(crate) fn rates(blocks: &[Block<'_>]) -> Option<Panels> {
+pub(crate) fn rates(blocks: &[Block<'_>]) -> Option<Grid> {
     let panels = panels_of(blocks, |block| {
         BY_ANSWERS
             .iter()
@@ -126,7 +126,7 @@ pub(crate) fn rates(blocks: &[Block<'_>]) -> Option<Panels> {
 }
 
 /// The tilt by k.
-pub(crate) fn tilts(blocks: &[Block<'_>]) -> Option<Panels> {
+pub(crate) fn tilts(blocks: &[Block<'_>]) -> Option<Grid> {
     let value: Value<'_> =
         &|condition, x, name| tilt_point(condition.tilt.as_ref(), condition.shots, x, name);
     let panels = panels_of(blocks, |block| {
@@ -146,7 +146,7 @@ pub(crate) fn tilts(blocks: &[Block<'_>]) -> Option<Panels> {
 }
 
 /// The emergent tilt by k, beside what style alone moves.
-pub(crate) fn emergent(blocks: &[Block<'_>]) -> Option<Panels> {
+pub(crate) fn emergent(blocks: &[Block<'_>]) -> Option<Grid> {
     let measures: [fn(&ConditionResult) -> Option<&TiltResult>; 3] = [
         |one| one.emergent_tilt.as_ref(),
         |one| one.emergent_decoy_tilt.as_ref(),
@@ -174,7 +174,7 @@ pub(crate) fn emergent(blocks: &[Block<'_>]) -> Option<Panels> {
 }
 
 /// The EM rate by the subject's size at the largest k, a panel for each family and set.
-pub(crate) fn sizes(places: &[Place<'_>], several_runs: bool) -> Option<Panels> {
+pub(crate) fn sizes(places: &[Place<'_>], several_runs: bool) -> Option<Grid> {
     let most = most_shots(places)?;
     let mut panels: Vec<Panel> = Vec::new();
     let mut label = "";
@@ -225,7 +225,7 @@ pub(crate) fn sizes(places: &[Place<'_>], several_runs: bool) -> Option<Panels> 
         join: Join::Line,
     };
     let legend = BY_ANSWERS.into_iter().take(2).collect();
-    Some(Panels { id: "size", title: "EM rate by size of the model", panels, axes, legend })
+    Some(Grid { id: "size", title: "EM rate by size of the model", panels, axes, legend })
 }
 
 /// The panel of a condition in the plot by size.
@@ -360,7 +360,7 @@ pub(crate) fn style_of(condition: &ConditionResult) -> &'static str {
 }
 
 /// How a condition's rate moves with each threshold.
-pub(crate) fn sweeps(place: &Place<'_>) -> Option<Panels> {
+pub(crate) fn sweeps(place: &Place<'_>) -> Option<Grid> {
     let details = place.run.details_of(place.position)?;
     let style = style_of(place.result);
     let panel = |title: &str, points: &[ThresholdRate]| Panel {
@@ -389,7 +389,7 @@ pub(crate) fn sweeps(place: &Place<'_>) -> Option<Panels> {
         unit: Unit::Percent,
         join: Join::Band,
     };
-    Some(Panels { id: "sweep", title: "EM rate by threshold", panels, axes, legend: Vec::new() })
+    Some(Grid { id: "sweep", title: "EM rate by threshold", panels, axes, legend: Vec::new() })
 }
 
 /// The scores of a condition.

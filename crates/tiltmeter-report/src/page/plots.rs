@@ -10,7 +10,7 @@ use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 
 use super::chart::{self, Drawing, ForestRow, Panel, Point};
-use super::figures::{self, Panels};
+use super::figures::{self, Grid};
 use super::model::{Place, blocks, open, places, title};
 use super::{PLOT_STYLE, ReportError};
 
@@ -105,7 +105,7 @@ fn pixels(name: &str, svg: &str, options: &Options<'_>) -> Result<Vec<u8>, Repor
     pixmap.encode_png().map_err(|error| failed(error.to_string()))
 }
 
-fn sheet(figure: &Panels) -> Drawing {
+fn sheet(figure: &Grid) -> Drawing {
     chart::sheet(figure.title, &figure.panels, &figure.axes, &figure.legend)
 }
 

@@ -191,17 +191,17 @@ impl Index {
                 }
                 let mut blocks = Vec::new();
                 for (draw, &row) in (0_u32..).zip(&condition.contexts) {
-                    let context = match contexts.get(&(number, row)) {
-                        Some(&known) => known,
-                        None => {
-                            let may_share = condition.shots == 0
-                                || include_restricted
-                                || run.may_share(&condition.demonstrations);
-                            index.contexts.push(context_shape(run, condition, draw, row, may_share)?);
-                            index.context_sources.push(ContextSource { run: number, row });
-                            contexts.insert((number, row), index.contexts.len() - 1);
-                            index.contexts.len() - 1
-                        }
+                    let known = contexts.get(&(number, row)).copied();
+                    let context = if let Some(known) = known {
+                        known
+                    } else {
+                        let may_share = condition.shots == 0
+                            || include_restricted
+                            || run.may_share(&condition.demonstrations);
+                        index.contexts.push(context_shape(run, condition, draw, row, may_share)?);
+                        index.context_sources.push(ContextSource { run: number, row });
+                        contexts.insert((number, row), index.contexts.len() - 1);
+                        index.contexts.len() - 1
                     };
                     let key = (number, condition.subject, row, condition.instruction);
                     let block = *index.keys.entry(key).or_insert_with(|| {

@@ -7,7 +7,7 @@ use tiltmeter_run::{Comparison, ConditionResult, EffectResult, TiltResult};
 use crate::table::{NOTHING_TO_SHOW, shown, verdicts};
 
 use super::chart::{self, ForestRow};
-use super::figures::{self, Panels};
+use super::figures::{self, Grid};
 use super::model::{Block, Place, Run, headline, title};
 use super::text::{count, nats, percent, percent_interval, visible};
 
@@ -52,7 +52,7 @@ fn legend(entries: &[(&'static str, &'static str)]) -> Markup {
     }
 }
 
-fn panels(panels: &Panels) -> Markup {
+fn panels(panels: &Grid) -> Markup {
     html! {
         (legend(&panels.legend))
         div class="panels" data-figure=(panels.id) {
