@@ -1,4 +1,4 @@
-//! What gates came to, as JUnit XML: the format that continuous-integration services read test results in.
+//! What gates came to, as `JUnit` XML: the format that continuous-integration services read test results in.
 //!
 //! One suite for each gate, one case for each condition: a value beyond the gate is a failure, a value that is missing an
 //! error, a figure that says nothing of a condition a skipped case.

@@ -1,5 +1,7 @@
 //! What a running experiment has come to, for a terminal that is drawn anew every few seconds.
 
+use std::fmt::Write as _;
+
 use tiltmeter_run::{ConditionResult, RateResult, RunResults};
 
 use crate::table::{NOTHING_TO_SHOW, nats, percent, printable, same_block, shown};
@@ -98,17 +100,17 @@ fn line(condition: &ConditionResult) -> String {
         let (done, planned) = (done(condition).min(condition.planned), condition.planned);
         let full = usize::try_from(done * BAR as u64 / planned).unwrap_or(BAR);
         let counts = format!("{done}/{planned}");
-        line.push_str(&format!("{}{} {counts:<11}", "█".repeat(full), "░".repeat(BAR - full)));
+        let _ = write!(line, "{}{} {counts:<11}", "█".repeat(full), "░".repeat(BAR - full));
     } else {
         line.push_str(&" ".repeat(BAR + 12));
     }
     if let Some(RateResult { estimate, low, high, .. }) = &condition.em_rate {
-        line.push_str(&format!("  EM {} % [{}, {}]", percent(*estimate), percent(*low), percent(*high)));
+        let _ = write!(line, "  EM {} % [{}, {}]", percent(*estimate), percent(*low), percent(*high));
     }
     for (name, tilt) in [("tilt", &condition.tilt), ("emergent", &condition.emergent_tilt)] {
         let tilt = nats(tilt.as_ref());
         if tilt != NOTHING_TO_SHOW && tilt != "0" {
-            line.push_str(&format!("  {name} {tilt}"));
+            let _ = write!(line, "  {name} {tilt}");
         }
     }
     line.trim_end().to_owned()

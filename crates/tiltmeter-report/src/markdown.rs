@@ -34,9 +34,9 @@ pub fn markdown(results: &RunResults) -> String {
     let failures = results.failures.iter().map(|failure| {
         format!("{} of kind {} ({}): {}", failure.count, failure.kind, failure.target, failure.example)
     });
-    write_list(&mut text, "Failed calls", failures.collect());
-    write_list(&mut text, "Warnings", results.warnings.clone());
-    write_list(&mut text, "Notes", results.notes.clone());
+    write_list(&mut text, "Failed calls", &failures.collect::<Vec<_>>());
+    write_list(&mut text, "Warnings", &results.warnings);
+    write_list(&mut text, "Notes", &results.notes);
     text
 }
 
@@ -88,7 +88,7 @@ fn write_table(text: &mut String, conditions: &[ConditionResult]) {
     text.push('\n');
 }
 
-fn write_list(text: &mut String, title: &str, lines: Vec<String>) {
+fn write_list(text: &mut String, title: &str, lines: &[String]) {
     if lines.is_empty() {
         return;
     }
@@ -103,7 +103,7 @@ fn write_list(text: &mut String, title: &str, lines: Vec<String>) {
 }
 
 /// Text of unknown origin as Markdown that shows it: every ASCII sign that may mean something gets a backslash, which
-/// CommonMark allows for each of them, and `<`, `&` and `@` become entities, since some services read those first.
+/// `CommonMark` allows for each of them, and `<`, `&` and `@` become entities, since some services read those first.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in printable(text).chars() {
