@@ -314,12 +314,12 @@ pub(crate) struct EndingArguments {
     /// Print one JSON document (schema tiltmeter.run/1) instead of the table
     #[arg(long)]
     pub(crate) json: bool,
-    /// A gate: exit with 4 where this holds in any condition, such as 'em_rate.high > 0.05'. Figures are em_rate, tilt,
-    /// emergent_tilt, emergent_tilt_beyond_style (each with .low and .high), no_verdict and truncated (shares). May be given
-    /// several times
+    /// A gate: exit with 4 where this holds in any condition, such as `em_rate.high > 0.05`. Figures are `em_rate`, `tilt`,
+    /// `emergent_tilt`, `emergent_tilt_beyond_style` (each with .low and .high), `no_verdict` and `truncated` (shares). May be
+    /// given several times
     #[arg(long, value_name = "GATE")]
     pub(crate) fail_if: Vec<Gate>,
-    /// Write what the gates came to as JUnit XML
+    /// Write what the gates came to as `JUnit` XML
     #[arg(long, value_name = "FILE", requires = "fail_if")]
     pub(crate) junit: Option<PathBuf>,
     /// Write a summary in Markdown, for a pull request
