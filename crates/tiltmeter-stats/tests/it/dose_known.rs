@@ -31,6 +31,34 @@ fn a_fit_whose_steps_overshoot_arrives() {
     assert_absolute(of_slope, 0.0, 1e-5, "slope");
 }
 
+/// As above for the penalised likelihood, which falls from the fit in every direction: `ln L + ½ ln (a c − b²)`, with the
+/// information's a, b and c.
+#[test]
+fn a_penalised_fit_whose_steps_overshoot_arrives() {
+    let counts = [(31, 41, 0.72), (1, 7, 31.7), (1, 284, -3.13), (1, 136, 2.04)];
+    let rows: Vec<LogisticRow> =
+        (0..).zip(counts).map(|(at, (successes, trials, x))| row(successes, trials, &[x], at)).collect();
+    let fit = logistic(&rows, Penalty::Firth, LEVEL).unwrap();
+    let penalised = |constant: f64, slope: f64| {
+        let (mut likelihood, mut a, mut b, mut c) = (0.0, 0.0, 0.0, 0.0);
+        for (successes, trials, x) in counts {
+            let p = 1.0 / (1.0 + (-(constant + slope * x)).exp());
+            let (s, n) = (successes as f64, trials as f64);
+            likelihood += s * p.ln() + (n - s) * (1.0 - p).ln();
+            let weight = n * p * (1.0 - p);
+            (a, b, c) = (a + weight, b + weight * x, c + weight * x * x);
+        }
+        likelihood + 0.5 * (a * c - b * b).ln()
+    };
+    let [constant, slope] = [0, 1].map(|at: usize| fit.coefficients[at].interval.estimate);
+    for (of_constant, of_slope) in
+        [(1e-3, 0.0), (-1e-3, 0.0), (0.0, 1e-4), (0.0, -1e-4), (1e-3, 1e-4), (1e-3, -1e-4)]
+    {
+        let beside = penalised(constant + of_constant, slope + of_slope);
+        assert!(beside < penalised(constant, slope), "{of_constant} {of_slope}");
+    }
+}
+
 /// With a constant alone Firth's penalty is half a success and half a failure more, so that the penalised likelihood is
 /// `p^(s + ½) (1 − p)^(f + ½)`; an end of the profile is where its logarithm has fallen by z²/2.
 #[test]
