@@ -34,29 +34,39 @@ fn a_fit_whose_steps_overshoot_arrives() {
 /// As above for the penalised likelihood, which falls from the fit in every direction: `ln L + ½ ln (a c − b²)`, with the
 /// information's a, b and c.
 #[test]
-fn a_penalised_fit_whose_steps_overshoot_arrives() {
-    let counts = [(31, 41, 0.72), (1, 7, 31.7), (1, 284, -3.13), (1, 136, 2.04)];
-    let rows: Vec<LogisticRow> =
-        (0..).zip(counts).map(|(at, (successes, trials, x))| row(successes, trials, &[x], at)).collect();
-    let fit = logistic(&rows, Penalty::Firth, LEVEL).unwrap();
-    let penalised = |constant: f64, slope: f64| {
-        let (mut likelihood, mut a, mut b, mut c) = (0.0, 0.0, 0.0, 0.0);
-        for (successes, trials, x) in counts {
-            let p = 1.0 / (1.0 + (-(constant + slope * x)).exp());
-            let (s, n) = (successes as f64, trials as f64);
-            likelihood += s * p.ln() + (n - s) * (1.0 - p).ln();
-            let weight = n * p * (1.0 - p);
-            (a, b, c) = (a + weight, b + weight * x, c + weight * x * x);
+fn penalised_fits_whose_steps_overshoot_arrive() {
+    for counts in [
+        vec![(31, 41, 0.72), (1, 7, 31.7), (1, 284, -3.13), (1, 136, 2.04)],
+        vec![(1, 13, -0.23), (0, 2, -39.57), (1, 19, 4.17)],
+        vec![(3, 3, 7.63), (1, 76_855, 0.13), (1, 1703, -1.68)],
+    ] {
+        let rows: Vec<LogisticRow> = (0..)
+            .zip(&counts)
+            .map(|(at, &(successes, trials, x))| row(successes, trials, &[x], at))
+            .collect();
+        let fit = logistic(&rows, Penalty::Firth, LEVEL).unwrap();
+        let [constant, slope] = [0, 1].map(|at: usize| fit.coefficients[at].interval.estimate);
+        let at_fit = penalised_likelihood(&counts, constant, slope);
+        for (of_constant, of_slope) in
+            [(1.0, 0.0), (-1.0, 0.0), (0.0, 0.1), (0.0, -0.1), (1.0, 0.1), (1.0, -0.1)]
+        {
+            let (of_constant, of_slope) = (of_constant * 1e-3, of_slope * 1e-3);
+            let beside = penalised_likelihood(&counts, constant + of_constant, slope + of_slope);
+            assert!(beside < at_fit, "{counts:?}: {of_constant} {of_slope}");
         }
-        likelihood + 0.5 * (a * c - b * b).ln()
-    };
-    let [constant, slope] = [0, 1].map(|at: usize| fit.coefficients[at].interval.estimate);
-    for (of_constant, of_slope) in
-        [(1e-3, 0.0), (-1e-3, 0.0), (0.0, 1e-4), (0.0, -1e-4), (1e-3, 1e-4), (1e-3, -1e-4)]
-    {
-        let beside = penalised(constant + of_constant, slope + of_slope);
-        assert!(beside < penalised(constant, slope), "{of_constant} {of_slope}");
     }
+}
+
+fn penalised_likelihood(counts: &[(u64, u64, f64)], constant: f64, slope: f64) -> f64 {
+    let (mut likelihood, mut a, mut b, mut c) = (0.0, 0.0, 0.0, 0.0);
+    for &(successes, trials, x) in counts {
+        let p = 1.0 / (1.0 + (-(constant + slope * x)).exp());
+        let (s, n) = (successes as f64, trials as f64);
+        likelihood += s * p.ln() + (n - s) * (1.0 - p).ln();
+        let weight = n * p * (1.0 - p);
+        (a, b, c) = (a + weight, b + weight * x, c + weight * x * x);
+    }
+    likelihood + 0.5 * (a * c - b * b).ln()
 }
 
 /// With a constant alone Firth's penalty is half a success and half a failure more, so that the penalised likelihood is
