@@ -66,15 +66,17 @@ fn penalised_fits_whose_steps_overshoot_arrive() {
 }
 
 fn penalised_likelihood(counts: &[(u64, u64, f64)], constant: f64, slope: f64) -> f64 {
-    let (mut likelihood, mut a, mut b, mut c) = (0.0, 0.0, 0.0, 0.0);
+    let mut likelihood = 0.0;
+    let mut information = [0.0; 3];
     for &(successes, trials, x) in counts {
-        let p = 1.0 / (1.0 + (-(constant + slope * x)).exp());
-        let (s, n) = (successes as f64, trials as f64);
-        likelihood += s * p.ln() + (n - s) * (1.0 - p).ln();
-        let weight = n * p * (1.0 - p);
-        (a, b, c) = (a + weight, b + weight * x, c + weight * x * x);
+        let rate = 1.0 / (1.0 + (-(constant + slope * x)).exp());
+        likelihood += successes as f64 * rate.ln() + (trials - successes) as f64 * (1.0 - rate).ln();
+        let weight = trials as f64 * rate * (1.0 - rate);
+        for (sum, part) in information.iter_mut().zip([weight, weight * x, weight * x * x]) {
+            *sum += part;
+        }
     }
-    likelihood + 0.5 * (a * c - b * b).ln()
+    likelihood + 0.5 * (information[0] * information[2] - information[1] * information[1]).ln()
 }
 
 /// With a constant alone Firth's penalty is half a success and half a failure more, so that the penalised likelihood is
