@@ -31,6 +31,54 @@ fn a_fit_whose_steps_overshoot_arrives() {
     assert_absolute(of_slope, 0.0, 1e-5, "slope");
 }
 
+/// As above for the penalised likelihood, which falls from the fit in every direction: `ln L + ½ ln (a c − b²)`, with the
+/// information's a, b and c.
+#[test]
+fn penalised_fits_whose_steps_overshoot_arrive() {
+    for counts in [
+        vec![(31, 41, 0.72), (1, 7, 31.7), (1, 284, -3.13), (1, 136, 2.04)],
+        vec![(1, 13, -0.23), (0, 2, -39.57), (1, 19, 4.17)],
+        vec![(3, 3, 7.63), (1, 76_855, 0.13), (1, 1703, -1.68)],
+        vec![
+            (33_660, 35_341, -1.66),
+            (9406, 9407, -0.29),
+            (12, 14, -244.92),
+            (65, 111, -0.11),
+            (1, 2, -0.19),
+            (2, 3, 0.55),
+        ],
+    ] {
+        let rows: Vec<LogisticRow> = (0..)
+            .zip(&counts)
+            .map(|(at, &(successes, trials, x))| row(successes, trials, &[x], at))
+            .collect();
+        let fit = logistic(&rows, Penalty::Firth, LEVEL).unwrap();
+        let [constant, slope] = [0, 1].map(|at: usize| fit.coefficients[at].interval.estimate);
+        let at_fit = penalised_likelihood(&counts, constant, slope);
+        for (of_constant, of_slope) in
+            [(1.0, 0.0), (-1.0, 0.0), (0.0, 0.1), (0.0, -0.1), (1.0, 0.1), (1.0, -0.1)]
+        {
+            let (of_constant, of_slope) = (of_constant * 1e-3, of_slope * 1e-3);
+            let beside = penalised_likelihood(&counts, constant + of_constant, slope + of_slope);
+            assert!(beside < at_fit, "{counts:?}: {of_constant} {of_slope}");
+        }
+    }
+}
+
+fn penalised_likelihood(counts: &[(u64, u64, f64)], constant: f64, slope: f64) -> f64 {
+    let mut likelihood = 0.0;
+    let mut information = [0.0; 3];
+    for &(successes, trials, x) in counts {
+        let rate = 1.0 / (1.0 + (-(constant + slope * x)).exp());
+        likelihood += successes as f64 * rate.ln() + (trials - successes) as f64 * (1.0 - rate).ln();
+        let weight = trials as f64 * rate * (1.0 - rate);
+        for (sum, part) in information.iter_mut().zip([weight, weight * x, weight * x * x]) {
+            *sum += part;
+        }
+    }
+    likelihood + 0.5 * (information[0] * information[2] - information[1] * information[1]).ln()
+}
+
 /// With a constant alone Firth's penalty is half a success and half a failure more, so that the penalised likelihood is
 /// `p^(s + ½) (1 − p)^(f + ½)`; an end of the profile is where its logarithm has fallen by z²/2.
 #[test]
