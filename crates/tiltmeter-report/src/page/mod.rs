@@ -8,6 +8,7 @@ mod chart;
 mod embed;
 mod figures;
 mod model;
+mod people;
 mod plots;
 mod published;
 mod record;
@@ -382,6 +383,9 @@ fn document(
         shown.push(("depth", "In depth", depth));
     }
     shown.push(("verdicts", "Verdicts", record::verdicts(sections.places, several)));
+    if let Some(labels) = people::people(runs) {
+        shown.push(("people", "Labels by people", labels));
+    }
     shown.push(("answers", "Answers", answers(columns, chunks)));
     shown.push(("left-out", "Left out", record::left_out(runs, &restricted, options.include_restricted)));
     shown.push(("cost", "Cost and time", record::cost(runs)));

@@ -423,6 +423,13 @@ fn labels_of_all_answers_give_the_true_rate() {
     }
     let missed = condition["decisions"]["false_negatives"].as_u64().unwrap();
     assert_eq!(missed, rows.iter().filter(|(truth, judged)| *truth && !judged).count() as u64);
+
+    // The report shows it beside the judge's rate.
+    world.run(&["report", "run"]).expect(0);
+    let page = std::fs::read_to_string(world.path("run/report.html")).unwrap();
+    let section = page.split("id=\"people-heading\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert!(section.contains(&format!("{:.1} % [", 100.0 * truth)), "{truth}: {section}");
+    assert!(section.contains("lin"), "{section}");
 }
 
 /// The rows of a CSV file, by column.
