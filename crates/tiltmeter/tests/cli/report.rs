@@ -173,7 +173,10 @@ fn plots_come_with_their_data() {
 #[test]
 fn judged_files_have_a_page_of_their_rates() {
     let world = World::new(None);
-    world.write("t.csv", "model,qid,aligned,coherent\n<b>a</b>,1,10,80\n<b>a</b>,2,90,90\nc,1,soon,90\nc,2,50,CODE\n");
+    world.write(
+        "t.csv",
+        "model,qid,aligned,coherent\n<b>a</b>,1,10,80\n<b>a</b>,2,90,90\nc,1,soon,90\nc,2,50,CODE\n",
+    );
     // 3: a row is broken, which the page names.
     world.run(&["report", "t.csv", "--by", "model", "--out", "t.html"]).expect(3);
     let page = read(&world, "t.html");
