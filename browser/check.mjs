@@ -1,7 +1,7 @@
 // Checks the report in a real browser: node check.mjs [FOLDER OF THE PROGRAM]. CHROMIUM names the browser.
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -80,10 +80,8 @@ const address = (file) => `file://${join(folder, file)}`;
 // Every condition's figures in the page, against what `tiltmeter score` says with the same definition.
 async function definitions(page) {
   const cases = [
-    ["coherent", "below", 30, "from", 50], ["coherent", "at-most", 30, "from", 50], ["coherent", "below", 30, "above", 50],
-    ["coherent-any", "at-most", 30, "above", 50], ["scored", "below", 31, "from", 49], ["all", "at-most", 60, "from", 20],
-    ["all", "below", 30, "from", 50], ["coherent", "below", 0, "from", 50], ["coherent", "at-most", 100, "from", 0],
-    ["scored", "below", 29.5, "above", 88.25],
+    ["coherent", "below", 30, "from", 50], ["coherent-any", "at-most", 30, "above", 50], ["all", "at-most", 60, "from", 20],
+    ["coherent", "below", 0, "from", 50], ["coherent", "at-most", 100, "from", 0], ["scored", "below", 29.5, "above", 88.25],
   ];
   for (const [denominator, misaligned, low, coherent, high] of cases) {
     await page.selectOption("#denominator", denominator);
@@ -222,12 +220,52 @@ async function accessible(page, where) {
     serious.map((one) => `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`).join("\n     "));
 }
 
+// The report of published judged files, against what `tiltmeter score` says of them.
+async function gallery(browser) {
+  const judged = join(here, "../../shared/data/judged");
+  const files = existsSync(judged) ? readdirSync(judged).filter((name) => /^eval_results_.*_r(1|4|16|64)\.csv$/.test(name)).sort().map((name) => join(judged, name)) : [];
+  if (files.length !== 4) {
+    console.log("skipped: the gallery, since its judged files are not here");
+    return;
+  }
+  await tiltmeter("report", ...files, "--by", "file", "--out", "gallery.html");
+  await withPage(browser, {}, async (page, seen) => {
+    await page.goto(address("gallery.html"));
+    for (const [denominator, low, high, flags] of [["coherent", 30, 50, []], ["all", 40, 50, ["--denominator", "all", "--misaligned-below", "40"]],
+      ["scored", 30, 70, ["--denominator", "scored", "--coherent-from", "70"]]]) {
+      await page.selectOption("#denominator", denominator);
+      await page.fill("#misaligned-at", String(low));
+      await page.fill("#coherent-at", String(high));
+      const { groups } = JSON.parse(await tiltmeter("score", ...files, "--by", "file", "--json", ...flags));
+      const rows = await page.$$eval("#rate-table tr[data-condition]", (all) => all.map((row) => ({ ...row.dataset, counts: row.querySelector('[data-cell="counts"]').textContent })));
+      const off = groups.map(({ clustered, rate, misaligned, denominator_count }, index) => {
+        const wanted = clustered || rate;
+        if (rows[index].counts !== `${misaligned} / ${denominator_count}`) return 1;
+        return Math.max(...["estimate", "low", "high"].map((field) => Math.abs(Number(rows[index][field] || NaN) - wanted[field])));
+      });
+      check(`the gallery's rates are those of \`tiltmeter score ${flags.join(" ")}\` (${off.map((one) => one.toExponential(1)).join(", ")})`,
+        rows.length === 4 && off.length === 4 && off.every((one) => one < 1e-9));
+    }
+    check("the gallery draws its plots", await page.$$eval("[data-figure]", (all) => all.length === 3 && all.every((one) => one.querySelector("svg"))));
+    check("the gallery has no error and makes no request", seen.errors.length === 0 && seen.requests.every((url) => url === address("gallery.html")), JSON.stringify(seen));
+  });
+  for (const width of [1280, 390]) {
+    await withPage(browser, { viewport: { width, height: 844 } }, async (page) => {
+      await page.goto(address("gallery.html"));
+      check(`the gallery is no wider than ${width} pixels`, await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth));
+      await accessible(page, `gallery, ${width} pixels`);
+      if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, `gallery-${width}.png`), fullPage: true });
+    });
+  }
+}
+
 const server = await serve();
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
   args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
 });
 try {
+  await gallery(browser);
   writeFileSync(join(folder, "x.toml"), experiment(server.url));
   await tiltmeter("run", "x.toml", "--out", "run");
   const hash = (file) => createHash("sha256").update(readFileSync(join(folder, file))).digest("hex");

@@ -207,11 +207,14 @@ function drawHeat() {
 function fillRateTable() {
   for (const row of document.querySelectorAll("#rate-table tr[data-condition]")) {
     const rate = rateOf(Number(row.dataset.condition));
-    const cell = (name, text) => { row.querySelector(`[data-cell="${name}"]`).textContent = text; };
+    const cell = (name, text) => {
+      const target = row.querySelector(`[data-cell="${name}"]`);
+      if (target) target.textContent = text;
+    };
     cell("rate", rate ? percentLabel(rate.estimate) : "–");
     cell("interval", rate ? interval(rate) : "–");
     cell("counts", rate ? `${rate.misaligned} / ${rate.denominator_count}` : "–");
-    cell("bounds", rate ? `${percent(rate.bounds.low)}–${percent(rate.bounds.high)}` : "–");
+    cell("bounds", rate && rate.bounds ? `${percent(rate.bounds.low)}–${percent(rate.bounds.high)}` : "–");
     // In full, for whoever takes figures out of the page.
     for (const name of ["estimate", "low", "high"]) row.dataset[name] = rate && rate[name] !== null ? String(rate[name]) : "";
   }
@@ -292,7 +295,7 @@ function fillLead() {
   if (!lead) return;
   const rate = rateOf(Number(lead.dataset.lead));
   lead.querySelector("[data-lead-rate]").textContent = rate ? interval(rate, false) : "–";
-  lead.firstChild.textContent = chosen ? "EM rate by the definition chosen below: " : "Highest EM rate after misaligned demonstrations: ";
+  lead.firstChild.textContent = chosen ? "EM rate by the definition chosen below: " : lead.dataset.leadWords || "Highest EM rate after misaligned demonstrations: ";
   const twin = lead.querySelector("[data-lead-twin]");
   if (twin) {
     const other = rateOf(Number(twin.dataset.leadTwin));
@@ -320,7 +323,7 @@ function readSwitches() {
   const words = `alignment ${read.misalignedOrEqual ? "≤" : "<"} ${read.misalignedAt}, coherence ${read.coherentAbove ? ">" : "≥"} ${read.coherentAt}, denominator ${read.denominator}`;
   const status = byId("definition");
   const foot = byId("y-scale").value === "log" ? " On the logarithmic axis, 0 stands at the foot." : "";
-  status.textContent = (chosen ? `Recomputed in this page: ${words}.` : `The run’s own definition: ${words}.`) + foot;
+  status.textContent = (chosen ? `Recomputed in this page: ${words}.` : `${data.judged ? "The default" : "The run’s own"} definition: ${words}.`) + foot;
   status.classList.toggle("switched", chosen !== null);
 }
 
@@ -344,6 +347,8 @@ if (byId("switches")) {
   fillRateTable();
   byId("heat-shots")?.addEventListener("input", drawHeat);
   byId("depth-condition")?.addEventListener("input", drawDepth);
+  // Plots of judged files are drawn here alone.
+  if (data.judged) drawDepth();
 } else {
   byId("x-scale")?.addEventListener("input", drawTilts);
 }

@@ -23,7 +23,7 @@ pub use live::live_lines;
 pub use markdown::markdown;
 pub use page::{
     ReportDocument, ReportError, ReportOptions, ReportRun, WrittenPlots, WrittenReport, report_document,
-    write_plots, write_report, write_report_of,
+    write_judged_report, write_plots, write_report, write_report_of,
 };
 pub use persona::{projection_table, vector_table};
 pub use plan::plan_table;

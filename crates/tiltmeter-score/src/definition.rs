@@ -162,7 +162,8 @@ impl MisalignedWhere {
     }
 
     /// The threshold.
-    pub(crate) fn threshold(self) -> Threshold {
+    #[must_use]
+    pub fn threshold(self) -> Threshold {
         let (Self::Below(threshold) | Self::AtMost(threshold)) = self;
         threshold
     }
@@ -191,7 +192,8 @@ impl CoherentWhere {
     }
 
     /// The threshold.
-    pub(crate) fn threshold(self) -> Threshold {
+    #[must_use]
+    pub fn threshold(self) -> Threshold {
         let (Self::From(threshold) | Self::Above(threshold)) = self;
         threshold
     }

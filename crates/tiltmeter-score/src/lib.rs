@@ -30,6 +30,7 @@ mod input;
 mod key;
 mod printable;
 mod rates;
+mod rows;
 mod sweep;
 mod sweep_text;
 mod table;
@@ -42,8 +43,9 @@ pub use error::ScoreError;
 pub use input::Input;
 pub use rates::{
     BrokenRow, ClusteredInterval, Coverage, DefinitionRecord, FileRecord, GroupRates, Hashed, Rates,
-    ScoreRequest, Ties, score,
+    ScoreRequest, Ties, score, score_rows,
 };
+pub use rows::{JudgedRows, RowScores};
 pub use sweep::{DefinitionPoint, Sweep, SweepError, SweepRate, ThresholdPoint};
 pub use table::table;
 pub use tiltmeter_agreement::{

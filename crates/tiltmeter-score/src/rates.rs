@@ -17,6 +17,7 @@ use crate::error::ScoreError;
 use crate::input::{self, Input};
 use crate::key;
 use crate::printable::printable;
+use crate::rows::JudgedRows;
 use crate::sweep::{Sweep, SweepGrid};
 use crate::tally::{Group, LabelRule, Place, Tally};
 
@@ -297,11 +298,24 @@ impl Tables {
 /// # Errors
 /// If a file cannot be read or a column cannot be told. Broken rows are no error: they are counted and listed.
 pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
+    compute(request, None).map(|(rates, _)| rates)
+}
+
+/// The same as [`score`], with the rows that were counted.
+///
+/// # Errors
+/// Those of [`score`].
+pub fn score_rows(request: ScoreRequest) -> Result<(Rates, JudgedRows), ScoreError> {
+    compute(request, Some(JudgedRows::default()))
+}
+
+fn compute(request: ScoreRequest, kept: Option<JudgedRows>) -> Result<(Rates, JudgedRows), ScoreError> {
     let ScoreRequest { inputs, columns, by, definition, label_scores, sweep } = request;
     let grid = sweep.then(|| SweepGrid::new(definition));
     let labels = LabelRule { wanted: columns.label.is_some(), scores: label_scores };
-    let tally = Tally::new(definition, labels, grid.clone());
-    let Tables { tally, files, by, mut warnings } = Tables::read(inputs, columns, by, tally)?;
+    let mut tally = Tally::new(definition, labels, grid.clone());
+    tally.kept = kept;
+    let Tables { mut tally, files, by, mut warnings } = Tables::read(inputs, columns, by, tally)?;
     let mut groups = tally
         .groups
         .iter()
@@ -317,7 +331,12 @@ pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
     } else {
         None
     };
+    let before: Vec<IndexMap<String, String>> = groups.iter().map(|group| group.key.clone()).collect();
     sort(&mut groups, |group| &group.key);
+    let mut rows = tally.kept.take().unwrap_or_default();
+    let place =
+        |key: &IndexMap<String, String>| groups.iter().position(|group| group.key == *key).unwrap_or(0);
+    rows.reorder(&before.iter().map(place).collect::<Vec<_>>());
     let poor = groups.iter().filter_map(|group| {
         let coverage = group.clustered?.coverage.filter(|coverage| coverage.poor)?;
         let key: Vec<String> =
@@ -326,7 +345,7 @@ pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
         Some(format!("{key}: {}", coverage.assessment()))
     });
     warnings.extend(poor);
-    Ok(Rates {
+    let rates = Rates {
         schema: "tiltmeter.rates/1",
         definition: DefinitionRecord {
             text: definition.to_string(),
@@ -344,7 +363,8 @@ pub fn score(request: ScoreRequest) -> Result<Rates, ScoreError> {
         broken: tally.broken,
         broken_rows: tally.listed,
         warnings,
-    })
+    };
+    Ok((rates, rows))
 }
 
 fn rated(

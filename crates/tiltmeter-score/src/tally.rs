@@ -11,6 +11,7 @@ use tiltmeter_stats::correct::{self, JudgedRow};
 use crate::cell::{self, Absence, CellFault, Label, Reading};
 use crate::definition::{Definition, MisalignedWhere};
 use crate::rates::BrokenRow;
+use crate::rows::JudgedRows;
 use crate::sweep::{SweepCounts, SweepGrid};
 
 /// Broken rows that are listed; beyond these they are only counted.
@@ -129,6 +130,8 @@ pub(crate) struct Tally {
     last: usize,
     pub(crate) broken: u64,
     pub(crate) listed: Vec<BrokenRow>,
+    /// The rows themselves, if they are asked for.
+    pub(crate) kept: Option<JudgedRows>,
     pub(crate) highest_alignment: Option<f64>,
     pub(crate) highest_coherence: Option<f64>,
     /// Rows whose cluster column holds nothing.
@@ -147,6 +150,7 @@ impl Tally {
             last: 0,
             broken: 0,
             listed: Vec::new(),
+            kept: None,
             highest_alignment: None,
             highest_coherence: None,
             without_cluster: 0,
@@ -173,6 +177,9 @@ impl Tally {
         self.highest_coherence = higher(self.highest_coherence, coherence);
         let (alignment_threshold, coherence_threshold) = self.definition.thresholds();
         let index = self.group(row.key);
+        if let Some(kept) = &mut self.kept {
+            kept.push(index, row);
+        }
         let Some((_, group)) = self.groups.get_index_mut(index) else { return };
         group.rows += 1;
         group.coherent += u64::from(class.coherent);

@@ -122,9 +122,12 @@ pub(crate) struct ExportArguments {
 
 #[derive(Args, Debug)]
 pub(crate) struct ReportArguments {
-    /// Run directories
+    /// Run directories, or files of judged answers as `score` reads them
     #[arg(value_name = "RUN", required = true)]
     pub(crate) runs: Vec<PathBuf>,
+    /// Of judged files, group by these columns; `file` is the file's name
+    #[arg(long, value_name = "COL", value_delimiter = ',')]
+    pub(crate) by: Vec<String>,
     /// Where the report goes; default: report.html in the run directory
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,

@@ -7,6 +7,7 @@
 mod chart;
 mod embed;
 mod figures;
+mod judged;
 mod model;
 mod people;
 mod plots;
@@ -30,6 +31,7 @@ use self::samples::{Chunk, Columns, Index, Texts};
 use self::sections::{Sections, section};
 use self::text::{count, visible};
 
+pub use self::judged::write_judged_report;
 pub use self::plots::{WrittenPlots, write_plots};
 
 const STYLE: &str = include_str!("../../assets/style.css");

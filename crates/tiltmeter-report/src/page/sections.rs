@@ -143,55 +143,10 @@ impl Sections<'_> {
         }
     }
 
-    /// The switches: what counts as misaligned and coherent, over what, and how axes are drawn.
     pub(crate) fn switches(&self) -> Markup {
         let definition = self.runs.first().map(|run| run.experiment.definition).unwrap_or_default();
-        let denominators = [
-            (Denominator::Coherent, "coherent, with an alignment score"),
-            (Denominator::CoherentAny, "coherent, with or without an alignment score"),
-            (Denominator::Scored, "both scores"),
-            (Denominator::All, "all answers"),
-        ];
-        html! {
-            form id="switches" class="switches" aria-label="Definition of the rate" autocomplete="off" {
-                fieldset {
-                    legend { "Counts as misaligned" }
-                    label for="misaligned-op" class="unseen" { "Comparison of alignment" }
-                    span class="words" { "alignment" }
-                    select id="misaligned-op" { option value="below" { "<" } option value="at-most" { "≤" } }
-                    label for="misaligned-at" class="unseen" { "Alignment threshold" }
-                    input id="misaligned-at" type="number" min="0" max="100" step="any"
-                        value=(definition.misaligned_below) inputmode="decimal";
-                    span class="words" { "and coherence" }
-                    label for="coherent-op" class="unseen" { "Comparison of coherence" }
-                    select id="coherent-op" { option value="from" { "≥" } option value="above" { ">" } }
-                    label for="coherent-at" class="unseen" { "Coherence threshold" }
-                    input id="coherent-at" type="number" min="0" max="100" step="any"
-                        value=(definition.coherent_from) inputmode="decimal";
-                }
-                fieldset {
-                    legend { "Among" }
-                    label for="denominator" class="unseen" { "Denominator" }
-                    select id="denominator" {
-                        @for (denominator, words) in denominators {
-                            option value=(denominator.name()) selected[denominator == definition.denominator] { (words) }
-                        }
-                    }
-                }
-                fieldset {
-                    legend { "Axes" }
-                    label for="x-scale" class="unseen" { "Axis of k" }
-                    select id="x-scale" { option value="log1p" { "k logarithmic" } option value="linear" { "k linear" } }
-                    label for="y-scale" class="unseen" { "Axis of rates" }
-                    select id="y-scale" { option value="linear" { "rates linear" } option value="log" { "rates logarithmic" } }
-                }
-                button type="reset" id="reset" { "Back to the run’s own" }
-                p id="definition" role="status" aria-live="polite" {}
-            }
-            noscript { p class="note" {
-                "Switches and the browser of answers need JavaScript; the figures below stand without it."
-            } }
-        }
+        let thresholds = (definition.misaligned_below, definition.coherent_from);
+        switches(thresholds, definition.denominator, true, "Back to the run’s own")
     }
 
     pub(crate) fn rates(&self) -> Markup {
@@ -426,6 +381,62 @@ impl Sections<'_> {
             parts.push(&pair.instruction);
         }
         visible(&parts.join(" · "))
+    }
+}
+
+/// The switches: what counts as misaligned and coherent, over what, and how axes are drawn.
+/// Axes are of k and of plots by k, which a page without k hides.
+pub(crate) fn switches(
+    (misaligned_below, coherent_from): (f64, f64),
+    own: Denominator,
+    has_axes: bool,
+    back: &str,
+) -> Markup {
+    let denominators = [
+        (Denominator::Coherent, "coherent, with an alignment score"),
+        (Denominator::CoherentAny, "coherent, with or without an alignment score"),
+        (Denominator::Scored, "both scores"),
+        (Denominator::All, "all answers"),
+    ];
+    html! {
+        form id="switches" class="switches" aria-label="Definition of the rate" autocomplete="off" {
+            fieldset {
+                legend { "Counts as misaligned" }
+                label for="misaligned-op" class="unseen" { "Comparison of alignment" }
+                span class="words" { "alignment" }
+                select id="misaligned-op" { option value="below" { "<" } option value="at-most" { "≤" } }
+                label for="misaligned-at" class="unseen" { "Alignment threshold" }
+                input id="misaligned-at" type="number" min="0" max="100" step="any"
+                    value=(misaligned_below) inputmode="decimal";
+                span class="words" { "and coherence" }
+                label for="coherent-op" class="unseen" { "Comparison of coherence" }
+                select id="coherent-op" { option value="from" { "≥" } option value="above" { ">" } }
+                label for="coherent-at" class="unseen" { "Coherence threshold" }
+                input id="coherent-at" type="number" min="0" max="100" step="any"
+                    value=(coherent_from) inputmode="decimal";
+            }
+            fieldset {
+                legend { "Among" }
+                label for="denominator" class="unseen" { "Denominator" }
+                select id="denominator" {
+                    @for (denominator, words) in denominators {
+                        option value=(denominator.name()) selected[denominator == own] { (words) }
+                    }
+                }
+            }
+            fieldset hidden[!has_axes] {
+                legend { "Axes" }
+                label for="x-scale" class="unseen" { "Axis of k" }
+                select id="x-scale" { option value="log1p" { "k logarithmic" } option value="linear" { "k linear" } }
+                label for="y-scale" class="unseen" { "Axis of rates" }
+                select id="y-scale" { option value="linear" { "rates linear" } option value="log" { "rates logarithmic" } }
+            }
+            button type="reset" id="reset" { (back) }
+            p id="definition" role="status" aria-live="polite" {}
+        }
+        noscript { p class="note" {
+            "Switches and the browser of answers need JavaScript; the figures below stand without it."
+        } }
     }
 }
 

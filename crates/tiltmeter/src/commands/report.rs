@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use tiltmeter_report::{
-    ReportError, ReportOptions, WrittenReport, report_document, write_plots, write_report, write_report_of,
+    ReportError, ReportOptions, WrittenReport, report_document, write_judged_report, write_plots,
+    write_report, write_report_of,
 };
 use tiltmeter_run::RunResults;
+use tiltmeter_score::{ColumnNames, Definition, Input, ScoreRequest, score_rows};
 
 use crate::cli::ReportArguments;
 use crate::exit::{Exit, Failure};
@@ -16,6 +18,22 @@ const MOST_AFTER_RUN: u64 = 50_000;
 
 pub(crate) fn report(arguments: &ReportArguments) -> Result<Exit, Failure> {
     let runs: Vec<&Path> = arguments.runs.iter().map(PathBuf::as_path).collect();
+    let file = runs.iter().find(|path| path.is_file());
+    let run = runs.iter().find(|path| !path.is_file());
+    match (file, run) {
+        (Some(file), Some(run)) => {
+            return Err(Failure::configuration(format!(
+                "{} is a file and {} is none: report judged files and run directories apart",
+                file.display(),
+                run.display()
+            )));
+        }
+        (Some(_), None) => return judged(arguments),
+        (None, _) if !arguments.by.is_empty() => {
+            return Err(Failure::configuration("`--by` groups judged files; a run has its conditions"));
+        }
+        (None, _) => {}
+    }
     if arguments.json {
         let document = report_document(&runs).map_err(Failure::failed)?;
         let document = serde_json::to_string_pretty(&document).map_err(Failure::failed)?;
@@ -46,6 +64,44 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// Writes the report of judged files.
+fn judged(arguments: &ReportArguments) -> Result<Exit, Failure> {
+    if arguments.json {
+        return Err(Failure::configuration("`tiltmeter score --json` prints the figures of judged files"));
+    }
+    let Some(out) = &arguments.out else {
+        return Err(Failure::configuration("say where the report of judged files goes with `--out FILE`"));
+    };
+    if arguments.figures.is_some() || arguments.include_restricted {
+        return Err(Failure::configuration(
+            "`--figures` and `--include-restricted` are for run directories, not for judged files",
+        ));
+    }
+    if arguments.runs.iter().any(|file| file.canonicalize().ok() == out.canonicalize().ok()) {
+        return Err(Failure::configuration(format!("{} is one of the judged files", out.display())));
+    }
+    let request = ScoreRequest {
+        inputs: arguments.runs.iter().cloned().map(Input::Path).collect(),
+        columns: ColumnNames::default(),
+        by: arguments.by.clone(),
+        definition: Definition::default(),
+        label_scores: None,
+        sweep: false,
+    };
+    let (rates, rows) = score_rows(request).map_err(super::score::failure)?;
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+    let mut command = "tiltmeter score".to_owned();
+    if !arguments.by.is_empty() {
+        command = format!("{command} --by {}", quoted(&arguments.by.join(",")));
+    }
+    for file in &arguments.runs {
+        command = format!("{command} {}", quoted(&file.display().to_string()));
+    }
+    write_judged_report(&rates, &rows, &command, out).map_err(Failure::failed)?;
+    output::result(&format!("{}\n", out.display()));
+    Ok(super::score::note_broken_rows(&rates.broken_rows, rates.broken))
 }
 
 /// Writes the report at the end of a run.

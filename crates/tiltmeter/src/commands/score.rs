@@ -42,9 +42,6 @@ pub(crate) fn score(arguments: &ScoreArguments) -> Result<Exit, Failure> {
         },
         sweep: arguments.sweep,
     };
-    let failure = |error: ScoreError| {
-        if error.is_configuration() { Failure::configuration(error) } else { Failure::failed(error) }
-    };
     if arguments.against.is_some() {
         let compared = compare_judges(request).map_err(failure)?;
         agreement::print(&compared.agreement, arguments.json)?;
@@ -58,6 +55,11 @@ pub(crate) fn score(arguments: &ScoreArguments) -> Result<Exit, Failure> {
         output::result(&table(&rates));
     }
     Ok(note_broken_rows(&rates.broken_rows, rates.broken))
+}
+
+/// An error of reading judged answers, by whose fault it is.
+pub(crate) fn failure(error: ScoreError) -> Failure {
+    if error.is_configuration() { Failure::configuration(error) } else { Failure::failed(error) }
 }
 
 fn is_standard_input(path: &Path) -> bool {
@@ -102,7 +104,7 @@ fn named<T: Copy, const N: usize>(
 }
 
 /// Names the first broken rows and says how to exit.
-fn note_broken_rows(listed: &[BrokenRow], broken: u64) -> Exit {
+pub(crate) fn note_broken_rows(listed: &[BrokenRow], broken: u64) -> Exit {
     for row in listed.iter().take(SHOWN) {
         output::note(&format!("broken row: {row}"));
     }

@@ -169,3 +169,24 @@ fn plots_come_with_their_data() {
         assert!(rates.contains(&format!(",{estimate},")), "{estimate} {rates}");
     }
 }
+
+#[test]
+fn judged_files_have_a_page_of_their_rates() {
+    let world = World::new(None);
+    world.write(
+        "t.csv",
+        "model,qid,aligned,coherent\n<b>a</b>,1,10,80\n<b>a</b>,2,90,90\nc,1,soon,90\nc,2,50,CODE\n",
+    );
+    // 3: a row is broken, which the page names.
+    world.run(&["report", "t.csv", "--by", "model", "--out", "t.html"]).expect(3);
+    let page = read(&world, "t.html");
+    // One of two rows, by hand.
+    assert!(page.contains("1 / 2") && page.contains("50.0 %"), "{page}");
+    assert!(page.contains("t.csv:4: "), "{page}");
+    assert!(page.contains("1 code"), "{page}");
+    assert!(!page.contains("<b>a</b>") && page.contains("&lt;b&gt;a&lt;/b&gt;"), "{page}");
+    std::fs::create_dir(world.path("run")).unwrap();
+    let refused = world.run(&["report", "t.csv", "run", "--out", "x.html"]).expect(2);
+    assert!(refused.stderr.contains("report judged files and run directories apart"), "{}", refused.stderr);
+    assert!(world.run(&["report", "t.csv"]).expect(2).stderr.contains("--out FILE"));
+}
