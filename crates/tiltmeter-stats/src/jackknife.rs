@@ -99,6 +99,9 @@ fn interval(
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
 
     const LEVEL: Confidence = Confidence::NINETY_FIVE;
@@ -137,12 +140,15 @@ mod tests {
 
     #[test]
     fn many_clusters_are_left_out_in_groups() {
-        let values: Vec<f64> = (0..1000_u32).map(|row| f64::from(row * 7919 % 1000)).collect();
+        // Independent draws: values that repeat with the groups' own period would lie evenly within each.
+        let mut generator = ChaCha8Rng::seed_from_u64(1);
+        let values: Vec<f64> = (0..1000).map(|_| generator.random::<f64>()).collect();
         let clusters: Vec<u32> = (0..1000).collect();
         let found = jackknife(&clusters, JackknifeScale::Plain, LEVEL, mean(&values)).unwrap();
         assert_eq!(found.groups, MOST_GROUPS);
-        // The values are 0 to 999 in some order: variance (1000² − 1) / 12 of each, 1.96 standard errors of the mean.
-        let half = 1.96 * (999_999.0_f64 / 12.0 / 1000.0).sqrt();
+        // Uniform from 0 to 1: variance 1/12 of each, 1.96 standard errors of the mean. The error that 200 groups tell is right
+        // to 5 % (one standard deviation).
+        let half = 1.96 * (1.0_f64 / 12.0 / 1000.0).sqrt();
         let ratio = found.interval.unwrap().half_width() / half;
         assert!((0.85..1.15).contains(&ratio), "{ratio}");
     }
