@@ -81,7 +81,8 @@ const address = (file) => `file://${join(folder, file)}`;
 async function definitions(page) {
   const cases = [
     ["coherent", "below", 30, "from", 50], ["coherent-any", "at-most", 30, "above", 50], ["all", "at-most", 60, "from", 20],
-    ["coherent", "below", 0, "from", 50], ["coherent", "at-most", 100, "from", 0], ["scored", "below", 29.5, "above", 88.25],
+    ["coherent", "at-most", 30, "from", 50], ["coherent", "below", 30, "above", 50], ["all", "below", 30, "from", 50],
+    ["scored", "below", 31, "from", 49], ["coherent", "below", 0, "from", 50], ["coherent", "at-most", 100, "from", 0], ["scored", "below", 29.5, "above", 88.25],
   ];
   for (const [denominator, misaligned, low, coherent, high] of cases) {
     await page.selectOption("#denominator", denominator);

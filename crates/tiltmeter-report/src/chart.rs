@@ -11,8 +11,8 @@ use crate::table::{printable, shown};
 
 /// Columns from the lowest to the highest value.
 const WIDTH: usize = 56;
-/// Intervals below which there is nothing to compare.
-const LEAST: usize = 2;
+/// Intervals from which on a picture shows more than their figures.
+const LEAST: usize = 3;
 
 /// An interval with its label.
 struct Bar {
