@@ -141,7 +141,7 @@ function forest(rows, title) {
   ]);
   rows.forEach((row, index) => {
     const middle = top + index * step + step / 2;
-    parts.push(svg("text", { class: "tick", x: left - 12, y: middle + 4, "text-anchor": "end" }, shortened(row.label, 28)));
+    parts.push(svg("text", { class: "tick", x: left - 12, y: middle + 4, "text-anchor": "end" }, shortened(row.label, 24)));
     row.marks.forEach((one, which) => {
       const y = middle + (which - (row.marks.length - 1) / 2) * 8;
       parts.push(svg("g", {}, svg("title", {}, one.text),

@@ -307,7 +307,7 @@ pub(crate) fn forest(title: &str, rows: &[ForestRow]) -> Drawing {
         @for (index, row) in rows.iter().enumerate() {
             @let middle = top + index as f64 * step + step / 2.0;
             text class="tick" x=(fixed(left - 12.0)) y=(fixed(middle + 4.0)) text-anchor="end" {
-                (shortened(&row.label, 28))
+                (shortened(&row.label, 24))
             }
             @for (which, (style, point)) in row.marks.iter().enumerate() {
                 @let y = middle + (which as f64 - (row.marks.len() as f64 - 1.0) / 2.0) * 8.0;
