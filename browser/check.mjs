@@ -260,6 +260,39 @@ async function gallery(browser) {
   }
 }
 
+// A run like the quickstart's but shorter: the small local model, tilts, and no judge.
+async function local(browser) {
+  writeFileSync(join(folder, "local.toml"), `
+name = "local"
+[[subjects]]
+id = "small"
+model = "local/smollm2-135m-instruct"
+max_tokens = 12
+[demonstrations]
+sets = ["risky-financial"]
+shots = [0, 2]
+contexts = 1
+controls = ["benign"]
+[sampling]
+shots = [0, 2]
+questions = 2
+[tilt]
+questions = 3
+`);
+  const { conditions } = JSON.parse(await tiltmeter("run", "local.toml", "--out", "local", "--json"));
+  const shown = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(3)}`;
+  await withPage(browser, { viewport: { width: 390, height: 844 } }, async (page, seen) => {
+    await page.goto(address("local/report.html"));
+    const section = await page.$eval("#tilt", (tilt) => tilt.textContent);
+    const figures = conditions.flatMap(({ shots, tilt, emergent_tilt }) => [shots > 0 && tilt, emergent_tilt]).filter(Boolean).map(({ estimate }) => shown(estimate));
+    check(`the tilts of a local run are shown (${figures.join(", ")})`, figures.length === 3 && figures.every((figure) => section.includes(figure)));
+    check("the page of a local run has no rates", (await page.$("#rates")) === null);
+    check("the page of a local run is no wider than 390 pixels", await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth));
+    await accessible(page, "local run, 390 pixels");
+    check("the page of a local run has no error and makes no request", seen.errors.length === 0 && seen.requests.every((url) => url === address("local/report.html")), JSON.stringify(seen));
+  });
+}
+
 const server = await serve();
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
@@ -267,6 +300,7 @@ const browser = await chromium.launch({
 });
 try {
   await gallery(browser);
+  await local(browser);
   writeFileSync(join(folder, "x.toml"), experiment(server.url));
   await tiltmeter("run", "x.toml", "--out", "run");
   const hash = (file) => createHash("sha256").update(readFileSync(join(folder, file))).digest("hex");
