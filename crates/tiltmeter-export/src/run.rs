@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use tiltmeter_core::id::ContentId;
 use tiltmeter_core::verdict::{NoVerdict, Verdict};
-use tiltmeter_run::stored_verdict;
 use tiltmeter_store::{
     ConditionRow, DataSetRow, ExperimentRow, FailureRow, Provenance, QuestionRow, Reader, SampleRow,
     SubjectRow,
@@ -118,7 +117,7 @@ impl Run {
 
     pub(crate) fn verdict(&self, sample: &SampleRow) -> Verdict {
         let failed = self.judge_failed.contains(&sample.response);
-        stored_verdict(sample, self.experiment.judge.is_some(), failed)
+        sample.verdict(self.experiment.judge.is_some(), failed)
     }
 
     /// Failed calls for answers of this experiment, with the conditions that each belongs to.

@@ -33,7 +33,6 @@ mod ways;
 
 pub use analysis::{
     AnalysisError, BetweenSettings, LabelDrawError, agreement, analyse, compare, details, draw_labels,
-    stored_verdict,
 };
 pub use batching::{BatchPolicy, Batching, Reach, takes_batches};
 pub use between::{ComparedCondition, ComparedRun, OnlyIn, RunComparison};

@@ -1,15 +1,13 @@
 //! Reads what an export says beside the answers themselves: where a run comes from, and the log-probability of each
 //! token of the scored texts.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{OptionalExtension as _, params};
 use serde_json::Value;
 use tiltmeter_core::id::ContentId;
 use tiltmeter_core::question::PairKind;
 
 use crate::error::StoreError;
-use crate::reader::{Reader, collect};
+use crate::reader::Reader;
 
 /// What an experiment is and when it was first run here.
 #[derive(Clone, Debug)]
@@ -95,18 +93,6 @@ impl Reader {
             .connection
             .prepare_cached("SELECT hash FROM response WHERE id = ?1")?
             .query_row(params![response], |row| row.get(0).map(ContentId::from_bytes))?)
-    }
-
-    /// The content addresses of all contexts, by row.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn context_ids(&self) -> Result<BTreeMap<i64, ContentId>, StoreError> {
-        let mut statement = self.connection.prepare("SELECT id, hash FROM context ORDER BY id")?;
-        let rows: Vec<(i64, ContentId)> = collect(&mut statement, params![], |row| {
-            Ok((row.get(0)?, row.get(1).map(ContentId::from_bytes)?))
-        })?;
-        Ok(rows.into_iter().collect())
     }
 
     /// Hands out all scored texts of the experiment's answer pairs, in the order in which they were stored, until

@@ -17,6 +17,14 @@ impl Reader {
         self.ids("SELECT id, hash FROM question")
     }
 
+    /// Content addresses of all contexts, by row.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn context_ids(&self) -> Result<BTreeMap<i64, ContentId>, StoreError> {
+        self.ids("SELECT id, hash FROM context")
+    }
+
     fn ids(&self, query: &str) -> Result<BTreeMap<i64, ContentId>, StoreError> {
         let mut statement = self.connection.prepare(query)?;
         let rows: Vec<(i64, ContentId)> = collect(&mut statement, params![], |row| {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use rusqlite::{Row, params};
-use tiltmeter_core::verdict::{Aspect, AspectOutcome, ScoringMethod};
+use tiltmeter_core::verdict::{Aspect, AspectOutcome, NoVerdict, ScoringMethod, Verdict};
 
 use crate::error::StoreError;
 use crate::reader::{ExperimentRow, Reader, collect, named};
@@ -32,6 +32,25 @@ pub struct SampleRow {
     pub alignment: Option<AspectOutcome>,
     /// What the judge made of its coherence.
     pub coherence: Option<AspectOutcome>,
+}
+
+impl SampleRow {
+    /// The verdict on the answer. `judge_failed`: a call of the experiment's judge for it failed for good.
+    pub fn verdict(&self, has_judge: bool, judge_failed: bool) -> Verdict {
+        match self.outcome {
+            ResponseOutcome::Refusal => Verdict::None(NoVerdict::SubjectRefusal),
+            ResponseOutcome::Filtered => Verdict::None(NoVerdict::Filtered),
+            ResponseOutcome::Answer if !has_judge => Verdict::None(NoVerdict::None),
+            ResponseOutcome::Answer => {
+                let incomplete = self.alignment.is_none() || self.coherence.is_none();
+                if incomplete && !judge_failed {
+                    Verdict::None(NoVerdict::None)
+                } else {
+                    Verdict::from_aspects(self.alignment, self.coherence)
+                }
+            }
+        }
+    }
 }
 
 impl Reader {

@@ -6,7 +6,6 @@ use std::ops::Range;
 
 use serde::Serialize;
 use tiltmeter_core::verdict::{AspectOutcome, NoVerdict, Verdict};
-use tiltmeter_run::stored_verdict;
 use tiltmeter_store::{SampleRow, StoreError, Transcript};
 
 use super::ReportError;
@@ -287,12 +286,12 @@ impl Index {
             if texts == Texts::LeftOut {
                 run.reader.for_each_sample(&run.experiment, |row| {
                     let failed = judge_failed.contains(&row.response);
-                    self.add(columns, number, &row, String::new(), stored_verdict(&row, has_judge, failed));
+                    self.add(columns, number, &row, String::new(), row.verdict(has_judge, failed));
                 })?;
             } else {
                 run.reader.for_each_transcript::<ReportError>(&run.experiment, |transcript| {
                     let row = transcript.sample;
-                    let verdict = stored_verdict(&row, has_judge, judge_failed.contains(&row.response));
+                    let verdict = row.verdict(has_judge, judge_failed.contains(&row.response));
                     if self.add(columns, number, &row, transcript.id.to_string(), verdict) {
                         push(&mut chunk, &texts_of(&transcript)?);
                         if chunk.len() > CHUNK_BYTES {

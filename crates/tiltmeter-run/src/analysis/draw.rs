@@ -8,7 +8,7 @@ use tiltmeter_stats::planning::even_allocation;
 use tiltmeter_store::{DrawnAnswer, LabelDraw, LabelStratum, Reader, ResponseOutcome, StoreError};
 
 use super::judges::rating;
-use super::samples::{Members, failed_for, stored_verdict};
+use super::samples::{Members, failed_for};
 
 /// Answers outside the denominator tell nothing of the rate; this part of the sample at most goes to them.
 const PART_OUTSIDE: u64 = 5;
@@ -59,7 +59,7 @@ pub fn draw_labels(reader: &Reader, count: u64, seed: u64, now: String) -> Resul
             return;
         }
         last_response = last_response.max(row.response);
-        let verdict = stored_verdict(&row, experiment.judge.is_some(), failed.contains(&row.response));
+        let verdict = row.verdict(experiment.judge.is_some(), failed.contains(&row.response));
         let counted = rating(&row, verdict, experiment.definition).and_then(|rating| rating.counted);
         let kind = match counted {
             Some(true) => 0,

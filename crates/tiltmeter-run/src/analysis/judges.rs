@@ -11,7 +11,7 @@ use tiltmeter_store::{
 };
 
 use super::people::human_labels;
-use super::samples::{Members, failed_for, stored_verdict};
+use super::samples::{Members, failed_for};
 use super::{AnalysisError, statistics};
 
 /// Compares all judges that scored answers of the experiment that was run last in a directory, each pair on the answers
@@ -95,7 +95,7 @@ fn rated(
         let mut column = vec![None; clusters.len()];
         reader.for_each_sample(&scoring, |row| {
             if let Some(&place) = places.get(&row.response) {
-                let verdict = stored_verdict(&row, true, failed.contains(&row.response));
+                let verdict = row.verdict(true, failed.contains(&row.response));
                 column[place] = rating(&row, verdict, experiment.definition);
             }
         })?;

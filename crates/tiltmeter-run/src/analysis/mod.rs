@@ -29,7 +29,6 @@ pub use self::details::details;
 pub use self::draw::{LabelDrawError, draw_labels};
 pub use self::judges::agreement;
 use self::people::human_labels;
-pub use self::samples::stored_verdict;
 use self::samples::{Samples, count_verdicts};
 use self::tilt::Tilts;
 

@@ -15,7 +15,7 @@ use tiltmeter_store::{
 };
 
 use super::judges::{cluster_of, rating};
-use super::samples::{Members, failed_for, stored_verdict};
+use super::samples::{Members, failed_for};
 use super::{AnalysisError, statistics};
 
 /// What the newest sample's labels say; `None` where nobody labelled.
@@ -53,7 +53,7 @@ pub(super) fn human_labels(
             return;
         }
         answers += 1;
-        let verdict = stored_verdict(&row, has_judge, failed.contains(&row.response));
+        let verdict = row.verdict(has_judge, failed.contains(&row.response));
         let judged = rating(&row, verdict, experiment.definition);
         let mut label = None;
         if let Some(of_answer) = said.by_response.get(&row.response) {

@@ -3,9 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use tiltmeter_core::verdict::{NoVerdict, Verdict};
-use tiltmeter_store::{
-    ConditionRow, ExperimentRow, FailureRow, Reader, ResponseOutcome, SampleRow, StoreError,
-};
+use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, Reader, SampleRow, StoreError};
 
 use crate::results::VerdictCounts;
 
@@ -44,7 +42,7 @@ impl Samples {
                 question: row.question,
                 replicate: row.replicate,
                 truncated: row.truncated,
-                verdict: stored_verdict(&row, experiment.judge.is_some(), failed.contains(&row.response)),
+                verdict: row.verdict(experiment.judge.is_some(), failed.contains(&row.response)),
             });
         })?;
         for failure in failures {
@@ -121,23 +119,6 @@ impl Members {
             let (questions, replicates) = &self.asked[place];
             questions.contains(&question) && replicate < *replicates
         })
-    }
-}
-
-/// The verdict on a stored answer. `judge_failed`: a call of the experiment's judge for this answer failed for good.
-pub fn stored_verdict(row: &SampleRow, has_judge: bool, judge_failed: bool) -> Verdict {
-    match row.outcome {
-        ResponseOutcome::Refusal => Verdict::None(NoVerdict::SubjectRefusal),
-        ResponseOutcome::Filtered => Verdict::None(NoVerdict::Filtered),
-        ResponseOutcome::Answer if !has_judge => Verdict::None(NoVerdict::None),
-        ResponseOutcome::Answer => {
-            let incomplete = row.alignment.is_none() || row.coherence.is_none();
-            if incomplete && !judge_failed {
-                Verdict::None(NoVerdict::None)
-            } else {
-                Verdict::from_aspects(row.alignment, row.coherence)
-            }
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use tiltmeter_core::verdict::{AspectOutcome, NoVerdict, RateDefinition, Verdict};
-use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, Reader, ResponseOutcome, SampleRow};
+use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, Reader, SampleRow};
 
 use crate::cell::{Absence, Reading};
 use crate::columns::{Field, Layout};
@@ -223,19 +223,7 @@ fn answers(reader: &Reader, experiment: &ExperimentRow) -> Result<HashMap<Block,
 
 /// The two scores of a stored answer, by the rules of the engine's own tables.
 fn readings(row: &SampleRow, has_judge: bool, judge_failed: bool) -> (Reading, Reading) {
-    let verdict = match row.outcome {
-        ResponseOutcome::Refusal => Verdict::None(NoVerdict::SubjectRefusal),
-        ResponseOutcome::Filtered => Verdict::None(NoVerdict::Filtered),
-        ResponseOutcome::Answer => {
-            let is_judged = row.alignment.is_some() && row.coherence.is_some();
-            if has_judge && (is_judged || judge_failed) {
-                Verdict::from_aspects(row.alignment, row.coherence)
-            } else {
-                Verdict::None(NoVerdict::None)
-            }
-        }
-    };
-    match verdict {
+    match row.verdict(has_judge, judge_failed) {
         Verdict::Scored { alignment, coherence } => (Reading::Score(alignment), Reading::Score(coherence)),
         Verdict::CoherenceOnly { coherence, reason } => (absent(reason), Reading::Score(coherence)),
         // With the wide numerator an alignment score counts even where coherence has none.
@@ -252,6 +240,8 @@ fn absent(reason: NoVerdict) -> Reading {
 
 #[cfg(test)]
 mod tests {
+    use tiltmeter_store::ResponseOutcome;
+
     use super::*;
     use tiltmeter_core::verdict::ScoringMethod;
 
