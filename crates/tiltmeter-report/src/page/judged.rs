@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tiltmeter_core::verdict::NoVerdict;
 use tiltmeter_score::{GroupRates, JudgedRows, Rates};
 
-use super::sections::{scrolling, section, switches};
+use super::sections::{scrolling, switches};
 use super::text::{count, percent, percent_interval, visible};
-use super::{ReportError, embed, page};
+use super::{ReportError, embed, frame, page};
 use crate::table::NOTHING_TO_SHOW;
 
 /// Estimate, lower and upper end, from 0 to 1: with clusters where there are such.
@@ -50,23 +50,13 @@ pub fn write_judged_report(
         ("left-out", "Left out", left_out(rates)),
         ("provenance", "Provenance", provenance(rates, command)),
     ];
+    let opening = html! {
+        p class="kicker" { "Report of judged files" }
+        h1 { (count(definition.files.len() as u64)) (if definition.files.len() == 1 { " file" } else { " files" }) }
+        (summary(rates))
+    };
     let body = html! {
-        a class="skip" href="#main" { "Skip to the figures" }
-        header class="top" {
-            p class="brand" { "Tiltmeter" }
-            nav aria-label="Sections" { ul {
-                @for (id, heading, _) in &shown { li { a href={ "#" (id) } { (heading) } } }
-            } }
-        }
-        main id="main" {
-            div class="opening" {
-                p class="kicker" { "Report of judged files" }
-                h1 { (count(definition.files.len() as u64)) (if definition.files.len() == 1 { " file" } else { " files" }) }
-                (summary(rates))
-            }
-            @for (id, heading, inner) in &shown { (section(id, heading, inner)) }
-        }
-        footer { p { "Made by Tiltmeter from the files alone. This page loads nothing and sends nothing." } }
+        (frame(&opening, &shown, "the files"))
         (embed::data_block("data", &embed::json(&data(rates, rows, (below, from)))?))
     };
     if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {

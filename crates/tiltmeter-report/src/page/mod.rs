@@ -350,6 +350,25 @@ fn page(title: &str, body: &Markup) -> String {
     .into_string()
 }
 
+/// What a reader sees: a way past the navigation, the navigation, an opening and the sections by id and heading. `source` is
+/// what it was all made from.
+fn frame(opening: &Markup, shown: &[(&str, &str, Markup)], source: &str) -> Markup {
+    html! {
+        a class="skip" href="#main" { "Skip to the figures" }
+        header class="top" {
+            p class="brand" { "Tiltmeter" }
+            nav aria-label="Sections" { ul {
+                @for (id, heading, _) in shown { li { a href={ "#" (id) } { (heading) } } }
+            } }
+        }
+        main id="main" {
+            div class="opening" { (opening) }
+            @for (id, heading, inner) in shown { (section(id, heading, inner)) }
+        }
+        footer { p { "Made by Tiltmeter from " (source) " alone. This page loads nothing and sends nothing." } }
+    }
+}
+
 type ChunkPlace = (std::ops::Range<usize>, Option<String>);
 
 fn document(
@@ -406,23 +425,13 @@ fn document(
         chunks: chunks.iter().map(|(range, href)| (range.start, range.end, href.as_deref())).collect(),
     };
     let data = embed::json(&data)?;
+    let opening = html! {
+        p class="kicker" { (if several { "Report of several runs" } else { "Report of a run" }) }
+        h1 { (names) }
+        (sections.summary(columns.len() as u64))
+    };
     let body = html! {
-        a class="skip" href="#main" { "Skip to the figures" }
-        header class="top" {
-            p class="brand" { "Tiltmeter" }
-            nav aria-label="Sections" { ul {
-                @for (id, heading, _) in &shown { li { a href={ "#" (id) } { (heading) } } }
-            } }
-        }
-        main id="main" {
-            div class="opening" {
-                p class="kicker" { (if several { "Report of several runs" } else { "Report of a run" }) }
-                h1 { (names) }
-                (sections.summary(columns.len() as u64))
-            }
-            @for (id, heading, inner) in &shown { (section(id, heading, inner)) }
-        }
-        footer { p { "Made by Tiltmeter from the run directory alone. This page loads nothing and sends nothing." } }
+        (frame(&opening, &shown, "the run directory"))
         (embed::data_block("data", &data))
         @for (number, json) in contexts { (embed::data_block(&format!("context-{number}"), json)) }
         @for (number, chunk) in inline.iter().enumerate() { (embed::data_block(&format!("texts-{number}"), &chunk.json)) }
