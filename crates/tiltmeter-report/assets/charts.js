@@ -4,7 +4,8 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 // One decimal, as the program writes it.
-const fixed = (value) => String(Math.round(value * 10) / 10);
+// To a tenth of a pixel, halves upwards whatever their last bit, as `fixed` of chart.rs does.
+const fixed = (value) => String(Math.floor(value * 10 + 0.5 + 1e-6) / 10);
 
 function svg(tag, attributes, ...children) {
   const node = document.createElementNS(SVG, tag);

@@ -79,9 +79,13 @@ pub(crate) struct ForestRow {
     pub(crate) marks: Vec<(&'static str, Point)>,
 }
 
+/// A hair, so that values halfway between two tenths, which two programs have to within their last bit, go one way.
+const NUDGE: f64 = 1e-6;
+
+/// To a tenth of a pixel, as `fixed` of `assets/charts.js` does.
 fn fixed(value: f64) -> String {
-    let text = format!("{value:.1}");
-    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
+    let tenths = (value * 10.0 + 0.5 + NUDGE).floor();
+    (tenths / 10.0).to_string()
 }
 
 fn tick_label(value: f64, unit: Unit) -> String {
@@ -420,6 +424,15 @@ pub(crate) fn scatter(title: &str, cells: &[(u8, u8, u64)], thresholds: (f64, f6
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn halves_of_a_tenth_go_up_whatever_their_last_bit() {
+        let half = 135.25_f64;
+        for value in [half, half.next_down(), half.next_up()] {
+            assert_eq!(fixed(value), "135.3");
+        }
+        assert_eq!([0.0, -0.04, 12.0, -1.26].map(fixed), ["0", "0", "12", "-1.3"]);
+    }
 
     #[test]
     fn ticks_are_round_and_enclose_the_range() {
