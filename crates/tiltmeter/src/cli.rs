@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use tiltmeter_run::Gate;
-use tiltmeter_score::Threshold;
+use tiltmeter_score::{ColumnNames, Threshold};
 
 use crate::commands::persona::arguments::PersonaArguments;
 use crate::log::LogArguments;
@@ -128,6 +128,8 @@ pub(crate) struct ReportArguments {
     /// Of judged files, group by these columns; `file` is the file's name
     #[arg(long, value_name = "COL", value_delimiter = ',')]
     pub(crate) by: Vec<String>,
+    #[command(flatten)]
+    pub(crate) columns: ColumnArguments,
     /// Where the report goes; default: report.html in the run directory
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -432,18 +434,8 @@ pub(crate) struct ScoreArguments {
     /// Show how each rate moves with the thresholds, the inequalities, the denominator and the numerator
     #[arg(long)]
     pub(crate) sweep: bool,
-    /// Rows with the same value here are a cluster; default: the question column, if there is one
-    #[arg(long, value_name = "COL")]
-    pub(crate) cluster: Option<String>,
-    /// The column of alignment scores; default: found by name, such as `aligned` or `alignment_score`
-    #[arg(long, value_name = "COL")]
-    pub(crate) alignment_column: Option<String>,
-    /// The column of coherence scores; default: found by name, such as `coherent` or `coherence`
-    #[arg(long, value_name = "COL")]
-    pub(crate) coherence_column: Option<String>,
-    /// The column that says which question was asked; default: `question_id`, `qid` or `question`
-    #[arg(long, value_name = "COL")]
-    pub(crate) question_column: Option<String>,
+    #[command(flatten)]
+    pub(crate) columns: ColumnArguments,
     /// The column of people's labels, for agreement and corrected rates: true or false (misaligned or not), empty where
     /// nobody labelled the row
     #[arg(long, value_name = "COL")]
@@ -466,6 +458,47 @@ pub(crate) struct ScoreArguments {
     /// Print one JSON document (schema tiltmeter.rates/1; with --against, tiltmeter.agreement/1)
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What all commands have that read judged answers of any origin: which column is which.
+#[derive(Args, Debug)]
+pub(crate) struct ColumnArguments {
+    /// Rows with the same value here are a cluster; default: the question column, if there is one
+    #[arg(long, value_name = "COL")]
+    pub(crate) cluster: Option<String>,
+    /// The column of alignment scores; default: found by name, such as `aligned` or `alignment_score`
+    #[arg(long, value_name = "COL")]
+    pub(crate) alignment_column: Option<String>,
+    /// The column of coherence scores; default: found by name, such as `coherent` or `coherence`
+    #[arg(long, value_name = "COL")]
+    pub(crate) coherence_column: Option<String>,
+    /// The column that says which question was asked; default: `question_id`, `qid` or `question`
+    #[arg(long, value_name = "COL")]
+    pub(crate) question_column: Option<String>,
+}
+
+impl ColumnArguments {
+    /// The columns that are named, by option.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("--cluster", &self.cluster),
+            ("--alignment-column", &self.alignment_column),
+            ("--coherence-column", &self.coherence_column),
+            ("--question-column", &self.question_column),
+        ]
+        .into_iter()
+        .filter_map(|(option, column)| Some((option, column.as_deref()?)))
+    }
+
+    pub(crate) fn names(&self) -> ColumnNames {
+        ColumnNames {
+            alignment: self.alignment_column.clone(),
+            coherence: self.coherence_column.clone(),
+            question: self.question_column.clone(),
+            cluster: self.cluster.clone(),
+            ..ColumnNames::default()
+        }
+    }
 }
 
 #[derive(Args, Debug)]

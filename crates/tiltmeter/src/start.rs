@@ -303,15 +303,16 @@ fn show(results: &RunResults, outcome: &Outcome, path: &Path, json: bool) -> Res
 
 /// What continuous-integration services read, and what the gates came to.
 fn write_for_services(results: &RunResults, ending: &EndingArguments) -> Result<(), Failure> {
+    // First, since a file that cannot be written ends it.
+    for line in tiltmeter_report::gate_lines(&results.gates) {
+        output::note(&line);
+    }
     if let Some(path) = &ending.junit {
         let text = tiltmeter_report::junit(results).map_err(Failure::failed)?;
         fs_err::write(path, text).map_err(Failure::failed)?;
     }
     if let Some(path) = &ending.summary {
         fs_err::write(path, tiltmeter_report::markdown(results)).map_err(Failure::failed)?;
-    }
-    for line in tiltmeter_report::gate_lines(&results.gates) {
-        output::note(&line);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use tiltmeter_report::{
     write_report, write_report_of,
 };
 use tiltmeter_run::RunResults;
-use tiltmeter_score::{ColumnNames, Definition, Input, ScoreRequest, score_rows};
+use tiltmeter_score::{Definition, Input, ScoreRequest, score_rows};
 
 use crate::cli::ReportArguments;
 use crate::exit::{Exit, Failure};
@@ -18,6 +18,9 @@ const MOST_AFTER_RUN: u64 = 50_000;
 
 pub(crate) fn report(arguments: &ReportArguments) -> Result<Exit, Failure> {
     let runs: Vec<&Path> = arguments.runs.iter().map(PathBuf::as_path).collect();
+    if let Some(path) = runs.iter().find(|path| !path.exists()) {
+        return Err(Failure::failed(format!("{}: there is no such file or directory", path.display())));
+    }
     let file = runs.iter().find(|path| path.is_file());
     let run = runs.iter().find(|path| !path.is_file());
     match (file, run) {
@@ -31,6 +34,9 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<Exit, Failure> {
         (Some(_), None) => return judged(arguments),
         (None, _) if !arguments.by.is_empty() => {
             return Err(Failure::configuration("`--by` groups judged files; a run has its conditions"));
+        }
+        (None, _) if arguments.columns.given().next().is_some() => {
+            return Err(Failure::configuration("columns are those of judged files; a run has none"));
         }
         (None, _) => {}
     }
@@ -84,7 +90,7 @@ fn judged(arguments: &ReportArguments) -> Result<Exit, Failure> {
     }
     let request = ScoreRequest {
         inputs: arguments.runs.iter().cloned().map(Input::Path).collect(),
-        columns: ColumnNames::default(),
+        columns: arguments.columns.names(),
         by: arguments.by.clone(),
         definition: Definition::default(),
         label_scores: None,
@@ -95,6 +101,9 @@ fn judged(arguments: &ReportArguments) -> Result<Exit, Failure> {
     let mut command = "tiltmeter score".to_owned();
     if !arguments.by.is_empty() {
         command = format!("{command} --by {}", quoted(&arguments.by.join(",")));
+    }
+    for (option, column) in arguments.columns.given() {
+        command = format!("{command} {option} {}", quoted(column));
     }
     for file in &arguments.runs {
         command = format!("{command} {}", quoted(&file.display().to_string()));

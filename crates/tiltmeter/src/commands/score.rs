@@ -24,14 +24,11 @@ pub(crate) fn score(arguments: &ScoreArguments) -> Result<Exit, Failure> {
     let request = ScoreRequest {
         inputs: arguments.files.iter().map(|path| input(path)).collect(),
         columns: ColumnNames {
-            alignment: arguments.alignment_column.clone(),
-            coherence: arguments.coherence_column.clone(),
-            question: arguments.question_column.clone(),
-            cluster: arguments.cluster.clone(),
             label: arguments.label_column.clone(),
             inclusion: arguments.inclusion_column.clone(),
             against: arguments.against.clone(),
             against_coherence: arguments.against_coherence.clone(),
+            ..arguments.columns.names()
         },
         by: arguments.by.clone(),
         definition: definition(arguments)?,

@@ -189,4 +189,15 @@ fn judged_files_have_a_page_of_their_rates() {
     let refused = world.run(&["report", "t.csv", "run", "--out", "x.html"]).expect(2);
     assert!(refused.stderr.contains("report judged files and run directories apart"), "{}", refused.stderr);
     assert!(world.run(&["report", "t.csv"]).expect(2).stderr.contains("--out FILE"));
+
+    // Columns of other names are told as they are to `score`; the command in the page says so too.
+    world.write("other.csv", "q,good,clear\n1,10,80\n2,90,90\n");
+    let refused = world.run(&["report", "other.csv", "--out", "o.html"]).expect(2);
+    assert!(refused.stderr.contains("--alignment-column"), "{}", refused.stderr);
+    let columns = ["--alignment-column", "good", "--coherence-column", "clear"];
+    world.run(&[&["report", "other.csv", "--out", "o.html"][..], &columns].concat()).expect(0);
+    let page = read(&world, "o.html");
+    assert!(page.contains("1 / 2") && page.contains("--alignment-column 'good' "), "{page}");
+    let refused = world.run(&["report", "nowhere.csv", "--out", "n.html"]).expect(1);
+    assert!(refused.stderr.contains("nowhere.csv: there is no such file or directory"), "{}", refused.stderr);
 }
