@@ -67,11 +67,7 @@ impl Run {
             let questions = condition.questions.iter().filter(|(_, sampled, _)| *sampled);
             questions.map(|(question, ..)| *question).collect()
         };
-        let judge_failed: HashSet<i64> = failures
-            .iter()
-            .filter(|failure| failure.judge.is_some() && failure.judge == experiment.judge)
-            .filter_map(|failure| failure.response)
-            .collect();
+        let judge_failed = experiment.judge_failed(&failures);
         let mut sample_ids = BTreeMap::new();
         for &response in failures.iter().filter_map(|failure| failure.response.as_ref()) {
             sample_ids.insert(response, reader.sample_id(response)?);

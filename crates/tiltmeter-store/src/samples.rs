@@ -1,12 +1,12 @@
 //! Reads the stored answers with their scores.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Row, params};
 use tiltmeter_core::verdict::{Aspect, AspectOutcome, NoVerdict, ScoringMethod, Verdict};
 
 use crate::error::StoreError;
-use crate::reader::{ExperimentRow, Reader, collect, named};
+use crate::reader::{ExperimentRow, FailureRow, Reader, collect, named};
 use crate::rows::ResponseOutcome;
 
 /// A stored answer with its scores.
@@ -50,6 +50,17 @@ impl SampleRow {
                 }
             }
         }
+    }
+}
+
+impl ExperimentRow {
+    /// The rows of the answers for which the experiment's judge failed for good.
+    pub fn judge_failed(&self, failures: &[FailureRow]) -> HashSet<i64> {
+        failures
+            .iter()
+            .filter(|failure| failure.judge.is_some() && failure.judge == self.judge)
+            .filter_map(|failure| failure.response)
+            .collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The answers of all runs for the page: small columns that rates are recomputed from, and texts in chunks that are read
 //! when they are looked at.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use serde::Serialize;
@@ -277,12 +277,7 @@ impl Index {
         let mut start = 0;
         for (number, run) in runs.iter().enumerate() {
             let has_judge = run.experiment.judge.is_some();
-            let judge_failed: HashSet<i64> = run
-                .failures
-                .iter()
-                .filter(|failure| failure.judge.is_some() && failure.judge == run.experiment.judge)
-                .filter_map(|failure| failure.response)
-                .collect();
+            let judge_failed = run.experiment.judge_failed(&run.failures);
             if texts == Texts::LeftOut {
                 run.reader.for_each_sample(&run.experiment, |row| {
                     let failed = judge_failed.contains(&row.response);

@@ -8,7 +8,7 @@ use tiltmeter_stats::planning::even_allocation;
 use tiltmeter_store::{DrawnAnswer, LabelDraw, LabelStratum, Reader, ResponseOutcome, StoreError};
 
 use super::judges::rating;
-use super::samples::{Members, failed_for};
+use super::samples::Members;
 
 /// Answers outside the denominator tell nothing of the rate; this part of the sample at most goes to them.
 const PART_OUTSIDE: u64 = 5;
@@ -49,7 +49,7 @@ pub fn draw_labels(reader: &Reader, count: u64, seed: u64, now: String) -> Resul
     let experiment = reader.experiment()?;
     let conditions = reader.conditions(experiment.id)?;
     let failures = reader.failures()?;
-    let failed = failed_for(&failures, &experiment);
+    let failed = experiment.judge_failed(&failures);
     let members = Members::new(&conditions);
     let mut kinds: [Kind; 3] = Default::default();
     let mut last_response = 0;

@@ -11,7 +11,7 @@ use tiltmeter_store::{
 };
 
 use super::people::human_labels;
-use super::samples::{Members, failed_for};
+use super::samples::Members;
 use super::{AnalysisError, statistics};
 
 /// Compares all judges that scored answers of the experiment that was run last in a directory, each pair on the answers
@@ -91,7 +91,7 @@ fn rated(
     let models = reader.judge_models()?;
     let (mut names, mut by_judge) = (Vec::<String>::new(), Vec::new());
     for scoring in scorings(reader, conditions)? {
-        let failed = failed_for(failures, &scoring);
+        let failed = scoring.judge_failed(failures);
         let mut column = vec![None; clusters.len()];
         reader.for_each_sample(&scoring, |row| {
             if let Some(&place) = places.get(&row.response) {

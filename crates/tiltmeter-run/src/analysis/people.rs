@@ -15,7 +15,7 @@ use tiltmeter_store::{
 };
 
 use super::judges::{cluster_of, rating};
-use super::samples::{Members, failed_for};
+use super::samples::Members;
 use super::{AnalysisError, statistics};
 
 /// What the newest sample's labels say; `None` where nobody labelled.
@@ -34,7 +34,7 @@ pub(super) fn human_labels(
     let annotators: IndexSet<&str> = labels.iter().map(|label| label.annotator.as_str()).collect();
     let said = Said::new(&items, &labels, &annotators);
     let has_judge = experiment.judge.is_some();
-    let failed = failed_for(failures, experiment);
+    let failed = experiment.judge_failed(failures);
     let members = Members::new(conditions);
     let mut rows: Vec<LabelledRows> = conditions.iter().map(|_| LabelledRows::default()).collect();
     let judge = match experiment.judge {

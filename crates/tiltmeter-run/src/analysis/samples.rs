@@ -32,7 +32,7 @@ impl Samples {
         experiment: &ExperimentRow,
         subject: Option<i64>,
     ) -> Result<Self, StoreError> {
-        let failed = failed_for(failures, experiment);
+        let failed = experiment.judge_failed(failures);
         let mut blocks: HashMap<BlockKey, Vec<Judged>> = HashMap::new();
         reader.for_each_sample(experiment, |row| {
             if subject.is_some_and(|subject| subject != row.subject) {
@@ -74,15 +74,6 @@ impl Samples {
             .copied()
             .collect()
     }
-}
-
-/// The answers for which an experiment's judge failed.
-pub(super) fn failed_for(failures: &[FailureRow], experiment: &ExperimentRow) -> HashSet<i64> {
-    failures
-        .iter()
-        .filter(|failure| failure.judge.is_some() && failure.judge == experiment.judge)
-        .filter_map(|failure| failure.response)
-        .collect()
 }
 
 /// Which conditions an answer serves.

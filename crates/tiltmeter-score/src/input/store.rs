@@ -192,11 +192,7 @@ fn values(condition: &ConditionRow, draw: usize, answer: &Answer, names: &Names)
 /// All answers that were asked for, those included for which the call failed, by block.
 fn answers(reader: &Reader, experiment: &ExperimentRow) -> Result<HashMap<Block, Vec<Answer>>, ScoreError> {
     let failures = reader.failures()?;
-    let judge_failed: HashSet<i64> = failures
-        .iter()
-        .filter(|failure| failure.judge.is_some() && failure.judge == experiment.judge)
-        .filter_map(|failure| failure.response)
-        .collect();
+    let judge_failed = experiment.judge_failed(&failures);
     let mut answers: HashMap<Block, Vec<Answer>> = HashMap::new();
     reader.for_each_sample(experiment, |row| {
         let (alignment, coherence) =
