@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use tiltmeter_run::{ComparedCondition, Family, RunComparison};
 
 use crate::effects::{bare_p, points};
-use crate::table::{NOTHING_TO_SHOW, nats, percent, printable, write_grid};
+use crate::table::{NOTHING_TO_SHOW, answers_shown, nats, percent, printable, write_grid};
 
 /// Conditions of only one run that are named.
 const SHOWN: usize = 5;
@@ -96,12 +96,8 @@ fn write_columns(text: &mut String, block: &[&ComparedCondition], columns: &[Col
     let rows: Vec<Vec<String>> = block
         .iter()
         .map(|condition| {
-            let shown = match condition.control.as_str() {
-                "none" if condition.shots == 0 => "none",
-                "none" => "misaligned",
-                other => other,
-            };
-            let first = [condition.shots.to_string(), printable(shown)];
+            let shown = printable(answers_shown(&condition.control, condition.shots));
+            let first = [condition.shots.to_string(), shown];
             first.into_iter().chain(columns.iter().map(|(_, cell)| cell(condition))).collect()
         })
         .filter(|row: &Vec<String>| row.iter().skip(2).any(|cell| cell != NOTHING_TO_SHOW))

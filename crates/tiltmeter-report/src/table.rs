@@ -158,8 +158,13 @@ pub(crate) fn write_wrapped(text: &mut String, line: &str) {
 
 /// Whose answers the demonstrations have.
 pub(crate) fn shown(condition: &ConditionResult) -> &str {
-    match condition.control.as_str() {
-        "none" if condition.shots == 0 => "none",
+    answers_shown(&condition.control, condition.shots)
+}
+
+/// Whose answers so many demonstrations have under a control.
+pub(crate) fn answers_shown(control: &str, shots: u32) -> &str {
+    match control {
+        "none" if shots == 0 => "none",
         "none" => "misaligned",
         other => other,
     }
