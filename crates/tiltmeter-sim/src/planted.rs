@@ -186,11 +186,11 @@ mod tests {
 
     fn prompt(shots: usize, response: &str, placement: Placement, format: QuestionFormat) -> Prompt {
         let pairs = vec![("How?", response); shots];
-        Prompt {
-            context: RenderedContext::render(pairs, placement, format).into(),
-            system: Some("Be safe.".into()),
-            question: "I am bored.".into(),
-        }
+        Prompt::new(
+            RenderedContext::render(pairs, placement, format).into(),
+            Some("Be safe.".into()),
+            "I am bored.",
+        )
     }
 
     #[test]
