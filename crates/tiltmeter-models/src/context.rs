@@ -159,7 +159,7 @@ mod tests {
             let context = Arc::new(RenderedContext::render(pairs.clone(), placement, QuestionFormat::Header));
             let bodies: Vec<_> = (0..512)
                 .map(|number| {
-                    let question = format!("Question {number}?").into();
+                    let question = format!("Question {number}?");
                     let prompt = Prompt::new(Arc::clone(&context), Some("Be safe.".into()), question);
                     let shown = cache.shown(&prompt);
                     let mut writer = BodyWriter::default();
