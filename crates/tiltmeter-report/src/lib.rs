@@ -14,6 +14,7 @@ mod persona;
 mod plan;
 mod status;
 mod table;
+mod usefulness;
 
 pub use agreement::{agreement_table, labels_table};
 pub use compare::comparison_table;

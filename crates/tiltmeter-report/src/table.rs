@@ -9,6 +9,7 @@ use tiltmeter_run::{AdaptiveResult, ConditionResult, RateResult, RunResults, Til
 use crate::agreement::labels_table;
 use crate::chart::write_chart;
 use crate::effects;
+use crate::usefulness::{self, write_usefulness};
 
 /// The table of a run: one block for each subject, set and instruction, with what a reader must know below.
 pub fn table(results: &RunResults) -> String {
@@ -23,6 +24,9 @@ pub fn table(results: &RunResults) -> String {
         effects::write_dose(&mut text, results, first);
     }
     effects::write_across(&mut text, results);
+    if let Some(usefulness) = &results.usefulness {
+        write_usefulness(&mut text, usefulness);
+    }
     if let Some(labels) = &results.human_labels {
         text.push_str(&labels_table(labels));
     }
@@ -286,6 +290,7 @@ fn write_legend(text: &mut String, results: &RunResults) {
     }
     write_adaptive(text, conditions);
     effects::write_legend(text, results);
+    usefulness::write_legend(text, results);
     for failure in &results.failures {
         let _ = writeln!(
             text,
@@ -396,6 +401,7 @@ pub(crate) mod tests {
             comparisons: effects::comparisons(),
             dose_response: effects::dose_response(),
             human_labels: None,
+            usefulness: None,
             across_subjects: effects::across_subjects(),
             warnings: vec!["m · risky-financial, k = 16: seldom right".to_owned()],
             asked: 0,

@@ -29,6 +29,7 @@ mod results;
 mod status;
 mod steering;
 mod trace;
+mod usefulness;
 mod ways;
 
 pub use analysis::{
@@ -71,3 +72,6 @@ pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
 pub use steering::{SteeringRecord, intervention};
 pub use tiltmeter_agreement::{Agreement, ConditionName, HumanLabels};
 pub use tiltmeter_core::experiment::Family;
+pub use usefulness::{
+    ShareCount, ShareResult, UsefulnessComparison, UsefulnessCounts, UsefulnessResult, UsefulnessResults,
+};

@@ -20,6 +20,7 @@ mod samples;
 mod schema;
 mod stored;
 mod transcripts;
+mod usefulness;
 mod writer;
 
 pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
@@ -45,4 +46,5 @@ pub use rows::{
 pub use samples::SampleRow;
 pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 pub use transcripts::{DataSetRow, Transcript, TranscriptJudgement};
+pub use usefulness::{ProbedCondition, ProbedQuestion, UsefulRow};
 pub use writer::Writer;

@@ -13,6 +13,7 @@ mod resolved;
 pub mod schema;
 mod sets;
 pub mod templates;
+mod usefulness;
 
 pub use error::{ConfigError, Position};
 pub use file::{ContextCache, Family, Reasoning, Scoring, StatisticsFile, SteerSpan, TiltMode};
@@ -23,3 +24,4 @@ pub use resolved::{
     Experiment, Instruction, Judge, ModelAddress, ModelSettings, SamplingPlan, Steering, SteeringKind,
     Subject, TiltPlan, Until, VectorFile,
 };
+pub use usefulness::{ProbeInUse, UsefulnessPlan};

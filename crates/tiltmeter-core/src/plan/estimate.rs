@@ -3,6 +3,7 @@
 use super::{Block, Plan};
 use crate::experiment::Experiment;
 use crate::prompt::Prompt;
+use crate::usefulness::Purpose;
 
 /// Characters of English text per token, for estimates only: providers differ by some 20 %.
 pub const CHARACTERS_PER_TOKEN: f64 = 4.0;
@@ -68,7 +69,7 @@ fn add(estimate: &mut Estimate, experiment: &Experiment, block: &Block, context_
     let subject = &experiment.subjects[block.subject];
     let context = context_characters as f64 / CHARACTERS_PER_TOKEN;
     let instruction = experiment.instructions[block.instruction].text.as_ref().map_or(0, |text| text.len());
-    let replicates = u64::from(experiment.replicates);
+    let replicates = u64::from(experiment.replicates_for(block.purpose));
     let empty = crate::prompt::RenderedContext::empty();
     let mut of_block = BlockEstimate::default();
     for &question in &block.sampled {
@@ -87,7 +88,8 @@ fn add(estimate: &mut Estimate, experiment: &Experiment, block: &Block, context_
         of_block.input_tokens += prompt * answers;
         estimate.most_output_tokens += answer_tokens * answers;
         estimate.largest_prompt_tokens = estimate.largest_prompt_tokens.max(prompt);
-        if let Some(judge) = &experiment.judge {
+        let judge = experiment.judge.as_ref().filter(|_| block.purpose == Purpose::Misalignment);
+        if let Some(judge) = judge {
             let calls = 2 * u64::from(judge.samples) * replicates;
             let judged = JUDGE_PROMPT_CHARACTERS / CHARACTERS_PER_TOKEN + question_tokens + answer_tokens;
             estimate.judge_calls += calls;

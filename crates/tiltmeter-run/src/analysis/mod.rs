@@ -13,6 +13,7 @@ mod rates;
 mod samples;
 mod steering;
 pub(crate) mod tilt;
+mod usefulness;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -121,6 +122,8 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
         });
         all_counts.push(counts);
     }
+    let settings = settings(&experiment.resolved)?;
+    let probed = usefulness::read(&reader, &experiment, &failures)?;
     let human_labels = human_labels(&reader, &experiment, &conditions, &failures)?;
     let series = dose::series(&conditions, &all_counts);
     Ok(RunResults {
@@ -128,18 +131,14 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
         experiment: experiment.name.clone(),
         warnings: warnings(&results),
         conditions: results,
-        comparisons: comparisons::comparisons(
-            &conditions,
-            &all_counts,
-            has_judge,
-            settings(&experiment.resolved)?,
-        )?,
+        comparisons: comparisons::comparisons(&conditions, &all_counts, has_judge, settings)?,
         dose_response: series
             .iter()
             .filter_map(|series| dose::dose(series, &conditions, &tilts, has_judge))
             .collect(),
         across_subjects: across::across_subjects(&series, &across::sizes(&experiment.resolved), has_judge),
         human_labels,
+        usefulness: usefulness::results(&probed, settings)?,
         asked: 0,
         reused: 0,
         attempts: 0,
