@@ -9,7 +9,7 @@ use tiltmeter_run::{AdaptiveResult, ConditionResult, RateResult, RunResults, Til
 use crate::agreement::labels_table;
 use crate::chart::write_chart;
 use crate::effects;
-use crate::usefulness::{self, write_usefulness};
+use crate::usefulness::{self, write_prices, write_usefulness};
 
 /// The table of a run: one block for each subject, set and instruction, with what a reader must know below.
 pub fn table(results: &RunResults) -> String {
@@ -27,6 +27,7 @@ pub fn table(results: &RunResults) -> String {
     if let Some(usefulness) = &results.usefulness {
         write_usefulness(&mut text, usefulness);
     }
+    write_prices(&mut text, &results.prices);
     if let Some(labels) = &results.human_labels {
         text.push_str(&labels_table(labels));
     }
@@ -402,6 +403,7 @@ pub(crate) mod tests {
             dose_response: effects::dose_response(),
             human_labels: None,
             usefulness: None,
+            prices: Vec::new(),
             across_subjects: effects::across_subjects(),
             warnings: vec!["m · risky-financial, k = 16: seldom right".to_owned()],
             asked: 0,

@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
-use tiltmeter_run::{RunResults, ShareResult, UsefulnessComparison, UsefulnessResult, UsefulnessResults};
+use tiltmeter_run::{
+    EffectResult, PriceResult, RunResults, ShareResult, UsefulnessComparison, UsefulnessResult,
+    UsefulnessResults,
+};
 
-use crate::effects::{bare_p, points};
-use crate::table::{NOTHING_TO_SHOW, percent, printable, write_grid};
+use crate::effects::{bare_p, nats, points};
+use crate::table::{NOTHING_TO_SHOW, percent, printable, write_grid, write_rows};
 
 /// One table for each subject and probe: a row for each instruction and k.
 pub(crate) fn write_usefulness(text: &mut String, results: &UsefulnessResults) {
@@ -52,6 +55,46 @@ fn write_block(
     write_grid(text, header.into_iter().map(str::to_owned).collect(), rows);
 }
 
+/// What each subject's treatments give and take.
+pub(crate) fn write_prices(text: &mut String, prices: &[PriceResult]) {
+    for price in prices {
+        let is_rate = price.measure == "em_rate";
+        let _ = writeln!(text, "{} · price of treatments", printable(&price.subject));
+        let effect = if is_rate { "EM rate, points" } else { "emergent tilt, nats" };
+        let header = ["treatment", effect, "useful, points", "front", "tokens in, out", "US$ per 1,000"];
+        let rows = price.points.iter().map(|point| {
+            let change = |of: &EffectResult, is_share: bool| match (of.method, is_share) {
+                ("baseline", _) => "0".to_owned(),
+                (_, true) => points(of),
+                (_, false) => nats(of),
+            };
+            let front = if point.on_front {
+                "yes".to_owned()
+            } else {
+                format!("no: {}", printable(&point.dominated_by.join(", ")))
+            };
+            let tokens = match (point.cost.input_tokens, point.cost.output_tokens) {
+                (Some(input), Some(output)) => format!("{input:.0}, {output:.0}"),
+                _ => NOTHING_TO_SHOW.to_owned(),
+            };
+            vec![
+                printable(&point.treatment),
+                change(&point.effect, is_rate),
+                change(&point.usefulness, true),
+                front,
+                tokens,
+                point.cost.usd_per_1000.map_or_else(|| NOTHING_TO_SHOW.to_owned(), |usd| format!("{usd:.2}")),
+            ]
+        });
+        write_rows(text, " ", header, rows, |_| false);
+        for omission in &price.omitted {
+            let _ =
+                writeln!(text, " not placed: {} ({})", printable(&omission.what), printable(&omission.why));
+        }
+        text.push('\n');
+    }
+}
+
 /// What the table's columns mean; nothing where there is no such table.
 pub(crate) fn write_legend(text: &mut String, results: &RunResults) {
     let Some(usefulness) = &results.usefulness else { return };
@@ -60,6 +103,13 @@ pub(crate) fn write_legend(text: &mut String, results: &RunResults) {
         "useful: answers that hold what the probe accepts, of all answers to it; refused: by the provider, a filter, or in\n  \
          words; 95 % Wilson interval, wider where answers to a question agree. None of them is judged or in an EM rate"
     );
+    if !results.prices.is_empty() {
+        let _ = writeln!(
+            text,
+            "price: changes against no treatment on the same questions, over all sets and all k above 0; front: no other is at\n  \
+             least as good in both and better in one, by the estimates; no: those that are"
+        );
+    }
     for omission in &usefulness.omitted {
         let _ = writeln!(text, "not compared: {} ({})", printable(&omission.what), printable(&omission.why));
     }

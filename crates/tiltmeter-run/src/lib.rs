@@ -29,6 +29,7 @@ mod results;
 mod status;
 mod steering;
 mod trace;
+mod treatments;
 mod usefulness;
 mod ways;
 
@@ -72,6 +73,7 @@ pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
 pub use steering::{SteeringRecord, intervention};
 pub use tiltmeter_agreement::{Agreement, ConditionName, HumanLabels};
 pub use tiltmeter_core::experiment::Family;
+pub use treatments::{AnswerCost, PricePoint, PriceResult, ProbeEffect};
 pub use usefulness::{
     ShareCount, ShareResult, UsefulnessComparison, UsefulnessCounts, UsefulnessResult, UsefulnessResults,
 };

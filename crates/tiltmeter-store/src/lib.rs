@@ -46,5 +46,5 @@ pub use rows::{
 pub use samples::SampleRow;
 pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 pub use transcripts::{DataSetRow, Transcript, TranscriptJudgement};
-pub use usefulness::{ProbedCondition, ProbedQuestion, UsefulRow};
+pub use usefulness::{ProbedCondition, ProbedQuestion, UsageRow, UsefulRow};
 pub use writer::Writer;

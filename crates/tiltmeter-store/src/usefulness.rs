@@ -70,6 +70,27 @@ pub struct UsefulRow {
     pub answer: String,
 }
 
+/// What a stored answer took.
+#[derive(Clone, Copy, Debug)]
+pub struct UsageRow {
+    /// Row of the subject.
+    pub subject: i64,
+    /// Row of the context.
+    pub context: i64,
+    /// Row of the instruction.
+    pub instruction: i64,
+    /// Row of the question.
+    pub question: i64,
+    /// Which answer to that question in that context.
+    pub replicate: u32,
+    /// Tokens sent.
+    pub input_tokens: u64,
+    /// Tokens written, reasoning included.
+    pub output_tokens: u64,
+    /// US dollars; absent: not known.
+    pub cost_usd: Option<f64>,
+}
+
 pub(crate) fn write_expectations(
     connection: &Connection,
     experiment: i64,
@@ -176,6 +197,32 @@ impl Reader {
                 )?,
                 truncated: row.get(7)?,
                 answer: row.get(8)?,
+            });
+        }
+        Ok(())
+    }
+
+    /// Hands out what each stored answer took.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn for_each_usage(&self, mut take: impl FnMut(UsageRow)) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT subject, context, instruction, question, replicate, input_tokens, output_tokens, cost_usd
+             FROM response",
+        )?;
+        let mut rows = statement.query([])?;
+        let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
+        while let Some(row) = rows.next()? {
+            take(UsageRow {
+                subject: row.get(0)?,
+                context: row.get(1)?,
+                instruction: row.get(2)?,
+                question: row.get(3)?,
+                replicate: row.get(4)?,
+                input_tokens: row.get(5).map(unsigned)?,
+                output_tokens: row.get(6).map(unsigned)?,
+                cost_usd: row.get(7)?,
             });
         }
         Ok(())

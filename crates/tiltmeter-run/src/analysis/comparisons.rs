@@ -23,7 +23,7 @@ const LEAST_EXPECTED: f64 = 5.0;
 const AGAINST: [Against; 3] = [Against::NoDemonstrations, Against::Benign, Against::NoInstruction];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Against {
+pub(super) enum Against {
     NoDemonstrations,
     Benign,
     NoInstruction,
@@ -39,7 +39,7 @@ impl Against {
     }
 
     /// Whether `other` is what `condition` is compared with.
-    fn holds(self, condition: &ConditionRow, other: &ConditionRow) -> bool {
+    pub(super) fn holds(self, condition: &ConditionRow, other: &ConditionRow) -> bool {
         if condition.control != "none" {
             return false;
         }

@@ -9,6 +9,7 @@ mod dose;
 mod draw;
 mod judges;
 mod people;
+mod price;
 mod rates;
 mod samples;
 mod steering;
@@ -30,6 +31,7 @@ pub use self::details::details;
 pub use self::draw::{LabelDrawError, draw_labels};
 pub use self::judges::agreement;
 use self::people::human_labels;
+use self::price::Priced;
 use self::samples::{Samples, count_verdicts};
 use self::tilt::Tilts;
 
@@ -124,6 +126,9 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
     }
     let settings = settings(&experiment.resolved)?;
     let probed = usefulness::read(&reader, &experiment, &failures)?;
+    let priced =
+        Priced { conditions: &conditions, counts: &all_counts, has_judge, tilts: &tilts, probed: &probed };
+    let prices = price::prices(&priced, &reader)?;
     let human_labels = human_labels(&reader, &experiment, &conditions, &failures)?;
     let series = dose::series(&conditions, &all_counts);
     Ok(RunResults {
@@ -139,6 +144,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
         across_subjects: across::across_subjects(&series, &across::sizes(&experiment.resolved), has_judge),
         human_labels,
         usefulness: usefulness::results(&probed, settings)?,
+        prices,
         asked: 0,
         reused: 0,
         attempts: 0,

@@ -243,9 +243,7 @@ fn a_run_of_an_earlier_version_opens_and_goes_on() {
     let world = world(script());
     let before = world.run(&["run", "plain.toml", "--out", "run", "--json"]).expect(0).json();
     let store = rusqlite::Connection::open(world.path("run/run.sqlite")).unwrap();
-    store
-        .execute_batch("DROP TABLE usefulness; DROP TABLE expectation; PRAGMA user_version = 2")
-        .unwrap();
+    store.execute_batch("DROP TABLE usefulness; DROP TABLE expectation; PRAGMA user_version = 2").unwrap();
     drop(store);
     world.run(&["status", "run"]).expect(0);
     world.run(&["score", "run"]).expect(0);
@@ -254,4 +252,71 @@ fn a_run_of_an_earlier_version_opens_and_goes_on() {
     assert_eq!(after["conditions"], before["conditions"]);
     assert_eq!(rows(&after).len(), 10);
     assert_eq!(world.sim.as_ref().unwrap().counters().duplicates, 0);
+}
+
+#[test]
+fn the_price_of_a_treatment_is_its_change_in_both_and_the_front_is_drawn() {
+    let world = world(script());
+    let results = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
+    let price = &results["prices"][0];
+    assert_eq!((&price["subject"], &price["measure"]), (&"subject".into(), &"em_rate".into()));
+    let points = price["points"].as_array().unwrap();
+    assert_eq!(points.len(), 2);
+    let (none, safety) = (&points[0], &points[1]);
+    assert_eq!((&none["treatment"], &safety["treatment"]), (&"none".into(), &"safety-first".into()));
+    // One set at one k: the change of the rate is that of the table.
+    let pairs = results["comparisons"]["pairs"].as_array().unwrap();
+    let of = |shots: u64| {
+        pairs.iter().find(|pair| pair["against"] == "no-instruction" && pair["shots"] == shots).unwrap()
+    };
+    assert_eq!(safety["effect"], of(4)["difference"]);
+    // The mean over probes, each over all k at which it was asked.
+    let probes = safety["probes"].as_array().unwrap();
+    let number = |value: &Value| value["estimate"].as_f64().unwrap();
+    let mean = probes.iter().map(|probe| number(&probe["useful"])).sum::<f64>() / 4.0;
+    assert!((number(&safety["usefulness"]) - mean).abs() < 1e-12);
+    let compared = results["usefulness"]["comparisons"].as_array().unwrap();
+    let tone = compared.iter().find(|pair| pair["probe"] == "tone" && pair["counted"] == "useful").unwrap();
+    let of_tone = probes.iter().find(|probe| probe["probe"] == "tone").unwrap();
+    assert_eq!(of_tone["useful"], tone["difference"]);
+    // It lowers both, so that neither betters the other.
+    assert!(number(&safety["effect"]) < 0.0 && mean < 0.0);
+    assert!(none["on_front"] == true && safety["on_front"] == true);
+    // What 1,000 answers cost by the price that the experiment names.
+    let cost = &safety["cost"];
+    let [input, output, usd] =
+        ["input_tokens", "output_tokens", "usd_per_1000"].map(|name| cost[name].as_f64().unwrap());
+    assert!((usd - (input + 2.0 * output) / 1e6 * 1000.0).abs() < 1e-9, "{cost}");
+    assert_eq!((&cost["answers"], &cost["calls_per_answer"]), (&(32 * 2 * 2).into(), &1.0.into()));
+    assert!(input > none["cost"]["input_tokens"].as_f64().unwrap());
+
+    let page = std::fs::read_to_string(world.path("run/report.html")).unwrap();
+    assert!(page.contains("Defences and their price") && page.contains("data-figure=\"price-0-0\""));
+    let shown = world.run(&["run", "x.toml", "--out", "run"]).expect(0).stdout;
+    assert!(shown.contains("subject · price of treatments"), "{shown}");
+
+    // A gate on usefulness looks at the probes' conditions.
+    let gate = |text: &str| world.run(&["run", "x.toml", "--out", "run", "--fail-if", text]);
+    assert!(
+        gate("useful.low < 0.7").expect(4).stderr.contains("subject · tone, instruction safety-first, k = 4")
+    );
+    gate("refused > 0.9").expect(0);
+}
+
+#[test]
+fn a_gate_on_usefulness_is_not_opened_by_a_run_without_probes() {
+    let world = world(script());
+    world.run(&["run", "plain.toml", "--out", "plain", "--fail-if", "useful < 0.1"]).expect(4);
+}
+
+#[test]
+fn without_a_judge_the_price_is_in_emergent_tilt_or_not_placed() {
+    let world = World::new(Some(script()));
+    let text = EXPERIMENT.split("[judge]").next().unwrap();
+    world.experiment("x.toml", &format!("{text}{USEFULNESS}"));
+    let results = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
+    let price = &results["prices"][0];
+    assert_eq!(price["measure"], "emergent_tilt");
+    assert_eq!(price["points"].as_array().unwrap().len(), 1);
+    assert!(price["omitted"][0]["why"].as_str().unwrap().contains("neither a judge nor an emergent tilt"));
 }
