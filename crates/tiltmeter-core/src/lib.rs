@@ -11,4 +11,5 @@ pub mod plan;
 pub mod prompt;
 pub mod question;
 pub mod treatment;
+pub mod usefulness;
 pub mod verdict;

@@ -17,14 +17,16 @@ mod gemini;
 mod judge;
 mod ledger;
 mod planted;
+mod probed;
 mod request;
 mod script;
 mod server;
 mod subject;
 mod wire;
 
-pub use ledger::{Counters, TruthRow};
+pub use ledger::{Counters, ProbeTruth, TruthRow};
 pub use planted::{Demonstrations, Outcome, Planted, planted, planted_for_prompt};
+pub use probed::{PlantedProbe, ProbeOutcome, ProbeScript};
 pub use request::{ChatBody, Message};
 pub use script::{
     BatchScript, Fault, FaultScript, JudgeScript, LogProbabilityMode, Script, ScriptError, ServerScript,

@@ -14,7 +14,7 @@ const APPLICATION_ID: i64 = 0x5449_4c54;
 
 /// The migrations in order; the schema version is how many have been applied. Never edit one that was
 /// released: add another.
-const MIGRATIONS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
+const MIGRATIONS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, crate::usefulness::MIGRATION];
 
 /// The newest schema version.
 fn newest() -> i64 {

@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
 fn judge_prompts(experiment: &Experiment) -> Result<Vec<JudgePrompts>, Failure> {
     let Some(judge) = &experiment.judge else { return Ok(Vec::new()) };
     experiment
-        .questions
+        .evaluation_questions()
         .iter()
         .map(|question| {
             let own = &question.judge_prompts;

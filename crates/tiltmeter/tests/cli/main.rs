@@ -31,3 +31,4 @@ mod report;
 mod resume;
 mod score;
 mod support;
+mod usefulness;
