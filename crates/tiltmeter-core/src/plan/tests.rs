@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use super::*;
 use crate::experiment::{DataSource, read, resolve};
 
-struct NoFiles;
+pub(super) struct NoFiles;
 
 impl DataSource for NoFiles {
     fn text(&self, _: &str) -> Result<String, std::io::Error> {
@@ -11,7 +11,7 @@ impl DataSource for NoFiles {
     }
 }
 
-fn experiment(demonstrations: &str, rest: &str) -> Experiment {
+pub(super) fn experiment(demonstrations: &str, rest: &str) -> Experiment {
     let text = format!(
         "name = 'x'\n[[subjects]]\nid = 'a'\nmodel = 'openai/m'\n[demonstrations]\n{demonstrations}\n{rest}\n"
     );
@@ -76,7 +76,9 @@ fn controls_keep_the_prompts_and_their_order() {
         "sets = ['bad-medical']\nshots = [16]\ncontexts = 2\ncontrols = ['benign', 'shuffled']",
         "",
     );
-    let shown = |control| experiment.demonstrations(ContextSpec { set: 0, control, shots: 16, draw: 1, ..ContextSpec::EMPTY });
+    let shown = |control| {
+        experiment.demonstrations(ContextSpec { set: 0, control, shots: 16, draw: 1, ..ContextSpec::EMPTY })
+    };
     let (none, benign, shuffled) = (shown(Control::None), shown(Control::Benign), shown(Control::Shuffled));
     for ((own, kind), moved) in none.iter().zip(&benign).zip(&shuffled) {
         assert_eq!(own.0, kind.0);
