@@ -1,7 +1,7 @@
 //! The request's body.
 
 use serde_json::{Map, Value, json};
-use tiltmeter_core::prompt::{MessageParts, Placement, Turn};
+use tiltmeter_core::prompt::{MessageParts, Turn};
 
 use super::dialect::Dialect;
 use super::reply::ChatDraft;
