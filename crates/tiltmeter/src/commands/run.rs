@@ -15,6 +15,9 @@ use crate::{files, prices};
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let (experiment, source) = files::experiment(&arguments.experiment)?;
+    if !experiment.screens.is_empty() {
+        return Err(Failure::configuration("the defence `filter` cannot be run yet"));
+    }
     let path = arguments.out.clone().unwrap_or_else(|| default_directory(&experiment.name));
     let prompts = judge_prompts(&experiment)?;
     let prices = prices::load()?;
