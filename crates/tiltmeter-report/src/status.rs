@@ -28,7 +28,7 @@ pub fn status_table(status: &RunStatus) -> String {
         write_rows(&mut text, " ", header, rows, |_| false);
     }
     if !status.usefulness.is_empty() {
-        let header = ["subject", "probe", "k", "instruction", "stored", "missing", "answers"];
+        let header = ["subject", "probe", "k", "treatment", "stored", "missing", "answers"];
         let rows = status.usefulness.iter().map(|one| {
             let stored = one.answers.answered();
             [

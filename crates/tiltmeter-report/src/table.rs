@@ -390,6 +390,7 @@ pub(crate) mod tests {
             emergent_decoy_tilt: None,
             emergent_tilt_beyond_style: None,
             steering: None,
+            filter: None,
         };
         RunResults {
             schema: "tiltmeter.run/1",
@@ -419,6 +420,7 @@ pub(crate) mod tests {
             }],
             notes: Vec::new(),
             gates: Vec::new(),
+            treatments: Vec::new(),
         }
     }
 

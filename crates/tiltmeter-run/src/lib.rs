@@ -51,11 +51,14 @@ pub use effects::{
     Omission, OnsetDoseResult, OnsetResult, PowerLawResult, ScaleResult, SlopeResult, SubjectSlope,
     WaldResult,
 };
-pub use engine::{EngineError, Means, Outcome, Rejudge, Run, Stop, execute, rejudge};
+pub use engine::{
+    EngineError, Means, MissingScreening, Outcome, Rejudge, Run, Screening, Stop, execute,
+    missing_screenings, rejudge, screen,
+};
 pub use event::{CallTarget, Event, Observer};
 pub use forecast::{
-    Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, PlannedCondition, PlannedJudge, PlannedSubject,
-    forecast,
+    Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, PlannedCondition, PlannedJudge, PlannedScreening,
+    PlannedSubject, forecast,
 };
 pub use gates::{Gate, GateError, GateFinding, GateOutcome, GateResult};
 pub use meter::{CacheUse, Timing};
@@ -69,8 +72,8 @@ pub use prices::{Prices, PricesError, context_limit};
 pub use ranking::{OrderResult, RankedCell, RankedGroup, TiltChange, TreatmentRanking, UsageResult};
 pub use resolution::{HalfWidth, Resolution, resolution};
 pub use results::{
-    AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, RateResult, RunResults,
-    SteeringResult, TiltResult, VerdictCounts,
+    AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, FilterResult, RateResult,
+    RunResults, ScreeningResult, SteeringResult, TiltResult, TreatmentResult, TreatmentText, VerdictCounts,
 };
 pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
 pub use steering::{SteeringRecord, intervention};

@@ -154,7 +154,7 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
             Some(adaptive) if adaptive.decision != "not_settled" => adaptive.rounds,
             _ => row.replicates,
         };
-        let wanted = questions * row.contexts.len() as u64 * u64::from(rounds);
+        let wanted = questions * row.distinct_contexts().len() as u64 * u64::from(rounds);
         // Analysis counts a failed call as a sample; what is stored is without those.
         let failed = failures.iter().filter_map(|failure| failure.sample).filter(|sample| {
             let &(subject, context, treatment, question, replicate) = sample;

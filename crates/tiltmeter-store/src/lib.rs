@@ -18,6 +18,7 @@ mod rejudging;
 mod rows;
 mod samples;
 mod schema;
+mod screening;
 mod stored;
 mod transcripts;
 mod usage;
@@ -45,6 +46,9 @@ pub use rows::{
     ResponseOutcome, ResponseRecord, ScoreRecord, ShiftRecord,
 };
 pub use samples::SampleRow;
+pub use screening::{
+    FilteredContext, ScreenRow, ScreeningRecord, ScreeningTotals, TreatmentRow, register_screen,
+};
 pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 pub use transcripts::{DataSetRow, Transcript, TranscriptJudgement};
 pub use usage::Usage;

@@ -78,6 +78,20 @@ pub struct ConditionRow {
     pub questions: Vec<(i64, bool, bool)>,
 }
 
+impl ConditionRow {
+    /// Rows of its contexts, each once. Draws may come to the same, as where a filter leaves nothing of them; an answer
+    /// counts once all the same.
+    pub fn distinct_contexts(&self) -> Vec<i64> {
+        let mut seen = Vec::with_capacity(self.contexts.len());
+        for &context in &self.contexts {
+            if !seen.contains(&context) {
+                seen.push(context);
+            }
+        }
+        seen
+    }
+}
+
 /// A call that failed for good.
 #[derive(Clone, Debug)]
 pub struct FailureRow {

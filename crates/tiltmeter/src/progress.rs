@@ -27,6 +27,7 @@ struct State {
     samples: Task,
     scores: Task,
     judgements: Task,
+    screenings: Task,
     started: Instant,
     last_line: Instant,
     download: Option<ProgressBar>,
@@ -88,6 +89,7 @@ impl Progress {
                 samples: Task::new("answers"),
                 scores: Task::new("texts scored"),
                 judgements: Task::new("judge's scores"),
+                screenings: Task::new("demonstrations"),
                 started: now,
                 last_line: now,
                 download: None,
@@ -159,7 +161,7 @@ impl Progress {
     /// Ends all displays.
     pub(crate) fn finish(&self) {
         self.with(|state| {
-            for task in [&state.samples, &state.scores, &state.judgements] {
+            for task in [&state.screenings, &state.samples, &state.scores, &state.judgements] {
                 if let Some(bar) = &task.bar {
                     bar.finish();
                 }
@@ -231,7 +233,7 @@ impl State {
     }
 
     fn tasks(&self) -> impl Iterator<Item = &Task> {
-        [&self.scores, &self.samples, &self.judgements].into_iter()
+        [&self.screenings, &self.scores, &self.samples, &self.judgements].into_iter()
     }
 }
 
@@ -249,6 +251,7 @@ impl Observer for Progress {
                 self.with(|state| {
                     state.started = Instant::now();
                     state.last_line = Instant::now();
+                    state.screenings = Task::new(state.screenings.name);
                     for (task, total) in [
                         (&mut state.scores, scores),
                         (&mut state.samples, samples),
@@ -266,6 +269,25 @@ impl Observer for Progress {
                 });
                 return;
             }
+            Event::ScreeningStarted { demonstrations, reused } => {
+                self.say(&format!(
+                    "before contexts are made: {demonstrations} demonstrations to screen; {reused} screened already"
+                ));
+                self.with(|state| {
+                    (state.started, state.last_line) = (Instant::now(), Instant::now());
+                    state.screenings.total = demonstrations;
+                    if demonstrations > 0 && self.terminal {
+                        let bar = ProgressBar::new(demonstrations).with_prefix(state.screenings.name);
+                        let template = "{prefix:>14} {wide_bar} {pos}/{len} {per_sec}, {eta} left";
+                        if let Ok(style) = ProgressStyle::with_template(template) {
+                            bar.set_style(style);
+                        }
+                        state.screenings.bar = Some(self.bars.add(bar));
+                    }
+                });
+                return;
+            }
+            Event::DemonstrationScreened => self.with(|state| state.screenings.advance()),
             Event::SampleStored { judgements_spared } => self.with(|state| {
                 state.samples.advance();
                 state.judgements.shrink(judgements_spared);
@@ -318,6 +340,7 @@ impl Observer for Progress {
                 let shown = self.with(|state| {
                     match target {
                         tiltmeter_run::CallTarget::Response => state.samples.advance(),
+                        tiltmeter_run::CallTarget::Screening => state.screenings.advance(),
                         tiltmeter_run::CallTarget::Score => state.scores.advance(),
                         tiltmeter_run::CallTarget::Judgement => state.judgements.advance(),
                     }

@@ -557,6 +557,37 @@ pub struct JudgeFile {
     pub extra_body: IndexMap<String, serde_json::Value>,
 }
 
+impl JudgeFile {
+    /// A model's table with nothing else said in it.
+    pub(super) fn of(model: &str) -> Self {
+        Self {
+            model: model.to_owned(),
+            base_url: None,
+            api_key_env: None,
+            endpoints: Vec::new(),
+            stream: false,
+            misaligned_below: thirty(),
+            coherent_from: fifty(),
+            denominator: Denominator::default(),
+            samples: one_u32(),
+            temperature: None,
+            max_tokens: sixteen(),
+            log_probabilities: yes(),
+            minimum_mass: quarter(),
+            reasoning: Reasoning::default(),
+            alignment_prompt: None,
+            coherence_prompt: None,
+            concurrency: None,
+            rpm: None,
+            tpm: None,
+            timeout_s: None,
+            outage_s: None,
+            price: None,
+            extra_body: IndexMap::new(),
+        }
+    }
+}
+
 /// How a server gives log-probabilities of given text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -9,6 +9,7 @@ mod models;
 mod price;
 pub mod published;
 mod read;
+mod reshaping;
 mod resolve;
 mod resolved;
 pub mod schema;

@@ -12,7 +12,7 @@ use super::resolved::{Experiment, Judge, SamplingPlan, TiltPlan, Until};
 use crate::demonstration::{Control, DemonstrationSet, Terms};
 
 /// The most demonstrations in a context.
-const MAXIMUM_SHOTS: u32 = 1024;
+pub(super) const MAXIMUM_SHOTS: u32 = 1024;
 
 /// Where the texts of data files come from, so that this crate reads no file itself.
 pub trait DataSource {
@@ -138,7 +138,9 @@ impl Resolver<'_> {
                 ));
             }
         }
-        let treatments = self.treatments(&file)?;
+        let (reshapings, screens) = self.reshapings(&file)?;
+        self.appendable(&file, &reshapings, &sets, &shots)?;
+        let treatments = self.treatments(&file, reshapings)?;
         let sampling = SamplingPlan {
             seed: file.sampling.seed,
             shots: self.some_shots("sampling", file.sampling.shots.as_deref(), &shots)?,
@@ -171,6 +173,7 @@ impl Resolver<'_> {
             replicates: file.questions.replicates,
             exclude_in_domain: file.questions.exclude_in_domain,
             treatments,
+            screens,
             sampling,
             tilt,
             usefulness,

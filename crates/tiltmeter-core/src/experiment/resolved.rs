@@ -11,6 +11,7 @@ use crate::demonstration::{Control, DemonstrationSet, Terms};
 use crate::id::{Canonical, ContentId};
 use crate::prompt::{Placement, QuestionFormat};
 use crate::question::Question;
+use crate::reshaping::Screen;
 use crate::treatment::Treatment;
 use crate::verdict::RateDefinition;
 
@@ -52,6 +53,8 @@ pub struct Experiment {
     pub exclude_in_domain: bool,
     /// What is done to requests; the first is `none`.
     pub treatments: Vec<Treatment>,
+    /// The models by which filters screen demonstrations.
+    pub screens: Vec<Screen>,
     /// Which answers are drawn.
     pub sampling: SamplingPlan,
     /// Which texts are scored.

@@ -3,6 +3,7 @@
 
 mod draw;
 mod estimate;
+mod reshape;
 mod usefulness;
 
 use std::ops::Range;
@@ -20,6 +21,9 @@ use crate::usefulness::Purpose;
 
 pub use draw::draw_rows;
 pub use estimate::{BlockEstimate, CHARACTERS_PER_TOKEN, Estimate, estimate};
+pub use reshape::ReshapingCounts;
+
+use reshape::Contexts;
 
 /// Which demonstrations a context shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,7 +135,7 @@ pub struct ScoreSpec {
 impl Experiment {
     /// Plans the work. `can_score` says of each subject whether it gives log-probabilities of given text.
     pub fn plan(&self, can_score: impl Fn(&Subject) -> bool) -> Plan {
-        let mut contexts: IndexMap<ContextSpec, ()> = IndexMap::new();
+        let mut contexts = Contexts::new(self);
         let mut conditions = Vec::new();
         let mut blocks: IndexMap<BlockKey, Block> = IndexMap::new();
         for (subject_index, subject) in self.subjects.iter().enumerate() {
@@ -159,7 +163,7 @@ impl Experiment {
                                 },
                             };
                             for spec in self.context_specs(set, control, shots, treatment) {
-                                condition.contexts.push(contexts.insert_full(spec, ()).0);
+                                condition.contexts.push(contexts.place(spec));
                             }
                             conditions.push(condition);
                         }
@@ -171,7 +175,7 @@ impl Experiment {
         // The tilt is a shift from the prompt without context: score that one even where k = 0 is no condition.
         let mut baselines = Vec::new();
         for condition in conditions.iter().filter(|condition| !condition.scored.is_empty()) {
-            let context = contexts.insert_full(ContextSpec::EMPTY, ()).0;
+            let context = contexts.place(ContextSpec::EMPTY);
             baselines.push(Condition { contexts: vec![context], sampled: Vec::new(), ..condition.clone() });
         }
         let all = baselines
@@ -194,14 +198,14 @@ impl Experiment {
                 merge(&mut block.scored, &condition.scored);
             }
         }
-        let contexts: Vec<ContextSpec> = contexts.into_keys().collect();
+        let contexts = contexts.into_specs();
         let mut blocks: Vec<Block> = blocks.into_values().collect();
         // Draw before k: the context of k = 16 then extends that of k = 4, whose prefix is still at hand.
         blocks.sort_by_key(|block| {
             let spec = contexts[block.context];
             let first = spec.shots != 0;
             let order = (spec.set, spec.control, spec.draw, spec.shots);
-            (block.subject, block.treatment, first, order, block.purpose)
+            (block.subject, block.treatment, first, spec.reshaped_by, order, block.purpose)
         });
         Plan { contexts, conditions, blocks }
     }
@@ -269,19 +273,9 @@ impl Experiment {
         question.pairs.iter().enumerate().filter(move |(_, pair)| decoys || pair.kind != PairKind::Decoy)
     }
 
-    /// Renders a context.
-    pub fn render(&self, spec: ContextSpec) -> RenderedContext {
-        let pairs = self.demonstrations(spec);
-        RenderedContext::render(
-            pairs.iter().map(|(prompt, response, _)| (&**prompt, &**response)),
-            self.placement,
-            self.question_format,
-        )
-    }
-
-    /// The demonstrations of a context in order: prompt, response, and the row of the set that the response
-    /// comes from.
-    pub fn demonstrations(&self, spec: ContextSpec) -> Vec<(Arc<str>, Arc<str>, usize)> {
+    /// The demonstrations of a context in order, before a treatment reshapes them: prompt, response, and the row of
+    /// the set that the response comes from.
+    fn own_demonstrations(&self, spec: ContextSpec) -> Vec<(Arc<str>, Arc<str>, usize)> {
         let Some(set) = self.sets.get(spec.set).filter(|_| spec.shots > 0) else { return Vec::new() };
         let count = spec.shots as usize;
         let own_draw = (!self.nested).then_some(spec.shots);

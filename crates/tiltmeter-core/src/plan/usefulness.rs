@@ -1,8 +1,7 @@
 //! The conditions of probes of usefulness: each probe at each k, for every subject and treatment, without controls.
 
-use indexmap::IndexMap;
-
-use super::{Condition, ContextSpec};
+use super::Condition;
+use super::reshape::Contexts;
 use crate::demonstration::Control;
 use crate::experiment::Experiment;
 use crate::usefulness::Purpose;
@@ -11,7 +10,7 @@ impl Experiment {
     /// Adds the conditions behind the others. Contexts are drawn as those of all sets are.
     pub(super) fn usefulness_conditions(
         &self,
-        contexts: &mut IndexMap<ContextSpec, ()>,
+        contexts: &mut Contexts<'_>,
         conditions: &mut Vec<Condition>,
     ) {
         for subject in 0..self.subjects.len() {
@@ -26,10 +25,7 @@ impl Experiment {
                             control: Control::None,
                             shots,
                             treatment,
-                            contexts: specs
-                                .into_iter()
-                                .map(|spec| contexts.insert_full(spec, ()).0)
-                                .collect(),
+                            contexts: specs.into_iter().map(|spec| contexts.place(spec)).collect(),
                             sampled: probe.questions.clone().collect(),
                             scored: Vec::new(),
                         });

@@ -15,6 +15,7 @@ mod rates;
 mod samples;
 mod steering;
 pub(crate) mod tilt;
+mod treatments;
 mod usefulness;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ use tiltmeter_stats::StatsError;
 use tiltmeter_stats::rates::{CoverageAssessment, MeasuredCoverage};
 use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, Reader, StoreError};
 
-use crate::results::{ConditionResult, CoverageResult, FailureCount, RunResults};
+use crate::results::{ConditionResult, CoverageResult, FailureCount, RunResults, TreatmentResult};
 
 pub use self::details::details;
 pub use self::draw::{LabelDrawError, draw_labels};
@@ -78,6 +79,8 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
     let has_judge = experiment.judge.is_some();
     let adaptive = reader.adaptive(experiment.id)?;
     let steered = steering::Steered::read(&reader)?;
+    let filtered = reader.filtered_contexts(experiment.id)?;
+    let treatments = treatments::treatments(&reader, &experiment)?;
     let mut results: Vec<ConditionResult> = Vec::with_capacity(conditions.len());
     let mut all_counts = Vec::with_capacity(conditions.len());
     for condition in &conditions {
@@ -123,6 +126,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
                 None => None,
             },
             steering: steered.of(condition),
+            filter: filtered.get(&condition.id).and_then(|contexts| treatments::filter(condition, contexts)),
         });
         all_counts.push(counts);
     }
@@ -152,7 +156,8 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
         attempts: 0,
         cost_usd: 0.0,
         timing: crate::meter::Timing::default(),
-        failures: count_failures(&failures, &experiment),
+        failures: count_failures(&failures, &experiment, &treatments),
+        treatments,
         notes: experiment.notes,
         gates: Vec::new(),
     })
@@ -177,7 +182,7 @@ fn statistics(what: &str, error: StatsError) -> AnalysisError {
 /// Answers that a condition is to have.
 fn planned(condition: &ConditionRow) -> u64 {
     let questions = condition.questions.iter().filter(|(_, sampled, _)| *sampled).count();
-    (questions * condition.contexts.len()) as u64 * u64::from(condition.replicates)
+    (questions * condition.distinct_contexts().len()) as u64 * u64::from(condition.replicates)
 }
 
 /// Whether `other` shows benign answers to the same prompts, everything else being equal.
@@ -215,10 +220,16 @@ fn assessed(coverage: CoverageResult) -> CoverageAssessment {
     }
 }
 
-fn count_failures(failures: &[FailureRow], experiment: &ExperimentRow) -> Vec<FailureCount> {
+fn count_failures(
+    failures: &[FailureRow],
+    experiment: &ExperimentRow,
+    treatments: &[TreatmentResult],
+) -> Vec<FailureCount> {
+    let screens = treatments.iter().any(|treatment| treatment.screening.is_some());
     let mut counts: BTreeMap<(&str, &str), (u64, &str)> = BTreeMap::new();
     for failure in failures {
-        if failure.judge.is_some() && failure.judge != experiment.judge {
+        let is_of_filter = failure.target == "screening";
+        if failure.judge.is_some() && failure.judge != experiment.judge || is_of_filter && !screens {
             continue;
         }
         let (count, _) = counts.entry((&failure.target, &failure.kind)).or_insert((0, &failure.message));
