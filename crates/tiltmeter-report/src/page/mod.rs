@@ -16,6 +16,7 @@ mod record;
 mod samples;
 mod sections;
 mod text;
+mod treatments;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -404,6 +405,9 @@ fn document(
         shown.push(("depth", "In depth", depth));
     }
     shown.push(("verdicts", "Verdicts", record::verdicts(sections.places, several)));
+    if let Some(treatments) = treatments::treatments(runs) {
+        shown.push(("treatments", "What was done to requests", treatments));
+    }
     if let Some(labels) = people::people(runs) {
         shown.push(("people", "Labels by people", labels));
     }
