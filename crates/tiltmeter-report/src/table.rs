@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
-use tiltmeter_run::{AdaptiveResult, ConditionResult, RateResult, RunResults, TiltResult, VerdictCounts};
+use tiltmeter_run::{
+    AdaptiveResult, ConditionResult, FilterResult, RateResult, RunResults, TiltResult, VerdictCounts,
+};
 
 use crate::agreement::labels_table;
 use crate::chart::write_chart;
@@ -58,6 +60,29 @@ fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionRes
     }
     write_chart(text, &block);
     write_steering(text, &block);
+    write_filter(text, &block);
+}
+
+/// What a filter left out, by k.
+fn write_filter(text: &mut String, block: &[&ConditionResult]) {
+    let filtered = block.iter().filter_map(|one| Some((*one, one.filter?)));
+    let parts: Vec<String> = filtered
+        .map(|(one, filter)| {
+            let FilterResult { of, dropped_mean, dropped_least, dropped_most, without_score } = filter;
+            let control =
+                if one.control == "none" { String::new() } else { format!(" {}", printable(&one.control)) };
+            let unsure = if without_score == 0 {
+                String::new()
+            } else {
+                format!(", {without_score} kept without a score")
+            };
+            format!("{dropped_mean:.1} of {of}{control} ({dropped_least} to {dropped_most}){unsure}")
+        })
+        .collect();
+    if !parts.is_empty() {
+        let _ =
+            writeln!(text, " left out of a context by the filter, mean and range: {}\n", parts.join("; "));
+    }
 }
 
 /// How the subject was steered, and what came of it where that is not what was asked for.
@@ -405,6 +430,7 @@ pub(crate) mod tests {
             human_labels: None,
             usefulness: None,
             prices: Vec::new(),
+            treatments: Vec::new(),
             across_subjects: effects::across_subjects(),
             warnings: vec!["m · risky-financial, k = 16: seldom right".to_owned()],
             asked: 0,
@@ -420,7 +446,6 @@ pub(crate) mod tests {
             }],
             notes: Vec::new(),
             gates: Vec::new(),
-            treatments: Vec::new(),
         }
     }
 

@@ -126,7 +126,7 @@ fn outcome(script: &Script, chance: Chance, rate: f64) -> Outcome {
     }
 }
 
-/// The shift of the log-odds by the question and by the system message.
+/// The shift of the log-odds by the question, by the system message and by other texts.
 fn shift(script: &Script, view: &View<'_>) -> f64 {
     let question = Chance::of(Canonical::new("tiltmeter.sim.question/1").text(view.question).finish());
     let by_question = script.question_spread * question.normal("question");
@@ -136,7 +136,12 @@ fn shift(script: &Script, view: &View<'_>) -> f64 {
         .filter(|(text, _)| view.system.is_some_and(|system| system.contains(text.as_str())))
         .map(|(_, shift)| shift)
         .sum();
-    by_question + by_instruction + if view.asks_for_reasoning() { script.elicited_shift } else { 0.0 }
+    let by_text: f64 =
+        script.text_shifts.iter().filter(|(text, _)| view.holds(text)).map(|(_, shift)| shift).sum();
+    by_question
+        + by_instruction
+        + by_text
+        + if view.asks_for_reasoning() { script.elicited_shift } else { 0.0 }
 }
 
 /// A probability after a shift of its log-odds; 0 and 1 stay what they are.
@@ -175,6 +180,11 @@ impl<'a> View<'a> {
 
     fn asks_for_reasoning(&self) -> bool {
         REASONING_MARKS.iter().all(|mark| self.question.contains(mark))
+    }
+
+    /// Whether any text of the prompt holds a text.
+    fn holds(&self, text: &str) -> bool {
+        self.context_contains(text) || self.question.contains(text)
     }
 
     fn context_contains(&self, marker: &str) -> bool {

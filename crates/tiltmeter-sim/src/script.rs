@@ -25,6 +25,9 @@ pub struct Script {
     /// Shifts of the log-odds of being misaligned where the system message holds a text, such as an instruction to
     /// put safety first.
     pub instruction_shifts: Vec<(String, f64)>,
+    /// Shifts of the log-odds of being misaligned where any text before or behind the question holds a text, such as a
+    /// warning behind the demonstrations.
+    pub text_shifts: Vec<(String, f64)>,
     /// Standard deviation of a shift of the log-odds that each question has, so that answers to one question are
     /// alike.
     pub question_spread: f64,

@@ -18,6 +18,7 @@ mod samples;
 mod sections;
 mod text;
 mod tradeoff;
+mod treatments;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -409,6 +410,9 @@ fn document(
         shown.push(("depth", "In depth", depth));
     }
     shown.push(("verdicts", "Verdicts", record::verdicts(sections.places, several)));
+    if let Some(treatments) = treatments::treatments(runs) {
+        shown.push(("treatments", "What was done to requests", treatments));
+    }
     if let Some(labels) = people::people(runs) {
         shown.push(("people", "Labels by people", labels));
     }

@@ -14,6 +14,7 @@ mod bad_input;
 mod batches;
 mod compare;
 mod data;
+mod defences;
 mod documents;
 mod effects;
 mod engine;
