@@ -1,9 +1,11 @@
 //! Data sets: the starter sets that are built in, and readers for published formats.
 
 pub mod builtin;
+pub(crate) mod filler;
 mod in_domain;
 pub mod messages;
 pub mod questions_yaml;
+pub mod statements;
 pub mod truthful_qa;
 
 pub use in_domain::known_domain;

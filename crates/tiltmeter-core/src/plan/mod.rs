@@ -1,8 +1,10 @@
 //! From an experiment to the work that it asks for: conditions, contexts, and blocks of calls that share one
 //! context. Pure: the same experiment gives the same plan, on any machine.
 
+mod controls;
 mod draw;
 mod estimate;
+mod mixture;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use crate::id::{Canonical, ContentId};
 use crate::prompt::{Placement, Prompt, RenderedContext};
 use crate::question::{AnswerPair, PairKind, Question};
 
+pub(crate) use draw::below;
 pub use draw::draw_rows;
 pub use estimate::{BlockEstimate, CHARACTERS_PER_TOKEN, Estimate, estimate};
 
@@ -128,7 +131,7 @@ impl Experiment {
                 for instruction in 0..self.instructions.len() {
                     for &control in &self.controls {
                         for &shots in &self.shots {
-                            if !Self::is_distinct(control, shots) {
+                            if !control.is_distinct(shots) {
                                 continue;
                             }
                             let mut condition = Condition {
@@ -185,16 +188,6 @@ impl Experiment {
         Plan { contexts, conditions, blocks }
     }
 
-    /// Whether a control at this k is a condition of its own: at k = 0 there are no answers to control, and a
-    /// single answer cannot be permuted.
-    fn is_distinct(control: Control, shots: u32) -> bool {
-        match control {
-            Control::None => true,
-            Control::Benign => shots > 0,
-            Control::Shuffled => shots > 1,
-        }
-    }
-
     fn context_specs(&self, set: usize, control: Control, shots: u32) -> Vec<ContextSpec> {
         if shots == 0 {
             return vec![ContextSpec::EMPTY];
@@ -248,32 +241,6 @@ impl Experiment {
             self.placement,
             self.question_format,
         )
-    }
-
-    /// The demonstrations of a context in order: prompt, response, and the row of the set that the response
-    /// comes from.
-    pub fn demonstrations(&self, spec: ContextSpec) -> Vec<(Arc<str>, Arc<str>, usize)> {
-        let Some(set) = self.sets.get(spec.set).filter(|_| spec.shots > 0) else { return Vec::new() };
-        let count = spec.shots as usize;
-        let own_draw = (!self.nested).then_some(spec.shots);
-        let rows = draw_rows(self.sampling.seed, set.hash, spec.draw, own_draw, set.rows.len(), count);
-        let answers = match spec.control {
-            Control::None | Control::Benign => rows.clone(),
-            Control::Shuffled => draw::shuffled(self.sampling.seed, set.hash, spec.draw, &rows),
-        };
-        rows.iter()
-            .zip(answers)
-            .map(|(&row, answer)| {
-                let prompt = set.rows[row].prompt.clone();
-                let source = &set.rows[answer];
-                let response = match spec.control {
-                    // Resolving refused the control for a set that lacks a benign answer.
-                    Control::Benign => source.benign.clone().unwrap_or_else(|| source.response.clone()),
-                    Control::None | Control::Shuffled => source.response.clone(),
-                };
-                (prompt, response, answer)
-            })
-            .collect()
     }
 
     /// The answers to be drawn in a block, in order. `context` is the block's context, rendered.
