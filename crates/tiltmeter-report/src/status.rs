@@ -4,16 +4,18 @@ use std::fmt::Write as _;
 
 use tiltmeter_run::RunStatus;
 
-use crate::table::{printable, verdicts, write_rows};
+use crate::table::{printable, several, verdicts, write_rows};
 
 /// What a run directory holds, what is missing, and what it took.
 pub fn status_table(status: &RunStatus) -> String {
     let mut text = format!("{}\n", printable(&status.experiment));
     if !status.conditions.is_empty() {
+        let several = several(status.conditions.iter().map(|one| one.placement.as_str()));
         let header =
             ["subject", "demonstrations", "control", "k", "instruction", "stored", "missing", "verdicts"];
+        let header = several.then_some("placement").into_iter().chain(header);
         let rows = status.conditions.iter().map(|condition| {
-            [
+            let cells = [
                 printable(&condition.subject),
                 printable(&condition.demonstrations),
                 condition.control.clone(),
@@ -22,9 +24,10 @@ pub fn status_table(status: &RunStatus) -> String {
                 condition.stored.to_string(),
                 condition.missing().to_string(),
                 verdicts(&condition.verdicts),
-            ]
+            ];
+            several.then(|| printable(&condition.placement)).into_iter().chain(cells).collect::<Vec<_>>()
         });
-        write_rows(&mut text, " ", header, rows, |_| false);
+        write_rows(&mut text, " ", header.collect::<Vec<_>>(), rows, |_| false);
     }
     let tokens = status.tokens;
     let _ = writeln!(

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use tiltmeter_agreement::HumanLabels;
+use tiltmeter_core::prompt::Placement;
 
 use crate::effects::{AcrossSubjects, Comparisons, DoseResult};
 use crate::gates::GateResult;
@@ -65,7 +66,7 @@ pub struct ConditionResult {
     pub subject: String,
     /// Name of the demonstration set.
     pub demonstrations: String,
-    /// Whose answers the demonstrations have: `none` (the set's own), `benign`, `shuffled`.
+    /// Whose answers the demonstrations have: `none` (the set's own), or the name of a control.
     pub control: String,
     /// Number of demonstrations.
     pub shots: u32,
@@ -94,7 +95,7 @@ pub struct ConditionResult {
     pub tilt: Option<TiltResult>,
     /// The same for pairs of two aligned answers that differ in style alone.
     pub decoy_tilt: Option<TiltResult>,
-    /// The tilt minus that of benign answers to the same prompts.
+    /// The tilt minus that of the matched control: benign answers to the same prompts, or true ones.
     pub emergent_tilt: Option<TiltResult>,
     /// The same for the decoy pairs: what of the emergent tilt may be style.
     pub emergent_decoy_tilt: Option<TiltResult>,
@@ -108,7 +109,14 @@ pub struct ConditionResult {
 impl ConditionResult {
     /// The condition in words, as warnings and gates name it.
     pub fn in_words(&self) -> String {
-        in_words(&self.subject, &self.demonstrations, &self.instruction, self.shots, &self.control)
+        in_words(
+            &self.subject,
+            &self.demonstrations,
+            &self.instruction,
+            self.shots,
+            &self.control,
+            &self.placement,
+        )
     }
 }
 
@@ -119,11 +127,15 @@ pub(crate) fn in_words(
     instruction: &str,
     shots: u32,
     control: &str,
+    placement: &str,
 ) -> String {
     let control = if control == "none" { String::new() } else { format!(", {control}") };
     let instruction =
         if instruction == "none" { String::new() } else { format!(", instruction {instruction}") };
-    format!("{subject} · {demonstrations}{instruction}, k = {shots}{control}")
+    // The usual placement goes without saying.
+    let placement =
+        if placement == Placement::default().name() { String::new() } else { format!(", {placement}") };
+    format!("{subject} · {demonstrations}{placement}{instruction}, k = {shots}{control}")
 }
 
 /// How a subject was steered, and what it came to, over all answers and scored texts of a condition.

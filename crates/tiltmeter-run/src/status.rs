@@ -44,6 +44,8 @@ pub struct ConditionStatus {
     pub demonstrations: String,
     /// Whose answers the demonstrations have.
     pub control: String,
+    /// Where the demonstrations stand.
+    pub placement: String,
     /// Number of demonstrations.
     pub shots: u32,
     /// Id of the standing instruction.
@@ -164,6 +166,7 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
             subject: result.subject.clone(),
             demonstrations: result.demonstrations.clone(),
             control: result.control.clone(),
+            placement: result.placement.clone(),
             shots: result.shots,
             instruction: result.instruction.clone(),
             wanted,

@@ -1,5 +1,6 @@
 //! EM rates of two conditions on the same questions.
 
+use tiltmeter_core::demonstration::Control;
 use tiltmeter_core::experiment::{Family, StatisticsFile};
 use tiltmeter_stats::compare::{
     Alternative, Contrast, PairedContrast, PairedCount, TwoRates, benjamini_hochberg, clustered_difference,
@@ -11,7 +12,7 @@ use tiltmeter_store::ConditionRow;
 use crate::effects::{Comparison, Comparisons, CountResult, EffectResult, EquivalenceResult, Omission};
 
 use super::rates::Counts;
-use super::{AnalysisError, is_benign_twin};
+use super::{AnalysisError, is_match, matched_control};
 
 const LEVEL: Confidence = Confidence::NINETY_FIVE;
 
@@ -20,12 +21,17 @@ const LEVEL: Confidence = Confidence::NINETY_FIVE;
 const LEAST_EXPECTED: f64 = 5.0;
 
 /// What a condition is compared with; the families of the correction.
-const AGAINST: [Against; 3] = [Against::NoDemonstrations, Against::Benign, Against::NoInstruction];
+const AGAINST: [Against; 4] = [
+    Against::NoDemonstrations,
+    Against::Matched(Control::Benign),
+    Against::Matched(Control::TrueHarmless),
+    Against::NoInstruction,
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Against {
     NoDemonstrations,
-    Benign,
+    Matched(Control),
     NoInstruction,
 }
 
@@ -33,26 +39,29 @@ impl Against {
     fn name(self) -> &'static str {
         match self {
             Self::NoDemonstrations => "no-demonstrations",
-            Self::Benign => "benign",
+            Self::Matched(control) => control.name(),
             Self::NoInstruction => "no-instruction",
         }
     }
 
     /// Whether `other` is what `condition` is compared with.
     fn holds(self, condition: &ConditionRow, other: &ConditionRow) -> bool {
-        if condition.control != "none" {
-            return false;
-        }
-        let same_set = other.demonstrations == condition.demonstrations && other.control == "none";
+        let Some(matched) = matched_control(&condition.control) else { return false };
+        let same_set = other.demonstrations == condition.demonstrations;
         match self {
             Self::NoDemonstrations => {
-                condition.shots > 0 && other.shots == 0 && same_set && same_setting(condition, other)
+                condition.shots > 0
+                    && other.shots == 0
+                    && other.control == "none"
+                    && same_set
+                    && same_setting(condition, other)
             }
-            Self::Benign => is_benign_twin(condition, other),
+            Self::Matched(control) => control == matched && is_match(condition, other),
             Self::NoInstruction => {
                 condition.instruction_name != "none"
                     && other.instruction_name == "none"
                     && same_set
+                    && other.control == condition.control
                     && other.shots == condition.shots
                     && other.subject == condition.subject
                     && other.placement == condition.placement
@@ -96,9 +105,12 @@ pub(super) fn comparisons(
             ) {
                 Ok(comparison) => all.pairs.push(comparison),
                 Err(error) => {
-                    let ConditionRow { subject_name, demonstrations, shots, .. } = condition;
-                    let what =
-                        format!("{subject_name} · {demonstrations} · k = {shots} against {}", against.name());
+                    let ConditionRow { subject_name, demonstrations, control, shots, .. } = condition;
+                    let control = if control == "none" { String::new() } else { format!(" {control}") };
+                    let what = format!(
+                        "{subject_name} · {demonstrations} · k = {shots}{control} against {}",
+                        against.name()
+                    );
                     all.omitted.push(Omission::new(what, error.to_string()));
                 }
             }
@@ -235,6 +247,8 @@ pub(super) fn compared(
     Ok(Comparison {
         subject: condition.subject_name.clone(),
         demonstrations: condition.demonstrations.clone(),
+        control: condition.control.clone(),
+        placement: condition.placement.name().to_owned(),
         instruction: condition.instruction_name.clone(),
         shots: condition.shots,
         against,
