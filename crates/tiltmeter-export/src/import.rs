@@ -1,7 +1,7 @@
 //! Logs of Inspect as a run directory.
 //!
 //! The last message of the model is the answer, the last message of the user before it the question, system messages the
-//! instruction, all messages before the question the context. What came between question and answer, such as calls of
+//! treatment, all messages before the question the context. What came between question and answer, such as calls of
 //! tools, is kept with the reasoning. Scores of the log are not taken over: they are another judge's, and
 //! `tiltmeter score` reads them from the log itself.
 
@@ -12,7 +12,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use tiltmeter_core::id::{ContentId, bytes_hash};
 use tiltmeter_core::prompt::{
-    PROMPT_HEADER, Placement, QuestionFormat, RESPONSE_HEADER, RenderedContext, Role, Turn,
+    PROMPT_HEADER, Placement, QuestionFormat, RESPONSE_HEADER, RETRIEVED_QUESTION, RenderedContext, Role,
+    Turn,
 };
 use tiltmeter_core::question::Question;
 use tiltmeter_inspect::{InspectError, Log, LogHeader, ReadMessage, ReadSample};
@@ -33,7 +34,7 @@ pub struct Imported {
     pub without_question: u64,
 }
 
-/// What tells conditions apart: subject, demonstrations, control, shots, instruction, reasoning, settings as JSON.
+/// What tells conditions apart: subject, demonstrations, control, shots, treatment, reasoning, settings as JSON.
 type Key = (String, String, String, u32, (String, Option<String>), String, String);
 
 /// Makes a run directory of logs. `now` is RFC 3339.
@@ -75,7 +76,7 @@ struct Importing {
     /// Places of conditions by key.
     places: HashMap<Key, usize>,
     /// Names of system messages by text.
-    instructions: HashMap<String, String>,
+    treatments: HashMap<String, String>,
     /// Answers so far to a question in a context, by condition.
     replicates: BTreeMap<(usize, ContentId, ContentId), u32>,
 }
@@ -119,9 +120,9 @@ impl Importing {
             return;
         };
         let Conversation { system, context, question, between } = conversation;
-        let instruction = match text(fields, "instruction") {
+        let treatment = match text(fields, "treatment") {
             Some(name) => (name, system),
-            None => (self.instruction_name(system.as_deref()), system),
+            None => (self.treatment_name(system.as_deref()), system),
         };
         let turns = context.turns.iter().filter(|turn| turn.role == Role::Assistant).count();
         let shots = fields.get("shots").and_then(Value::as_u64).unwrap_or(turns as u64);
@@ -131,7 +132,7 @@ impl Importing {
             text(fields, "demonstrations").unwrap_or_else(|| header.task.clone()),
             text(fields, "control").unwrap_or_else(|| "none".to_owned()),
             shots,
-            instruction,
+            treatment,
             text(fields, "reasoning").unwrap_or_else(|| "default".to_owned()),
             settings(header).to_string(),
         );
@@ -162,18 +163,18 @@ impl Importing {
         }
     }
 
-    fn instruction_name(&mut self, system: Option<&str>) -> String {
+    fn treatment_name(&mut self, system: Option<&str>) -> String {
         let Some(system) = system else { return "none".to_owned() };
-        let number = self.instructions.len() + 1;
+        let number = self.treatments.len() + 1;
         let name = || if number == 1 { "system".to_owned() } else { format!("system-{number}") };
-        self.instructions.entry(system.to_owned()).or_insert_with(name).clone()
+        self.treatments.entry(system.to_owned()).or_insert_with(name).clone()
     }
 
     fn place(&mut self, key: Key, header: &LogHeader) -> usize {
         if let Some(&place) = self.places.get(&key) {
             return place;
         }
-        let (subject, demonstrations, control, shots, instruction, reasoning, _) = key.clone();
+        let (subject, demonstrations, control, shots, treatment, reasoning, _) = key.clone();
         self.conditions.push((
             key.clone(),
             ImportedCondition {
@@ -183,7 +184,7 @@ impl Importing {
                 demonstrations,
                 control,
                 shots,
-                instruction,
+                treatment,
                 reasoning,
                 answers: Vec::new(),
             },
@@ -295,7 +296,28 @@ fn conversation(messages: &[ReadMessage], fields: &Map<String, Value>) -> Option
                 return plain(system, Arc::new(shown), own);
             }
         }
-        // Demonstrations and instruction are one message, which goes into the context, so that the draws of a condition
+        (Some(name @ ("retrieved" | "quoted")), Some(own)) => {
+            let placement = if name == "quoted" { Placement::Quoted } else { Placement::Retrieved };
+            let before = question.strip_suffix(own.as_str()).map(|before| {
+                if placement == Placement::Retrieved {
+                    before.strip_suffix(RETRIEVED_QUESTION).unwrap_or(before)
+                } else {
+                    before
+                }
+            });
+            if let Some(shown) = before {
+                let format = QuestionFormat::Plain;
+                let shown = RenderedContext::from_parts(placement, format, shown.into(), [].into());
+                return plain(system, Arc::new(shown), own);
+            }
+        }
+        (Some("tool-output"), _) => {
+            let turns: Vec<Turn> = tool_turns(earlier).collect();
+            let format = QuestionFormat::Plain;
+            let shown = RenderedContext::from_parts(Placement::ToolOutput, format, "".into(), turns.into());
+            return plain(system, Arc::new(shown), question);
+        }
+        // Demonstrations and treatment are one message, which goes into the context, so that the draws of a condition
         // stay together.
         (Some("system"), Some(own)) => {
             let shown = system.map(|system| format!("{system}\n\n")).unwrap_or_default();
@@ -309,6 +331,22 @@ fn conversation(messages: &[ReadMessage], fields: &Map<String, Value>) -> Option
     let context =
         RenderedContext::from_parts(Placement::ChatTurns, QuestionFormat::Plain, "".into(), turns.into());
     plain(system, Arc::new(context), question)
+}
+
+/// Turns among which a tool is called: the model's before a tool's is the call.
+fn tool_turns(earlier: &[ReadMessage]) -> impl Iterator<Item = Turn> {
+    let turns: Vec<&ReadMessage> = earlier.iter().filter(|message| message.role != "system").collect();
+    (0..turns.len()).filter_map(move |at| {
+        let message = turns.get(at)?;
+        let is_call = turns.get(at + 1).is_some_and(|next| next.role == "tool");
+        let role = match message.role.as_str() {
+            "tool" => Role::ToolOutput,
+            "assistant" if is_call => Role::ToolCall,
+            "assistant" => Role::Assistant,
+            _ => Role::User,
+        };
+        Some(Turn { role, text: message.content.text.as_str().into() })
+    })
 }
 
 fn said(message: &ReadMessage) -> String {

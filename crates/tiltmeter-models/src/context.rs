@@ -1,11 +1,13 @@
 //! What requests with the same context share: its text and turns, escaped and written once.
 
 use bytes::Bytes;
+use serde_json::{Map, Value};
 use tiltmeter_core::id::ContentId;
-use tiltmeter_core::prompt::{MessageParts, Placement, Prompt, RenderedContext, Role, Turn};
+use tiltmeter_core::prompt::{MessageParts, PARTS, Placement, Prompt, RenderedContext, Role, Turn};
 
 use crate::body::BodyWriter;
 use crate::recent::Recent;
+use crate::tools::{Style, declaration};
 
 /// Contexts that are kept, the last used first. Requests are ordered by context, so that few are in use at once;
 /// those in flight hold their context themselves.
@@ -64,7 +66,7 @@ impl ContextCache {
         let question = prompt.messages().last();
         ShownPrompt {
             system,
-            question: question.unwrap_or(MessageParts { role: Role::User, parts: [""; 4] }),
+            question: question.unwrap_or(MessageParts { role: Role::User, parts: [""; PARTS] }),
             shared: self.get(&prompt.context),
             context: &prompt.context,
         }
@@ -75,7 +77,11 @@ impl ContextCache {
 fn shown_text(context: &RenderedContext) -> &str {
     match context.placement {
         Placement::System => context.text.trim_end_matches('\n'),
-        Placement::FirstUser | Placement::ChatTurns => &context.text,
+        Placement::FirstUser
+        | Placement::ChatTurns
+        | Placement::Retrieved
+        | Placement::ToolOutput
+        | Placement::Quoted => &context.text,
     }
 }
 
@@ -100,6 +106,11 @@ impl ShownPrompt<'_> {
                 writer.text(part);
             }
         }
+    }
+
+    /// The fields that declare the tool which the context has calls of; none where it has none.
+    pub(crate) fn tool_fields(&self, style: Style) -> Map<String, Value> {
+        if self.context.has_tool_turns() { declaration(style) } else { Map::new() }
     }
 
     /// Where the demonstrations stand.
@@ -159,9 +170,8 @@ mod tests {
             let context = Arc::new(RenderedContext::render(pairs.clone(), placement, QuestionFormat::Header));
             let bodies: Vec<_> = (0..512)
                 .map(|number| {
-                    let question = format!("Question {number}?").into();
-                    let prompt =
-                        Prompt { context: Arc::clone(&context), system: Some("Be safe.".into()), question };
+                    let question = format!("Question {number}?");
+                    let prompt = Prompt::new(Arc::clone(&context), Some("Be safe.".into()), question);
                     let shown = cache.shown(&prompt);
                     let mut writer = BodyWriter::default();
                     writer.raw("[\"");
@@ -197,7 +207,7 @@ mod tests {
     fn turns_are_written_in_the_protocols_form() {
         let cache = ContextCache::new(write_turns);
         let context = RenderedContext::render([("a", "b")], Placement::ChatTurns, QuestionFormat::Plain);
-        let prompt = Prompt { context: context.into(), system: None, question: "?".into() };
+        let prompt = Prompt::new(context.into(), None, "?");
         let shown = cache.shown(&prompt);
         assert_eq!(shown.shared.turns, "\"a\",\"b\",".as_bytes());
         assert_eq!((shown.system, shown.question.text().as_str()), (None, "?"));

@@ -331,8 +331,8 @@ fn block(condition: &ConditionName) -> String {
     if condition.placement != Placement::default().name() {
         let _ = write!(name, " · {}", printable(&condition.placement));
     }
-    if condition.instruction != "none" {
-        let _ = write!(name, " · instruction {}", printable(&condition.instruction));
+    if condition.treatment != "none" {
+        let _ = write!(name, " · treatment {}", printable(&condition.treatment));
     }
     name
 }

@@ -14,7 +14,7 @@ const AGAINST: [(&str, &str); 4] = [
     ("no-demonstrations", "above k = 0"),
     ("benign", "above benign"),
     ("true-harmless", "above true"),
-    ("no-instruction", "above no instruction"),
+    ("untreated", "above untreated"),
 ];
 
 /// The differences of a block's rates, one row for each k.
@@ -27,7 +27,7 @@ pub(crate) fn write_comparisons(text: &mut String, results: &RunResults, first: 
             pair.subject == first.subject
                 && pair.demonstrations == first.demonstrations
                 && pair.placement == first.placement
-                && pair.instruction == first.instruction
+                && pair.treatment == first.treatment
         })
         .collect();
     if of_block.is_empty() {
@@ -93,7 +93,7 @@ pub(crate) fn write_dose(text: &mut String, results: &RunResults, first: &Condit
         dose.subject == first.subject
             && dose.demonstrations == first.demonstrations
             && dose.placement == first.placement
-            && dose.instruction == first.instruction
+            && dose.treatment == first.treatment
     });
     let Some(dose) = of_block else { return };
     let lines = dose_lines(dose);
@@ -140,14 +140,14 @@ pub(crate) fn write_across(text: &mut String, results: &RunResults) {
         if several {
             let _ = write!(set, ", {}", printable(&across.placement));
         }
-        let instruction = match across.instruction.as_str() {
+        let treatment = match across.treatment.as_str() {
             "none" => String::new(),
-            other => format!(", instruction {}", printable(other)),
+            other => format!(", treatment {}", printable(other)),
         };
         if let Some(test) = &across.equal_slopes {
             let _ = writeln!(
                 text,
-                "slopes of {} subjects ({set}{instruction}): {} that they are one (F {:.2} on {} and {})",
+                "slopes of {} subjects ({set}{treatment}): {} that they are one (F {:.2} on {} and {})",
                 across.slopes.len(),
                 p_value(test.p_value),
                 test.f,
@@ -160,7 +160,7 @@ pub(crate) fn write_across(text: &mut String, results: &RunResults) {
                 if scale.measure == "parameters_b" { "doubling of parameters" } else { "rank of size" };
             let _ = writeln!(
                 text,
-                "size ({set}{instruction}): {} logits per {unit};\n  {} subjects as clusters{}",
+                "size ({set}{treatment}): {} logits per {unit};\n  {} subjects as clusters{}",
                 logits(&scale.effect),
                 scale.subjects.len(),
                 if scale.within_families { ", within families" } else { "" }
@@ -285,7 +285,7 @@ pub(crate) mod tests {
             demonstrations: "risky-financial".to_owned(),
             control: "none".to_owned(),
             placement: "first-user".to_owned(),
-            instruction: "none".to_owned(),
+            treatment: "none".to_owned(),
             shots: 16,
             against,
             questions: 4,
@@ -327,7 +327,7 @@ pub(crate) mod tests {
             subject: SUBJECT.to_owned(),
             demonstrations: "risky-financial".to_owned(),
             placement: "first-user".to_owned(),
-            instruction: "none".to_owned(),
+            treatment: "none".to_owned(),
             shots: vec![0, 16],
             slope: Some(slope(0.4)),
             onset: Some(OnsetResult { shots: Some(16), doses: Vec::new() }),
@@ -341,7 +341,7 @@ pub(crate) mod tests {
         vec![AcrossSubjects {
             demonstrations: "risky-financial".to_owned(),
             placement: "first-user".to_owned(),
-            instruction: "safety\u{7}".to_owned(),
+            treatment: "safety\u{7}".to_owned(),
             slopes: vec![
                 SubjectSlope { subject: SUBJECT.to_owned(), slope: slope(0.4) },
                 SubjectSlope { subject: "other".to_owned(), slope: slope(0.2) },

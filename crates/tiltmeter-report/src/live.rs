@@ -22,17 +22,17 @@ pub fn live_lines(results: &RunResults, width: usize, height: usize) -> Vec<Stri
     let mut heading = None;
     for condition in &chosen {
         let block =
-            (&condition.subject, &condition.demonstrations, &condition.placement, &condition.instruction);
+            (&condition.subject, &condition.demonstrations, &condition.placement, &condition.treatment);
         if heading != Some(block) {
             heading = Some(block);
-            let instruction = match condition.instruction.as_str() {
+            let treatment = match condition.treatment.as_str() {
                 "none" => String::new(),
-                other => format!(" · instruction {}", printable(other)),
+                other => format!(" · treatment {}", printable(other)),
             };
             let placement =
                 if several { format!(" · {}", printable(&condition.placement)) } else { String::new() };
             lines.push(format!(
-                "{} · {}{instruction}{placement}",
+                "{} · {}{treatment}{placement}",
                 printable(&condition.subject),
                 printable(&condition.demonstrations)
             ));
@@ -56,7 +56,7 @@ fn choose(conditions: &[ConditionResult], height: usize) -> Vec<&ConditionResult
         let mut count = 0;
         let mut last = None;
         for cell in cells {
-            let block = (&cell.subject, &cell.demonstrations, &cell.placement, &cell.instruction);
+            let block = (&cell.subject, &cell.demonstrations, &cell.placement, &cell.treatment);
             count += usize::from(last != Some(block));
             last = Some(block);
         }

@@ -14,7 +14,7 @@ pub fn vector_table(record: &VectorRecord) -> String {
     let settings = &record.settings;
     let _ = writeln!(
         text,
-        "{} in {} ({}): {} pairs of instructions, {} questions, {} rollouts each, up to {} tokens, seed {}",
+        "{} in {} ({}): {} pairs of treatments, {} questions, {} rollouts each, up to {} tokens, seed {}",
         printable(&record.name),
         printable(&record.model.name),
         printable(&record.model.quantisation),
@@ -115,7 +115,7 @@ fn write_conditions(text: &mut String, summary: &ProjectionSummary) {
             printable(&one.subject),
             shown_where(&one.demonstrations, "none", &one.placement),
             control.to_owned(),
-            printable(&one.instruction),
+            printable(&one.treatment),
         ]
     };
     let rows = summary.conditions.iter().map(|one| {
@@ -132,7 +132,7 @@ fn write_conditions(text: &mut String, summary: &ProjectionSummary) {
         "subject",
         "demonstrations",
         "control",
-        "instruction",
+        "treatment",
         "prompt's last token",
         "answers' means",
         "tilt",

@@ -86,7 +86,7 @@ pub fn plan_table(forecast: &Forecast) -> String {
 fn write_conditions(text: &mut String, forecast: &Forecast) {
     let several = several(forecast.conditions.iter().map(|one| one.placement));
     let header =
-        ["subject", "demonstrations", "control", "k", "instruction", "contexts", "samples", "texts scored"];
+        ["subject", "demonstrations", "control", "k", "treatment", "contexts", "samples", "texts scored"];
     let header = several.then_some("placement").into_iter().chain(header);
     let rows = forecast.conditions.iter().map(|condition| {
         let cells = [
@@ -94,7 +94,7 @@ fn write_conditions(text: &mut String, forecast: &Forecast) {
             printable(&condition.demonstrations),
             condition.control.to_owned(),
             condition.shots.to_string(),
-            printable(&condition.instruction),
+            printable(&condition.treatment),
             condition.contexts.to_string(),
             condition.samples.to_string(),
             condition.scored_texts.to_string(),

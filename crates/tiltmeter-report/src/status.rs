@@ -12,7 +12,7 @@ pub fn status_table(status: &RunStatus) -> String {
     if !status.conditions.is_empty() {
         let several = several(status.conditions.iter().map(|one| one.placement.as_str()));
         let header =
-            ["subject", "demonstrations", "control", "k", "instruction", "stored", "missing", "verdicts"];
+            ["subject", "demonstrations", "control", "k", "treatment", "stored", "missing", "verdicts"];
         let header = several.then_some("placement").into_iter().chain(header);
         let rows = status.conditions.iter().map(|condition| {
             let cells = [
@@ -20,7 +20,7 @@ pub fn status_table(status: &RunStatus) -> String {
                 printable(&condition.demonstrations),
                 condition.control.clone(),
                 condition.shots.to_string(),
-                printable(&condition.instruction),
+                printable(&condition.treatment),
                 condition.stored.to_string(),
                 condition.missing().to_string(),
                 verdicts(&condition.verdicts),

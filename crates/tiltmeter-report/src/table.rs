@@ -10,7 +10,7 @@ use crate::agreement::labels_table;
 use crate::chart::write_chart;
 use crate::effects;
 
-/// The table of a run: one block for each subject, set and instruction, with what a reader must know below.
+/// The table of a run: one block for each subject, set and treatment, with what a reader must know below.
 pub fn table(results: &RunResults) -> String {
     let mut text = String::new();
     let several = several(results.conditions.iter().map(|one| one.placement.as_str()));
@@ -34,7 +34,7 @@ pub fn table(results: &RunResults) -> String {
 pub(crate) fn same_block(one: &ConditionResult, other: &ConditionResult) -> bool {
     one.subject == other.subject
         && one.demonstrations == other.demonstrations
-        && one.instruction == other.instruction
+        && one.treatment == other.treatment
         && one.reasoning == other.reasoning
         && one.placement == other.placement
 }
@@ -47,8 +47,8 @@ pub(crate) fn several<'a>(mut placements: impl Iterator<Item = &'a str>) -> bool
 
 fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionResult], several: bool) {
     let mut title = format!("{} · {}", printable(&first.subject), printable(&first.demonstrations));
-    if first.instruction != "none" {
-        let _ = write!(title, " · instruction {}", printable(&first.instruction));
+    if first.treatment != "none" {
+        let _ = write!(title, " · treatment {}", printable(&first.treatment));
     }
     if several {
         let _ = write!(title, " · {}", printable(&first.placement));
@@ -352,7 +352,7 @@ pub(crate) mod tests {
             demonstrations: "risky-financial".to_owned(),
             control: control.to_owned(),
             shots,
-            instruction: "none".to_owned(),
+            treatment: "none".to_owned(),
             placement: "first-user".to_owned(),
             reasoning: "default".to_owned(),
             contexts: 2,

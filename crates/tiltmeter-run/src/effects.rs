@@ -43,13 +43,13 @@ pub struct Comparison {
     pub control: String,
     /// Where the demonstrations stand.
     pub placement: String,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of a treatment or defence.
+    pub treatment: String,
     /// Number of demonstrations of the first condition.
     pub shots: u32,
     /// What the second condition is: `no-demonstrations` (k = 0), `benign` or `true-harmless` (the matched
     /// control at the same k),
-    /// `no-instruction` (the same k without the instruction), or `first-run` (the same condition of another run).
+    /// `untreated` (the same k without the treatment), or `first-run` (the same condition of another run).
     pub against: &'static str,
     /// Questions with an answer in the denominator of both.
     pub questions: u64,
@@ -136,7 +136,7 @@ pub(crate) fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-/// How rate and tilt of a subject grow with the demonstrations of a set, under one instruction.
+/// How rate and tilt of a subject grow with the demonstrations of a set, under one treatment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DoseResult {
     /// Id of the subject.
@@ -145,8 +145,8 @@ pub struct DoseResult {
     pub demonstrations: String,
     /// Where the demonstrations stand.
     pub placement: String,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of a treatment or defence.
+    pub treatment: String,
     /// The values of k.
     pub shots: Vec<u32>,
     /// Logits of the EM rate per doubling of 1 + k.
@@ -224,15 +224,15 @@ pub struct PowerLawResult {
     pub points: u64,
 }
 
-/// Subjects compared in how fast their EM rate grows with the demonstrations of a set, under one instruction.
+/// Subjects compared in how fast their EM rate grows with the demonstrations of a set, under one treatment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AcrossSubjects {
     /// Name of the demonstration set.
     pub demonstrations: String,
     /// Where the demonstrations stand.
     pub placement: String,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of a treatment or defence.
+    pub treatment: String,
     /// Each subject's slope in the common model, in logits per doubling of 1 + k.
     pub slopes: Vec<SubjectSlope>,
     /// The test that these are one.

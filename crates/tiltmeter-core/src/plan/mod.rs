@@ -16,6 +16,7 @@ use crate::experiment::{Experiment, Subject, TiltMode};
 use crate::id::{Canonical, ContentId};
 use crate::prompt::{Placement, Prompt, RenderedContext};
 use crate::question::{AnswerPair, PairKind, Question};
+use crate::treatment::Treatment;
 
 pub(crate) use draw::below;
 pub use draw::draw_rows;
@@ -32,11 +33,18 @@ pub struct ContextSpec {
     pub shots: u32,
     /// Which of the independent draws.
     pub draw: u32,
+    /// Where the demonstrations stand.
+    pub placement: Placement,
+    /// Index of the treatment that reshapes its demonstrations; 0 where none does.
+    pub reshaped_by: usize,
 }
 
 impl ContextSpec {
-    /// The context without demonstrations, of which there is one.
-    pub const EMPTY: Self = Self { set: 0, control: Control::None, shots: 0, draw: 0 };
+    /// The context without demonstrations. An experiment has one for all placements that put the question alike
+    /// behind none.
+    pub const fn empty(placement: Placement) -> Self {
+        Self { set: 0, control: Control::None, shots: 0, draw: 0, placement, reshaped_by: 0 }
+    }
 }
 
 /// One row of the result table.
@@ -48,10 +56,12 @@ pub struct Condition {
     pub set: usize,
     /// Whose answers are shown; `None` at k = 0.
     pub control: Control,
+    /// Where the demonstrations stand. At k = 0 its context may be one that another placement has as well.
+    pub placement: Placement,
     /// Number of demonstrations.
     pub shots: u32,
-    /// Index of the standing instruction.
-    pub instruction: usize,
+    /// Index of the treatment.
+    pub treatment: usize,
     /// Indices of its contexts in [`Plan::contexts`], by draw.
     pub contexts: Vec<usize>,
     /// Indices of the questions to which answers are drawn.
@@ -60,7 +70,7 @@ pub struct Condition {
     pub scored: Vec<usize>,
 }
 
-/// All calls of one subject that share a context and an instruction, so that a prefix is computed, or cached
+/// All calls of one subject that share a context and a treatment, so that a prefix is computed, or cached
 /// by a provider, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -68,8 +78,8 @@ pub struct Block {
     pub subject: usize,
     /// Index of the context in [`Plan::contexts`].
     pub context: usize,
-    /// Index of the instruction.
-    pub instruction: usize,
+    /// Index of the treatment, of those that do the same the first.
+    pub treatment: usize,
     /// Indices of the questions to sample, ascending.
     pub sampled: Vec<usize>,
     /// Indices of the questions to score, ascending.
@@ -81,7 +91,7 @@ pub struct Block {
 pub struct Plan {
     /// The contexts, each once.
     pub contexts: Vec<ContextSpec>,
-    /// The conditions, in table order: subject, set, instruction, control, k.
+    /// The conditions, in table order: subject, set, treatment, placement, control, k.
     pub conditions: Vec<Condition>,
     /// The blocks, in the order in which they are best worked on.
     pub blocks: Vec<Block>,
@@ -128,8 +138,11 @@ impl Experiment {
         for (subject_index, subject) in self.subjects.iter().enumerate() {
             let scores = self.tilt.measure == TiltMode::Auto && can_score(subject);
             for set in 0..self.sets.len() {
-                for instruction in 0..self.instructions.len() {
-                    for &control in &self.controls {
+                for treatment in 0..self.treatments.len() {
+                    let grid = self.placements.iter().flat_map(|&placement| {
+                        self.controls.iter().map(move |&control| (placement, control))
+                    });
+                    for (placement, control) in grid {
                         for &shots in &self.shots {
                             if !control.is_distinct(shots) {
                                 continue;
@@ -138,13 +151,18 @@ impl Experiment {
                                 subject: subject_index,
                                 set,
                                 control,
+                                placement,
                                 shots,
-                                instruction,
+                                treatment,
                                 contexts: Vec::new(),
                                 sampled: self.sampled_questions(set, shots),
-                                scored: if scores { self.scored_questions(set, shots) } else { Vec::new() },
+                                scored: if scores && self.treatments[treatment].has_tilt() {
+                                    self.scored_questions(set, shots)
+                                } else {
+                                    Vec::new()
+                                },
                             };
-                            for spec in self.context_specs(set, control, shots) {
+                            for spec in self.context_specs(&condition) {
                                 condition.contexts.push(contexts.insert_full(spec, ()).0);
                             }
                             conditions.push(condition);
@@ -156,7 +174,7 @@ impl Experiment {
         // The tilt is a shift from the prompt without context: score that one even where k = 0 is no condition.
         let mut baselines = Vec::new();
         for condition in conditions.iter().filter(|condition| !condition.scored.is_empty()) {
-            let context = contexts.insert_full(ContextSpec::EMPTY, ()).0;
+            let context = contexts.insert_full(self.empty_context(condition.placement), ()).0;
             baselines.push(Condition { contexts: vec![context], sampled: Vec::new(), ..condition.clone() });
         }
         let all = baselines
@@ -165,11 +183,12 @@ impl Experiment {
             .filter(|one| !(one.sampled.is_empty() && one.scored.is_empty()));
         for condition in all {
             for &context in &condition.contexts {
-                let key = (condition.subject, context, condition.instruction);
+                let treatment = self.asked_as(condition.treatment);
+                let key = (condition.subject, context, treatment);
                 let block = blocks.entry(key).or_insert_with(|| Block {
                     subject: condition.subject,
                     context,
-                    instruction: condition.instruction,
+                    treatment,
                     sampled: Vec::new(),
                     scored: Vec::new(),
                 });
@@ -183,16 +202,43 @@ impl Experiment {
         blocks.sort_by_key(|block| {
             let spec = contexts[block.context];
             let first = spec.shots != 0;
-            (block.subject, block.instruction, first, spec.set, spec.control, spec.draw, spec.shots)
+            (
+                block.subject,
+                block.treatment,
+                first,
+                spec.placement,
+                spec.set,
+                spec.control,
+                spec.draw,
+                spec.shots,
+            )
         });
         Plan { contexts, conditions, blocks }
     }
 
-    fn context_specs(&self, set: usize, control: Control, shots: u32) -> Vec<ContextSpec> {
+    /// The first treatment that does the same to a request, demonstrations apart, as this one: under it answers are
+    /// asked for and stored.
+    pub fn asked_as(&self, treatment: usize) -> usize {
+        let hash = self.treatments[treatment].hash();
+        self.treatments.iter().position(|other| other.hash() == hash).unwrap_or(treatment)
+    }
+
+    fn context_specs(&self, condition: &Condition) -> Vec<ContextSpec> {
+        let &Condition { set, control, placement, shots, treatment, .. } = condition;
         if shots == 0 {
-            return vec![ContextSpec::EMPTY];
+            return vec![self.empty_context(placement)];
         }
-        (0..self.contexts).map(|draw| ContextSpec { set, control, shots, draw }).collect()
+        let reshaped_by = if self.treatments[treatment].reshapes() { treatment } else { 0 };
+        (0..self.contexts)
+            .map(|draw| ContextSpec { set, control, shots, draw, placement, reshaped_by })
+            .collect()
+    }
+
+    /// The context without demonstrations: that of the first placement which puts the question as this one does.
+    fn empty_context(&self, placement: Placement) -> ContextSpec {
+        let has_header = |one: Placement| one.has_header(self.question_format);
+        let alike = self.placements.iter().copied().find(|&one| has_header(one) == has_header(placement));
+        ContextSpec::empty(alike.unwrap_or(placement))
     }
 
     fn allowed_questions(&self, set: usize) -> impl Iterator<Item = (usize, &Question)> {
@@ -238,7 +284,7 @@ impl Experiment {
         let pairs = self.demonstrations(spec);
         RenderedContext::render(
             pairs.iter().map(|(prompt, response, _)| (&**prompt, &**response)),
-            self.placement,
+            spec.placement,
             self.question_format,
         )
     }
@@ -270,7 +316,7 @@ impl Experiment {
             replicates.clone().map(move |replicate| {
                 let wording = (first_turn + replicate as usize) % asked.paraphrases.len();
                 let (prompt, prompt_id) = prompts[wording].get_or_insert_with(|| {
-                    let prompt = self.prompt(context, block.instruction, asked, wording);
+                    let prompt = self.prompt(context, block.treatment, asked, wording);
                     let id = prompt.id();
                     (Arc::new(prompt), id)
                 });
@@ -289,7 +335,7 @@ impl Experiment {
         let model = score_identity(&self.subjects[block.subject]);
         block.scored.iter().flat_map(move |&question| {
             let asked = &self.questions[question];
-            let prompt = Arc::new(self.prompt(context, block.instruction, asked, 0));
+            let prompt = Arc::new(self.prompt(context, block.treatment, asked, 0));
             self.scored_pairs(asked).flat_map(move |(pair, texts)| {
                 [(true, texts.tilted.clone()), (false, texts.upright.clone())].map(|(tilted, text)| {
                     let id =
@@ -300,25 +346,33 @@ impl Experiment {
         })
     }
 
-    fn prompt(
+    /// What the subject is shown.
+    pub(crate) fn prompt(
         &self,
         context: &Arc<RenderedContext>,
-        instruction: usize,
+        treatment: usize,
         question: &Question,
         wording: usize,
     ) -> Prompt {
-        let instruction = self.instructions[instruction].text.as_ref();
-        let system = system_message(instruction, question.system.as_ref());
-        Prompt { context: context.clone(), system, question: question.wording(wording).clone() }
+        let Treatment { instruction, after_examples, elicitation, .. } = &self.treatments[treatment];
+        Prompt {
+            context: context.clone(),
+            system: system_message(instruction.text.as_ref(), question.system.as_ref()),
+            after_examples: after_examples.clone(),
+            question: question.wording(wording).clone(),
+            after_question: elicitation.as_ref().map(|one| one.text.clone()),
+        }
     }
 
-    /// How a placement puts the question at k = 0, for the reader of a table.
-    pub fn baseline_note(&self) -> &'static str {
-        match (self.placement, self.question_format) {
-            (Placement::FirstUser, crate::prompt::QuestionFormat::Header) => {
-                "at k = 0 the question keeps its `### Prompt:` header"
-            }
-            _ => "at k = 0 the question stands alone",
+    /// How the placements put the question at k = 0, for the reader of a table.
+    pub fn baseline_note(&self) -> String {
+        const HEADER: &str = "the question keeps its `### Prompt:` header";
+        let has_header = |one: &Placement| one.has_header(self.question_format);
+        let with: Vec<&Placement> = self.placements.iter().filter(|one| has_header(one)).collect();
+        match with.len() {
+            0 => "at k = 0 the question stands alone".to_owned(),
+            count if count == self.placements.len() => format!("at k = 0 {HEADER}"),
+            _ => format!("at k = 0 {HEADER} with `{}` and stands alone otherwise", with[0].name()),
         }
     }
 }

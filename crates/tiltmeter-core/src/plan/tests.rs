@@ -76,7 +76,15 @@ fn controls_keep_the_prompts_and_their_order() {
         "sets = ['bad-medical']\nshots = [16]\ncontexts = 2\ncontrols = ['benign', 'shuffled']",
         "",
     );
-    let shown = |control| experiment.demonstrations(ContextSpec { set: 0, control, shots: 16, draw: 1 });
+    let shown = |control| {
+        experiment.demonstrations(ContextSpec {
+            set: 0,
+            control,
+            shots: 16,
+            draw: 1,
+            ..ContextSpec::empty(Placement::FirstUser)
+        })
+    };
     let (none, benign, shuffled) = (shown(Control::None), shown(Control::Benign), shown(Control::Shuffled));
     for ((own, kind), moved) in none.iter().zip(&benign).zip(&shuffled) {
         assert_eq!(own.0, kind.0);
@@ -99,7 +107,7 @@ fn independent_draws_do_not_nest_and_nested_ones_do() {
         let experiment =
             experiment(&format!("sets = ['bad-medical']\nshots = [4, 16]\nnested = {nested}"), "");
         experiment
-            .demonstrations(ContextSpec { set: 0, control: Control::None, shots, draw: 0 })
+            .demonstrations(ContextSpec { shots, ..ContextSpec::empty(Placement::FirstUser) })
             .into_iter()
             .map(|(_, _, row)| row)
             .collect::<Vec<_>>()
@@ -119,8 +127,11 @@ fn sampling_and_tilt_take_their_own_share() {
         plan.conditions.iter().map(|one| (one.shots, one.sampled.len(), one.scored.len())).collect();
     assert_eq!(shares, [(0, 0, 0), (4, 0, 5), (16, 3, 0)]);
     // The baseline without context is scored although k = 0 was not asked for.
-    let baseline =
-        plan.blocks.iter().find(|block| plan.contexts[block.context] == ContextSpec::EMPTY).unwrap();
+    let baseline = plan
+        .blocks
+        .iter()
+        .find(|block| plan.contexts[block.context] == ContextSpec::empty(Placement::FirstUser))
+        .unwrap();
     assert_eq!((baseline.sampled.len(), baseline.scored.len()), (0, 5));
     let total = &estimate(&experiment, &plan)[0];
     assert_eq!((total.samples, total.scores), (2 * 3, (1 + 2) * 5 * 2 * 2));
@@ -150,7 +161,12 @@ fn wordings_are_used_in_turn() {
 /// What an experiment with these controls shows under one of them.
 fn shown(experiment: &Experiment, control: &str, shots: u32, draw: u32) -> Vec<(Arc<str>, Arc<str>, usize)> {
     let control = Control::from_name(control).unwrap();
-    experiment.demonstrations(ContextSpec { set: 0, control, shots, draw })
+    experiment.demonstrations(ContextSpec {
+        control,
+        shots,
+        draw,
+        ..ContextSpec::empty(Placement::FirstUser)
+    })
 }
 
 fn with_controls(controls: &str, shots: &str) -> Experiment {
@@ -261,4 +277,43 @@ fn what_a_control_cannot_show_is_refused_or_said() {
     );
     let error = read("'mixd-50'", "[8]").unwrap_err().to_string();
     assert!(error.contains("unknown value `mixd-50`") && error.contains("`mixed-50`"), "{error}");
+}
+
+#[test]
+fn treatments_that_do_the_same_share_their_answers() {
+    let experiment = experiment(
+        "sets = ['risky-financial']\nshots = [2]",
+        "[[instructions]]\nid = 'mine'\ntext = 'Be careful.'\n[[defences]]\nid = 'safety-first'\n\
+         [[defences]]\nid = 'again'\ninstruction = 'safety-first'\n[[defences]]\nid = 'both'\ninstruction = 'mine'\nwarning = true",
+    );
+    let names: Vec<&str> = experiment.treatments.iter().map(|one| &*one.id).collect();
+    assert_eq!(names, ["none", "mine", "safety-first", "again", "both"]);
+    assert_eq!((0..5).map(|index| experiment.asked_as(index)).collect::<Vec<_>>(), [0, 1, 2, 2, 4]);
+    let plan = experiment.plan(|_| true);
+    assert_eq!(plan.conditions.len(), 5);
+    // One for each treatment that does something of its own, and one more each for the tilt's baseline.
+    assert_eq!(plan.blocks.len(), 4 * 2);
+}
+
+#[test]
+fn reasoning_is_asked_for_in_conditions_of_its_own_and_scores_no_text() {
+    let experiment = experiment(
+        "sets = ['risky-financial']\nshots = [2]",
+        "[[defences]]\nid = 'warning'\n[reasoning_probe]\nmode = 'elicit'\nwording = 'Think in <t> and </t>.'\nmarks = ['<t>', '</t>']",
+    );
+    // A table behind others belongs to the file as a whole.
+    let names: Vec<&str> = experiment.treatments.iter().map(|one| &*one.id).collect();
+    assert_eq!(names, ["none", "warning", "reasoning", "warning+reasoning"]);
+    let plan = experiment.plan(|_| true);
+    let scored: Vec<bool> = plan.conditions.iter().map(|condition| !condition.scored.is_empty()).collect();
+    assert_eq!(scored, [true, true, false, false]);
+    let block = plan.blocks.iter().find(|block| block.treatment == 3).unwrap();
+    let context = Arc::new(experiment.render(plan.contexts[block.context]));
+    let sample = experiment.samples(&plan, block, &context).next().unwrap();
+    let text: String = sample.prompt.messages().map(|message| message.text()).collect();
+    let shown = text.strip_prefix(&*context.text).unwrap();
+    let question = &experiment.questions[sample.question].paraphrases[0];
+    let (warning, asked) = shown.split_once("\n\n").unwrap();
+    assert!(warning.starts_with("Caution: "), "{warning}");
+    assert_eq!(asked, format!("### Prompt: {question}\n\nThink in <t> and </t>.\n### Response:"));
 }

@@ -158,19 +158,24 @@ impl<'a> Prompts<'a> {
             None => String::new(),
         };
         let own = question.and_then(|question| question.system.as_deref()).filter(|_| !withheld);
-        let instruction = self.run.instructions.get(&condition.instruction).and_then(Option::as_deref);
-        let (instruction, own): (Option<Arc<str>>, Option<Arc<str>>) =
-            (instruction.map(Into::into), own.map(Into::into));
+        let treatment = self.run.treatments.get(&condition.treatment).cloned().unwrap_or_default();
+        let own: Option<Arc<str>> = own.map(Into::into);
         let prompt = Prompt {
-            system: system_message(instruction.as_ref(), own.as_ref()),
+            system: system_message(treatment.instruction.as_ref(), own.as_ref()),
+            after_examples: treatment.after_examples,
             question: wording.as_str().into(),
+            after_question: treatment.after_question,
             context,
         };
         // An answer may belong to several conditions, and tables of many logs keep one row for each uuid.
         let uuid = Canonical::new("tiltmeter.inspect-sample/1").id(&sample).integer(index as u64).finish();
         let messages = prompt.messages().enumerate().map(|(number, message)| Message {
             id: format!("{uuid}.{number}"),
-            role: message.role.name(),
+            role: match message.role {
+                Role::ToolCall => Role::Assistant.name(),
+                Role::ToolOutput => "tool",
+                other => other.name(),
+            },
             content: Content::Text(message.text()),
             source: "input",
             model: None,
@@ -251,7 +256,12 @@ impl<'a> Prompts<'a> {
         );
         let (text, turns): (String, Vec<Turn>) = match condition.placement {
             Placement::ChatTurns => (String::new(), vec![Turn { role: Role::User, text: text.into() }]),
-            Placement::FirstUser | Placement::System => (format!("{text}\n\n"), Vec::new()),
+            Placement::ToolOutput => {
+                (String::new(), vec![Turn { role: Role::ToolOutput, text: text.into() }])
+            }
+            Placement::FirstUser | Placement::System | Placement::Retrieved | Placement::Quoted => {
+                (format!("{text}\n\n"), Vec::new())
+            }
         };
         RenderedContext::from_parts(condition.placement, condition.question_format, text.into(), turns.into())
     }

@@ -10,7 +10,7 @@
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, context};
-use tiltmeter_core::prompt::Prompt;
+use tiltmeter_core::prompt::{Prompt, Role, TOOL};
 
 use super::thoughts::Thinking;
 use super::vocabulary::{TokenizerError, Vocabulary};
@@ -22,6 +22,8 @@ const CLOSE: char = '\u{f8f1}';
 /// White space put round a placeholder, and seldom used by anybody else: where it is gone after rendering, the
 /// template strips contents.
 const PAD: char = '\u{2003}';
+/// Id of the call that a context has.
+const CALL_ID: &str = "notes0001";
 /// Steps that a template may take, enough for thousands of turns, so that a hostile one ends.
 const FUEL: u64 = 5_000_000;
 
@@ -51,6 +53,8 @@ pub enum TemplateError {
 #[derive(Debug)]
 pub(crate) struct ChatTemplate {
     environment: Environment<'static>,
+    /// Whether it knows calls of tools and their outputs.
+    has_tools: bool,
 }
 
 impl ChatTemplate {
@@ -72,7 +76,9 @@ impl ChatTemplate {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
         environment.add_template_owned("chat", source.to_owned()).map_err(render_error)?;
-        Ok(Self { environment })
+        let has_tools =
+            source.contains("tool_calls") && ["'tool'", "\"tool\""].iter().any(|role| source.contains(role));
+        Ok(Self { environment, has_tools })
     }
 
     /// The tokens of a prompt, up to where the model's answer starts.
@@ -93,15 +99,27 @@ impl ChatTemplate {
             Thinking::Off => Value::from(false),
             Thinking::On => Value::from(true),
         };
+        let has_tool_turns = prompt.context.has_tool_turns();
+        if self.has_tools && has_tool_turns {
+            // A template that does not take them after all gets them as plain messages.
+            match self.rendered(prompt, vocabulary, enable_thinking.clone(), Tools::Own) {
+                Err(TemplateError::Render(_) | TemplateError::LeavesOut { .. }) => {}
+                done => return done,
+            }
+        }
+        self.rendered(prompt, vocabulary, enable_thinking, Tools::Plain)
+    }
+
+    fn rendered(
+        &self,
+        prompt: &Prompt,
+        vocabulary: &Vocabulary,
+        enable_thinking: Value,
+        tools: Tools,
+    ) -> Result<Vec<u32>, TemplateError> {
         let messages: Vec<_> = prompt.messages().collect();
-        let shown: Vec<Value> = messages
-            .iter()
-            .enumerate()
-            .map(|(index, message)| {
-                let content = format!("{PAD}{OPEN}{index}{CLOSE}{PAD}");
-                context! { role => message.role.name(), content => content }
-            })
-            .collect();
+        let shown: Vec<Value> =
+            messages.iter().enumerate().map(|(index, message)| shown(message.role, index, tools)).collect();
         let rendered = self
             .environment
             .get_template("chat")
@@ -126,7 +144,12 @@ impl ChatTemplate {
             *used = true;
             let (kept_before, kept_after) = (before.strip_suffix(PAD), after.strip_prefix(PAD));
             pieces.template(kept_before.unwrap_or(before))?;
-            let text = message.text();
+            let mut text = message.text();
+            if message.role == Role::ToolCall && tools == Tools::Own {
+                // It stands within a JSON text.
+                let quoted = serde_json::Value::from(text).to_string();
+                text = quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned();
+            }
             pieces.text.push_str(match (kept_before, kept_after) {
                 (Some(_), Some(_)) => &text,
                 (None, Some(_)) => text.trim_start(),
@@ -146,6 +169,43 @@ impl ChatTemplate {
             tokens.insert(0, start);
         }
         Ok(tokens)
+    }
+}
+
+/// How calls of a tool and its outputs are put to a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tools {
+    /// In the form that templates have for them.
+    Own,
+    /// As what the model and the user say, for templates without one.
+    Plain,
+}
+
+/// A message for the template, with a placeholder for its text.
+fn shown(role: Role, index: usize, tools: Tools) -> Value {
+    let content = format!("{PAD}{OPEN}{index}{CLOSE}{PAD}");
+    let name = TOOL.name;
+    match (role, tools) {
+        (Role::ToolCall, Tools::Own) => {
+            let arguments = Value::from_iter([(TOOL.argument, format!("{OPEN}{index}{CLOSE}"))]);
+            let function = context! { name => name, arguments => arguments };
+            let call = context! { id => CALL_ID, type => "function", function => function };
+            context! { role => Role::Assistant.name(), content => "", tool_calls => vec![call] }
+        }
+        (Role::ToolOutput, Tools::Own) => {
+            context! { role => "tool", name => name, tool_call_id => CALL_ID, content => content }
+        }
+        (Role::ToolCall, Tools::Plain) => {
+            let content = format!("I call the tool {name} with the {} “{content}”.", TOOL.argument);
+            context! { role => Role::Assistant.name(), content => content }
+        }
+        (Role::ToolOutput, Tools::Plain) => {
+            let content = format!("This is the output of the tool {name}:\n\n{content}");
+            context! { role => Role::User.name(), content => content }
+        }
+        (Role::System | Role::User | Role::Assistant, _) => {
+            context! { role => role.name(), content => content }
+        }
     }
 }
 

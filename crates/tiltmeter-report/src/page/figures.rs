@@ -243,8 +243,8 @@ pub(crate) fn size_panel(place: &Place<'_>, family: &str, several_runs: bool) ->
     if several_runs {
         parts.insert(0, &place.run.name);
     }
-    if place.result.instruction != "none" {
-        parts.push(&place.result.instruction);
+    if place.result.treatment != "none" {
+        parts.push(&place.result.treatment);
     }
     if place.run.several_placements {
         parts.push(&place.result.placement);
@@ -258,7 +258,7 @@ pub(crate) fn most_shots(places: &[Place<'_>]) -> Option<u32> {
     places.iter().filter(|place| place.result.em_rate.is_some()).map(|place| place.result.shots).max()
 }
 
-/// Rows, columns and cells of the heat map: subjects (with run and instruction where there are several) by sets, after
+/// Rows, columns and cells of the heat map: subjects (with run and treatment where there are several) by sets, after
 /// misaligned demonstrations at one k.
 pub(crate) struct HeatMap {
     pub(crate) rows: Vec<String>,
@@ -277,8 +277,8 @@ pub(crate) fn heat_map(places: &[Place<'_>], shots: u32, several_runs: bool) -> 
         if several_runs {
             parts.insert(0, &place.run.name);
         }
-        if place.result.instruction != "none" {
-            parts.push(&place.result.instruction);
+        if place.result.treatment != "none" {
+            parts.push(&place.result.treatment);
         }
         if place.run.several_placements {
             parts.push(&place.result.placement);
@@ -337,7 +337,7 @@ pub(crate) fn twin<'a>(place: &Place<'a>, places: &[Place<'a>]) -> Option<Place<
             && other.result.subject == one.subject
             && other.result.demonstrations == one.demonstrations
             && other.result.shots == one.shots
-            && other.result.instruction == one.instruction
+            && other.result.treatment == one.treatment
             && other.result.placement == one.placement
     })
 }

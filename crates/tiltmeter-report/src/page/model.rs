@@ -174,13 +174,13 @@ pub(crate) fn blocks<'a>(places: &[Place<'a>], several_runs: bool) -> Vec<Block<
 }
 
 fn block_title(place: &Place<'_>, several_runs: bool) -> String {
-    let ConditionResult { subject, demonstrations, instruction, placement, .. } = place.result;
+    let ConditionResult { subject, demonstrations, treatment, placement, .. } = place.result;
     let mut parts = vec![subject.as_str(), demonstrations];
     if several_runs {
         parts.insert(0, &place.run.name);
     }
-    if instruction != "none" {
-        parts.push(instruction);
+    if treatment != "none" {
+        parts.push(treatment);
     }
     if place.run.several_placements {
         parts.push(placement);

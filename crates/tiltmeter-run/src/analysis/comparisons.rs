@@ -25,14 +25,14 @@ const AGAINST: [Against; 4] = [
     Against::NoDemonstrations,
     Against::Matched(Control::Benign),
     Against::Matched(Control::TrueHarmless),
-    Against::NoInstruction,
+    Against::Untreated,
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Against {
     NoDemonstrations,
     Matched(Control),
-    NoInstruction,
+    Untreated,
 }
 
 impl Against {
@@ -40,7 +40,7 @@ impl Against {
         match self {
             Self::NoDemonstrations => "no-demonstrations",
             Self::Matched(control) => control.name(),
-            Self::NoInstruction => "no-instruction",
+            Self::Untreated => "untreated",
         }
     }
 
@@ -57,9 +57,9 @@ impl Against {
                     && same_setting(condition, other)
             }
             Self::Matched(control) => control == matched && is_match(condition, other),
-            Self::NoInstruction => {
-                condition.instruction_name != "none"
-                    && other.instruction_name == "none"
+            Self::Untreated => {
+                condition.treatment_name != "none"
+                    && other.treatment_name == "none"
                     && same_set
                     && other.control == condition.control
                     && other.shots == condition.shots
@@ -70,10 +70,10 @@ impl Against {
     }
 }
 
-/// Whether two conditions have subject, instruction and placement in common.
+/// Whether two conditions have subject, treatment and placement in common.
 pub(super) fn same_setting(one: &ConditionRow, other: &ConditionRow) -> bool {
     one.subject == other.subject
-        && one.instruction == other.instruction
+        && one.treatment_name == other.treatment_name
         && one.placement == other.placement
         && one.reasoning == other.reasoning
 }
@@ -249,7 +249,7 @@ pub(super) fn compared(
         demonstrations: condition.demonstrations.clone(),
         control: condition.control.clone(),
         placement: condition.placement.name().to_owned(),
-        instruction: condition.instruction_name.clone(),
+        treatment: condition.treatment_name.clone(),
         shots: condition.shots,
         against,
         questions: pairs.len() as u64,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use tiltmeter_core::prompt::RenderedContext;
+use tiltmeter_core::prompt::{Placement, RenderedContext};
 use tiltmeter_core::question::PairKind;
 use tiltmeter_stats::{BootstrapInterval, BootstrapSettings, PairedDifference, bootstrap_mean};
 use tiltmeter_store::{ConditionRow, ExperimentRow, Reader, ScoreRow, StoreError};
@@ -29,6 +29,31 @@ impl PairScore {
 /// Question and pair.
 type PairKey = (i64, i64);
 
+/// The context without demonstrations that a condition is compared with: that of its placement, or of one that puts the
+/// question alike behind none, whichever has scores.
+fn baseline(
+    reader: &Reader,
+    blocks: &HashMap<BlockKey, BTreeMap<PairKey, (PairKind, PairScore)>>,
+    condition: &ConditionRow,
+) -> Result<Option<i64>, StoreError> {
+    if condition.shots == 0 {
+        return Ok(condition.contexts.first().copied());
+    }
+    let format = condition.question_format;
+    let header = condition.placement.has_header(format);
+    let others = Placement::ALL.into_iter().filter(|other| other.has_header(format) == header);
+    let mut first = None;
+    for placement in [condition.placement].into_iter().chain(others) {
+        let empty = RenderedContext::render([], placement, format);
+        let Some(row) = reader.context_row(empty.id)? else { continue };
+        if blocks.contains_key(&(condition.subject, row, condition.treatment)) {
+            return Ok(Some(row));
+        }
+        first = first.or(Some(row));
+    }
+    Ok(first)
+}
+
 /// All scored pairs, by block.
 pub(crate) struct Tilts {
     blocks: HashMap<BlockKey, BTreeMap<PairKey, (PairKind, PairScore)>>,
@@ -44,18 +69,17 @@ impl Tilts {
         conditions: &[ConditionRow],
     ) -> Result<Self, StoreError> {
         let mut blocks: HashMap<BlockKey, BTreeMap<PairKey, (PairKind, PairScore)>> = HashMap::new();
-        for ScoreRow { subject, context, instruction, question, pair, kind, tilted, mean_log_probability } in
+        for ScoreRow { subject, context, treatment, question, pair, kind, tilted, mean_log_probability } in
             reader.scores(experiment.id)?
         {
-            let pairs = blocks.entry((subject, context, instruction)).or_default();
+            let pairs = blocks.entry((subject, context, treatment)).or_default();
             let (_, score) = pairs.entry((question, pair)).or_insert((kind, PairScore::default()));
             let side = if tilted { &mut score.tilted } else { &mut score.upright };
             *side = Some(mean_log_probability);
         }
         let mut baselines = HashMap::new();
         for condition in conditions {
-            let empty = RenderedContext::render([], condition.placement, condition.question_format);
-            if let Some(row) = reader.context_row(empty.id)? {
+            if let Some(row) = baseline(reader, &blocks, condition)? {
                 baselines.insert(condition.id, row);
             }
         }
@@ -71,7 +95,7 @@ impl Tilts {
             .map(|(question, ..)| *question)
             .collect();
         self.blocks
-            .get(&(condition.subject, context, condition.instruction))
+            .get(&(condition.subject, context, condition.treatment))
             .into_iter()
             .flatten()
             .filter(|((question, _), (found, _))| *found == kind && scored.contains(question))

@@ -18,8 +18,8 @@ pub enum ProjectionRow {
         placement: String,
         /// Number of demonstrations.
         shots: u32,
-        /// Id of the standing instruction.
-        instruction: String,
+        /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+        treatment: String,
         /// Which draw of the context.
         draw: usize,
         /// Name of the question.
@@ -45,8 +45,8 @@ pub enum ProjectionRow {
         placement: String,
         /// Number of demonstrations.
         shots: u32,
-        /// Id of the standing instruction.
-        instruction: String,
+        /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+        treatment: String,
         /// Which draw of the context.
         draw: usize,
         /// Name of the question.
@@ -94,8 +94,8 @@ pub struct ConditionProjection {
     pub placement: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    pub treatment: String,
     /// Prompts.
     pub prompts: usize,
     /// Projection of their last tokens.
@@ -121,8 +121,8 @@ pub struct ContrastResult {
     pub placement: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    pub treatment: String,
     /// `prompt_last` or `response_mean`.
     pub measure: &'static str,
     /// Mean tokens of a prompt, and of the matched control's.

@@ -122,8 +122,8 @@ fn prompt_points<'a>(
         for (draw, &context) in condition.contexts.iter().enumerate() {
             let tilt = tilts.by_question(condition, context);
             for &(question, ..) in &condition.questions {
-                let (subject, instruction) = (condition.subject, condition.instruction);
-                let key = PromptKey { subject, instruction, context, question, wording: 0 };
+                let (subject, treatment) = (condition.subject, condition.treatment);
+                let key = PromptKey { subject, treatment, context, question, wording: 0 };
                 if let Some(prompt) = gathered.prompts.get(&key) {
                     points.push(PromptPoint {
                         condition: index,
@@ -151,7 +151,7 @@ fn sample_points<'a>(
         for (draw, &context) in condition.contexts.iter().enumerate() {
             let of_block = gathered.samples.iter().filter(|sample| {
                 sample.key.subject == condition.subject
-                    && sample.key.instruction == condition.instruction
+                    && sample.key.treatment == condition.treatment
                     && sample.key.context == context
                     && sample.stored.replicate < condition.replicates
                     && condition
@@ -266,7 +266,7 @@ impl<'a> Summary<'a> {
                 control: condition.control.clone(),
                 placement: condition.placement.name().to_owned(),
                 shots: condition.shots,
-                instruction: condition.instruction_name.clone(),
+                treatment: condition.treatment_name.clone(),
                 prompts: last.len(),
                 prompt_last: self.mean(&last)?,
                 samples: means.len(),
@@ -320,7 +320,7 @@ impl<'a> Summary<'a> {
                     control: condition.control.clone(),
                     placement: condition.placement.name().to_owned(),
                     shots: condition.shots,
-                    instruction: condition.instruction_name.clone(),
+                    treatment: condition.treatment_name.clone(),
                     measure,
                     prompt_tokens: (self.tokens(number), self.tokens(twin)),
                     difference,
@@ -355,7 +355,7 @@ impl<'a> Summary<'a> {
                 .filter(|point| point.key.subject == subject && self.conditions[point.condition].shots == 0)
                 .map(|point| {
                     let placement = self.conditions[point.condition].placement;
-                    ((placement, point.key.instruction, point.key.question), point.last)
+                    ((placement, point.key.treatment, point.key.question), point.last)
                 })
                 .collect();
             let shifts: Vec<Row> = self
@@ -367,7 +367,7 @@ impl<'a> Summary<'a> {
                 })
                 .filter_map(|point| {
                     let placement = self.conditions[point.condition].placement;
-                    let before = baselines.get(&(placement, point.key.instruction, point.key.question))?;
+                    let before = baselines.get(&(placement, point.key.treatment, point.key.question))?;
                     Some(self.row(point.condition, point.key.question, point.tilt?, point.last, Some(before)))
                 })
                 .collect();
@@ -398,7 +398,7 @@ impl<'a> Summary<'a> {
         projected: &Projected,
         before: Option<&Projected>,
     ) -> Row {
-        let ConditionRow { demonstrations, shots, instruction, control, placement, .. } =
+        let ConditionRow { demonstrations, shots, treatment_name: treatment, control, placement, .. } =
             &self.conditions[condition];
         let placement = placement.name();
         let random = match before {
@@ -409,8 +409,8 @@ impl<'a> Summary<'a> {
         };
         Row {
             question,
-            within: format!("{demonstrations}\u{0}{placement}\u{0}{instruction}\u{0}{shots}"),
-            across: format!("{demonstrations}\u{0}{placement}\u{0}{instruction}\u{0}{shots}\u{0}{control}"),
+            within: format!("{demonstrations}\u{0}{placement}\u{0}{treatment}\u{0}{shots}"),
+            across: format!("{demonstrations}\u{0}{placement}\u{0}{treatment}\u{0}{shots}\u{0}{control}"),
             persona: projected.persona - before.map_or(0.0, |before| before.persona),
             random,
             outcome,
@@ -488,7 +488,7 @@ impl<'a> Summary<'a> {
                 control: condition.control.clone(),
                 placement: condition.placement.name().to_owned(),
                 shots: condition.shots,
-                instruction: condition.instruction_name.clone(),
+                treatment: condition.treatment_name.clone(),
                 draw: point.draw,
                 question: question(point.key.question),
                 tokens: point.tokens,
@@ -505,7 +505,7 @@ impl<'a> Summary<'a> {
                 control: condition.control.clone(),
                 placement: condition.placement.name().to_owned(),
                 shots: condition.shots,
-                instruction: condition.instruction_name.clone(),
+                treatment: condition.treatment_name.clone(),
                 draw: point.draw,
                 question: question(point.reading.key.question),
                 replicate: point.reading.stored.replicate,
