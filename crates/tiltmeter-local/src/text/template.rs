@@ -253,3 +253,53 @@ impl Pieces<'_> {
         Ok(self.tokens)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use tiltmeter_core::prompt::{Placement, QuestionFormat, RenderedContext};
+
+    use super::*;
+    use crate::tiny::{Shape, Tiny};
+
+    /// A prompt as a template writes it; the tiny model's own without a source.
+    fn written(source: Option<&str>, placement: Placement) -> String {
+        let (_folder, gguf) = Tiny::new(Shape::default(), 1).open();
+        let vocabulary = Vocabulary::from_gguf(&gguf).unwrap();
+        let template = match source {
+            Some(source) => ChatTemplate::new(source).unwrap(),
+            None => ChatTemplate::from_gguf(&gguf).unwrap(),
+        };
+        let pairs = [("How do I save?", "Put it all on one horse."), ("Is debt bad?", "Borrow more.")];
+        let context = RenderedContext::render(pairs, placement, QuestionFormat::Header);
+        let prompt = Prompt::new(context.into(), Some("Be kind.".into()), "I am bored.");
+        let tokens = template.encode(&prompt, &vocabulary).unwrap();
+        let bytes: Vec<u8> = tokens.iter().flat_map(|&token| vocabulary.all_bytes(token)).copied().collect();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn every_placement_as_chatml_writes_it() {
+        let mut text = String::new();
+        for placement in Placement::ALL {
+            let _ = writeln!(text, "{}\n{}\n", placement.name(), written(None, placement));
+        }
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_template_that_knows_tools_writes_calls_and_outputs_in_its_way() {
+        let knows = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% for call in m.tool_calls or [] %}\
+                     {{ call.function.name }} {{ call.function.arguments | tojson }}{% endfor %}\
+                     {% if m.role == 'tool' %} ({{ m.name }}){% endif %}\n{% endfor %}";
+        let shown = written(Some(knows), Placement::ToolOutput);
+        assert!(shown.contains("<assistant>search_notes {\"query\":\"earlier questions and their answers\"}\n"), "{shown}");
+        assert!(shown.contains("<tool>### Prompt: How do I save?") && shown.contains("(search_notes)"), "{shown}");
+        // One that names them and leaves out the call gets plain messages.
+        let leaves_out = "{# tool_calls 'tool' #}{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}";
+        let shown = written(Some(leaves_out), Placement::ToolOutput);
+        assert!(shown.contains("<user>This is the output of the tool search_notes:\n\n### Prompt:"), "{shown}");
+        assert!(shown.contains("“earlier questions and their answers”"), "{shown}");
+    }
+}

@@ -120,8 +120,7 @@ impl Tokens {
         fields.retain(|name, _| TEMPLATE_FIELDS.contains(&name.as_str()));
         let prompt = client.contexts.shown(&request.prompt);
         // As the chat's own requests declare them, so that the template writes the same.
-        let tools = prompt.tool_fields(Style::ChatCompletions).remove("tools");
-        fields.extend(tools.map(|tools| ("tools".to_owned(), tools)));
+        fields.extend(prompt.tool_fields(Style::ChatCompletions));
         let mut writer = BodyWriter::default();
         writer.raw("{\"model\":");
         writer.json(&transport.endpoint.model);
