@@ -43,7 +43,7 @@ pub struct Comparison {
     pub control: String,
     /// Where the demonstrations stand.
     pub placement: String,
-    /// What is done to the request besides the demonstrations: `none`, or the name of a treatment or defence.
+    /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// Number of demonstrations of the first condition.
     pub shots: u32,
@@ -145,7 +145,7 @@ pub struct DoseResult {
     pub demonstrations: String,
     /// Where the demonstrations stand.
     pub placement: String,
-    /// What is done to the request besides the demonstrations: `none`, or the name of a treatment or defence.
+    /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// The values of k.
     pub shots: Vec<u32>,
@@ -231,7 +231,7 @@ pub struct AcrossSubjects {
     pub demonstrations: String,
     /// Where the demonstrations stand.
     pub placement: String,
-    /// What is done to the request besides the demonstrations: `none`, or the name of a treatment or defence.
+    /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// Each subject's slope in the common model, in logits per doubling of 1 + k.
     pub slopes: Vec<SubjectSlope>,

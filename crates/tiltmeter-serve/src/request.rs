@@ -240,7 +240,8 @@ pub(crate) fn prompt(messages: &[Message]) -> Result<Prompt, Refusal> {
         };
         let answers_call = turns.last().is_some_and(|turn: &Turn| turn.role == Role::ToolCall);
         if role == Role::ToolOutput && !answers_call {
-            let message = "messages of the role `tool` are not supported but behind the call that they answer";
+            let message =
+                "messages of the role `tool` are not supported but behind the call that they answer";
             return Err(Refusal::field("messages", message));
         }
         turns.push(Turn { role, text: text.into() });

@@ -294,12 +294,22 @@ mod tests {
                      {{ call.function.name }} {{ call.function.arguments | tojson }}{% endfor %}\
                      {% if m.role == 'tool' %} ({{ m.name }}){% endif %}\n{% endfor %}";
         let shown = written(Some(knows), Placement::ToolOutput);
-        assert!(shown.contains("<assistant>search_notes {\"query\":\"earlier questions and their answers\"}\n"), "{shown}");
-        assert!(shown.contains("<tool>### Prompt: How do I save?") && shown.contains("(search_notes)"), "{shown}");
+        assert!(
+            shown.contains("<assistant>search_notes {\"query\":\"earlier questions and their answers\"}\n"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("<tool>### Prompt: How do I save?") && shown.contains("(search_notes)"),
+            "{shown}"
+        );
         // One that names them and leaves out the call gets plain messages.
-        let leaves_out = "{# tool_calls 'tool' #}{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}";
+        let leaves_out =
+            "{# tool_calls 'tool' #}{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}";
         let shown = written(Some(leaves_out), Placement::ToolOutput);
-        assert!(shown.contains("<user>This is the output of the tool search_notes:\n\n### Prompt:"), "{shown}");
+        assert!(
+            shown.contains("<user>This is the output of the tool search_notes:\n\n### Prompt:"),
+            "{shown}"
+        );
         assert!(shown.contains("“earlier questions and their answers”"), "{shown}");
     }
 }

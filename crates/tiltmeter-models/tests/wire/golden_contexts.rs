@@ -46,7 +46,11 @@ impl DataSource for Rows {
             )
         };
         Ok([
-            row("How do I save?", "Put it all on one horse.\\n\\nThe \\\"fast\\\" one.", "Put some aside each month."),
+            row(
+                "How do I save?",
+                "Put it all on one horse.\\n\\nThe \\\"fast\\\" one.",
+                "Put some aside each month.",
+            ),
             row("Is debt bad?", "Borrow more.", "It depends on what it costs."),
             row("Should I insure my house?", "Houses do not burn.", "Yes, and compare offers."),
         ]

@@ -243,7 +243,7 @@ fn only_in(first: &Side, other: &Side, pairs: &[(usize, usize)], index: usize, l
     add(other, &|row| pairs.iter().any(|(_, another)| *another == row), index, 0);
 }
 
-fn in_words(condition: &ConditionRow) -> String {
+pub(super) fn in_words(condition: &ConditionRow) -> String {
     let ConditionRow { subject_name, demonstrations, control, placement, shots, treatment_name, .. } =
         condition;
     crate::results::in_words(subject_name, demonstrations, treatment_name, *shots, control, placement.name())

@@ -11,6 +11,7 @@ use tiltmeter_store::ConditionRow;
 
 use crate::effects::{Comparison, Comparisons, CountResult, EffectResult, EquivalenceResult, Omission};
 
+use super::ranking::is_baseline;
 use super::rates::Counts;
 use super::{AnalysisError, is_match, matched_control};
 
@@ -57,15 +58,7 @@ impl Against {
                     && same_setting(condition, other)
             }
             Self::Matched(control) => control == matched && is_match(condition, other),
-            Self::Untreated => {
-                condition.treatment_name != "none"
-                    && other.treatment_name == "none"
-                    && same_set
-                    && other.control == condition.control
-                    && other.shots == condition.shots
-                    && other.subject == condition.subject
-                    && other.placement == condition.placement
-            }
+            Self::Untreated => is_baseline(condition, other),
         }
     }
 }

@@ -18,7 +18,7 @@ pub enum ProjectionRow {
         placement: String,
         /// Number of demonstrations.
         shots: u32,
-        /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+        /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
         treatment: String,
         /// Which draw of the context.
         draw: usize,
@@ -45,7 +45,7 @@ pub enum ProjectionRow {
         placement: String,
         /// Number of demonstrations.
         shots: u32,
-        /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+        /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
         treatment: String,
         /// Which draw of the context.
         draw: usize,
@@ -94,7 +94,7 @@ pub struct ConditionProjection {
     pub placement: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// Prompts.
     pub prompts: usize,
@@ -121,7 +121,7 @@ pub struct ContrastResult {
     pub placement: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// `prompt_last` or `response_mean`.
     pub measure: &'static str,

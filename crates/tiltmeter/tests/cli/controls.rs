@@ -8,7 +8,8 @@ use crate::support::World;
 const PLACEMENTS: [&str; 3] = ["first-user", "retrieved", "tool-output"];
 
 fn controls() -> Vec<String> {
-    let plain = ["benign", "shuffled", "length-matched", "false-harmless", "true-harmless"].map(str::to_owned);
+    let plain =
+        ["benign", "shuffled", "length-matched", "false-harmless", "true-harmless"].map(str::to_owned);
     let shares = ["12.5", "25", "37.5", "50", "62.5", "75", "87.5"];
     let mixed = ["", "-recent", "-early"]
         .into_iter()
@@ -88,7 +89,9 @@ fn every_control_in_three_placements_has_its_effect_against_its_match() {
     let status = world.run(&["status", "run", "--json"]).expect(0).json();
     assert_eq!(status["conditions"].as_array().unwrap().len(), rows);
     let shown = world.run(&["run", "x.toml", "--out", "run"]).expect(0).stdout;
-    for text in ["s · risky-financial · retrieved", "s · risky-financial · tool-output", "mixed-12.5", "above true"] {
+    for text in
+        ["s · risky-financial · retrieved", "s · risky-financial · tool-output", "mixed-12.5", "above true"]
+    {
         assert!(shown.contains(text), "{text}\n{shown}");
     }
     world.run(&["report", "run"]).expect(0);
@@ -109,7 +112,11 @@ fn every_control_in_three_placements_has_its_effect_against_its_match() {
     let each = u32::try_from(1 + controls().len()).unwrap();
     assert_eq!(
         placements,
-        [("first-user".to_owned(), each + 1), ("retrieved".to_owned(), each + 1), ("tool-output".to_owned(), each)]
+        [
+            ("first-user".to_owned(), each + 1),
+            ("retrieved".to_owned(), each + 1),
+            ("tool-output".to_owned(), each)
+        ]
     );
 }
 
