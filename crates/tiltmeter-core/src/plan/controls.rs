@@ -7,7 +7,7 @@ use super::draw::{draw_rows, generator, shuffled};
 use super::mixture::own_places;
 use crate::data::filler::filler;
 use crate::data::statements::{STATEMENTS, Statement};
-use crate::demonstration::{Control, Demonstration, DemonstrationSet};
+use crate::demonstration::{Control, Demonstration, DemonstrationSet, Mix, MixOrder};
 use crate::experiment::Experiment;
 use crate::id::Canonical;
 
@@ -15,6 +15,22 @@ use crate::id::Canonical;
 type Shown = (Arc<str>, Arc<str>, usize);
 
 impl Experiment {
+    /// The context of another of the experiment's controls that shows exactly the same, where there is one, so that it is
+    /// asked about once: a mixture that is spread may happen to have its own answers last or first.
+    pub(super) fn shown_as(&self, spec: ContextSpec) -> ContextSpec {
+        let Control::Mixed(mix @ Mix { order: MixOrder::Spread, .. }) = spec.control else { return spec };
+        let Some(set) = self.sets.get(spec.set) else { return spec };
+        let own_draw = (!self.nested).then_some(spec.shots);
+        let places =
+            |mix| own_places(mix, self.sampling.seed, set.hash, spec.draw, own_draw, spec.shots as usize);
+        let spread = places(mix);
+        let ordered = [MixOrder::Recent, MixOrder::Early].map(|order| Mix { order, ..mix });
+        let same = ordered
+            .into_iter()
+            .find(|&other| self.controls.contains(&Control::Mixed(other)) && places(other) == spread);
+        ContextSpec { control: same.map_or(spec.control, Control::Mixed), ..spec }
+    }
+
     /// The demonstrations of a context in order: prompt, response, and the row of the set that the response
     /// comes from, or that it stands in for where the text is not the set's.
     pub fn demonstrations(&self, spec: ContextSpec) -> Vec<Shown> {

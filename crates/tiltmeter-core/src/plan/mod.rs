@@ -230,7 +230,7 @@ impl Experiment {
         }
         let reshaped_by = if self.treatments[treatment].reshapes() { treatment } else { 0 };
         (0..self.contexts)
-            .map(|draw| ContextSpec { set, control, shots, draw, placement, reshaped_by })
+            .map(|draw| self.shown_as(ContextSpec { set, control, shots, draw, placement, reshaped_by }))
             .collect()
     }
 

@@ -240,6 +240,45 @@ fn a_mixture_has_its_share_of_the_sets_own_answers_and_benign_ones_for_the_rest(
 }
 
 #[test]
+fn mixtures_that_come_to_the_same_share_their_context() {
+    let experiment = with_controls("'mixed-50', 'mixed-50-recent', 'mixed-50-early'", "[2]");
+    let plan = experiment.plan(|_| false);
+    // Of two demonstrations, one is the set's own: it stands first or last.
+    assert_eq!(plan.conditions.len(), 4);
+    assert_eq!(plan.contexts.len(), 2 * 3);
+    let texts: HashSet<ContentId> = plan.contexts.iter().map(|&spec| experiment.render(spec).id).collect();
+    assert_eq!(texts.len(), plan.contexts.len());
+}
+
+#[test]
+fn placements_that_put_the_question_alike_share_the_empty_context() {
+    let experiment = experiment(
+        "sets = ['bad-medical']\nshots = [0, 2]\nplacement = ['system', 'first-user', 'chat-turns', 'tool-output']",
+        "",
+    );
+    let plan = experiment.plan(|_| false);
+    let named: Vec<(&str, u32, &str)> = plan
+        .conditions
+        .iter()
+        .map(|one| (one.placement.name(), one.shots, plan.contexts[one.contexts[0]].placement.name()))
+        .collect();
+    assert_eq!(
+        named,
+        [
+            ("system", 0, "system"),
+            ("system", 2, "system"),
+            ("first-user", 0, "first-user"),
+            ("first-user", 2, "first-user"),
+            ("chat-turns", 0, "system"),
+            ("chat-turns", 2, "chat-turns"),
+            ("tool-output", 0, "system"),
+            ("tool-output", 2, "tool-output"),
+        ]
+    );
+    assert_eq!(plan.blocks.len(), 4 + 2);
+}
+
+#[test]
 fn what_a_control_cannot_show_is_refused_or_said() {
     struct Long;
     impl DataSource for Long {

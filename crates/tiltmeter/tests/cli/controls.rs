@@ -59,8 +59,10 @@ fn every_control_in_three_placements_has_its_effect_against_its_match() {
 
     let results = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
     assert_eq!(results["conditions"].as_array().unwrap().len(), rows);
-    // At k = 0 two placements put the question alike, and share their answers.
-    let contexts = 3 * (1 + controls().len()) + 2;
+    // Nothing is asked twice: mixtures that come to the same share their answers, and so do two placements that put the
+    // question alike at k = 0.
+    let store = rusqlite::Connection::open(world.path("run/run.sqlite")).unwrap();
+    let contexts: u32 = store.query_row("SELECT count(*) FROM context", [], |row| row.get(0)).unwrap();
     assert_eq!(results["asked"], 3 * contexts * 5 * 4);
     assert_eq!(world.sim.as_ref().unwrap().counters().duplicates, 0);
     let estimate = |condition: &Value| condition["em_rate"]["estimate"].as_f64().unwrap();
@@ -99,9 +101,7 @@ fn every_control_in_three_placements_has_its_effect_against_its_match() {
     for text in ["risky-financial · tool-output", "mixed-62.5-recent", "false-harmless"] {
         assert!(page.contains(text), "{text}");
     }
-    // What a tool gave comes back from an export and from the store.
     world.run(&["export", "run", "--format", "jsonl", "--out", "out"]).expect(0);
-    let store = rusqlite::Connection::open(world.path("run/run.sqlite")).unwrap();
     let placements: Vec<(String, u32)> = store
         .prepare("SELECT placement, count(*) FROM context GROUP BY placement ORDER BY placement")
         .unwrap()
@@ -109,15 +109,11 @@ fn every_control_in_three_placements_has_its_effect_against_its_match() {
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
-    let each = u32::try_from(1 + controls().len()).unwrap();
-    assert_eq!(
-        placements,
-        [
-            ("first-user".to_owned(), each + 1),
-            ("retrieved".to_owned(), each + 1),
-            ("tool-output".to_owned(), each)
-        ]
-    );
+    let (names, counts): (Vec<String>, Vec<u32>) = placements.into_iter().unzip();
+    assert_eq!(names, PLACEMENTS);
+    let each = counts[2];
+    assert!((24..=27).contains(&each), "{counts:?}");
+    assert_eq!(counts, [each + 1, each + 1, each]);
 }
 
 #[test]
