@@ -181,7 +181,12 @@ pub(crate) const CONDITIONS: Table = Table {
             "whose answers the demonstrations have: `none` (the set's own), `benign`, `shuffled`",
         ),
         column("shots", Integer, "", "number of demonstrations"),
-        column("placement", Text, "", "where the demonstrations stand: `first-user`, `chat-turns`, `system`"),
+        column(
+            "placement",
+            Text,
+            "",
+            "where the demonstrations stand: `first-user`, `chat-turns`, `system`, `retrieved`, `tool-output`, `quoted`",
+        ),
         column("question_format", Text, "", "how the question is put behind them: `header`, `plain`"),
         column(
             "treatment",

@@ -4,17 +4,19 @@ use std::fmt::Write as _;
 
 use tiltmeter_run::RunStatus;
 
-use crate::table::{printable, verdicts, write_rows};
+use crate::table::{printable, several, verdicts, write_rows};
 use crate::usefulness::answers;
 
 /// What a run directory holds, what is missing, and what it took.
 pub fn status_table(status: &RunStatus) -> String {
     let mut text = format!("{}\n", printable(&status.experiment));
     if !status.conditions.is_empty() {
+        let several = several(status.conditions.iter().map(|one| one.placement.as_str()));
         let header =
             ["subject", "demonstrations", "control", "k", "treatment", "stored", "missing", "verdicts"];
+        let header = several.then_some("placement").into_iter().chain(header);
         let rows = status.conditions.iter().map(|condition| {
-            [
+            let cells = [
                 printable(&condition.subject),
                 printable(&condition.demonstrations),
                 condition.control.clone(),
@@ -23,9 +25,10 @@ pub fn status_table(status: &RunStatus) -> String {
                 condition.stored.to_string(),
                 condition.missing().to_string(),
                 verdicts(&condition.verdicts),
-            ]
+            ];
+            several.then(|| printable(&condition.placement)).into_iter().chain(cells).collect::<Vec<_>>()
         });
-        write_rows(&mut text, " ", header, rows, |_| false);
+        write_rows(&mut text, " ", header.collect::<Vec<_>>(), rows, |_| false);
     }
     if !status.usefulness.is_empty() {
         let header = ["subject", "probe", "k", "treatment", "stored", "missing", "answers"];

@@ -16,12 +16,13 @@ use crate::usefulness::{self, write_prices, write_usefulness};
 /// The table of a run: one block for each subject, set and treatment, with what a reader must know below.
 pub fn table(results: &RunResults) -> String {
     let mut text = String::new();
+    let several = several(results.conditions.iter().map(|one| one.placement.as_str()));
     let mut rest = results.conditions.as_slice();
     while let Some(first) = rest.first() {
         let length = rest.iter().take_while(|condition| same_block(first, condition)).count();
         let (block, after) = rest.split_at(length);
         rest = after;
-        write_block(&mut text, first, block);
+        write_block(&mut text, first, block, several);
         effects::write_comparisons(&mut text, results, first);
         effects::write_dose(&mut text, results, first);
     }
@@ -45,10 +46,19 @@ pub(crate) fn same_block(one: &ConditionResult, other: &ConditionResult) -> bool
         && one.placement == other.placement
 }
 
-fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionResult]) {
+/// Whether there is more than one; a single placement goes without saying.
+pub(crate) fn several<'a>(mut placements: impl Iterator<Item = &'a str>) -> bool {
+    let first = placements.next();
+    placements.any(|other| Some(other) != first)
+}
+
+fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionResult], several: bool) {
     let mut title = format!("{} · {}", printable(&first.subject), printable(&first.demonstrations));
     if first.treatment != "none" {
         let _ = write!(title, " · treatment {}", printable(&first.treatment));
+    }
+    if several {
+        let _ = write!(title, " · {}", printable(&first.placement));
     }
     let _ = writeln!(text, "{title}");
     let mut block: Vec<&ConditionResult> = block.iter().collect();

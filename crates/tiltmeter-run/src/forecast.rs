@@ -51,8 +51,8 @@ pub struct Forecast {
     pub warnings: Vec<String>,
     /// What a reader should know.
     pub notes: Vec<String>,
-    /// What k = 0 means under this placement.
-    pub baseline_note: &'static str,
+    /// What k = 0 means under the placements.
+    pub baseline_note: String,
 }
 
 /// A row of the result table.
@@ -66,6 +66,8 @@ pub struct PlannedCondition {
     pub demonstrations: String,
     /// Whose answers the demonstrations have.
     pub control: &'static str,
+    /// Where the demonstrations stand.
+    pub placement: &'static str,
     /// Number of demonstrations.
     pub shots: u32,
     /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
@@ -226,6 +228,7 @@ fn planned_conditions(experiment: &Experiment, plan: &Plan) -> Vec<PlannedCondit
             subject: experiment.subjects[condition.subject].id.to_string(),
             demonstrations: experiment.sets[condition.set].name.to_string(),
             control: condition.control.name(),
+            placement: condition.placement.name(),
             shots: condition.shots,
             treatment: experiment.treatments[condition.treatment].id.to_string(),
             contexts,

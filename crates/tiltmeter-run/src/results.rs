@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use tiltmeter_agreement::HumanLabels;
+use tiltmeter_core::prompt::Placement;
 
 use crate::effects::{AcrossSubjects, Comparisons, DoseResult};
 use crate::gates::GateResult;
@@ -134,7 +135,7 @@ pub struct ConditionResult {
     pub subject: String,
     /// Name of the demonstration set.
     pub demonstrations: String,
-    /// Whose answers the demonstrations have: `none` (the set's own), `benign`, `shuffled`.
+    /// Whose answers the demonstrations have: `none` (the set's own), or the name of a control.
     pub control: String,
     /// Number of demonstrations.
     pub shots: u32,
@@ -163,7 +164,7 @@ pub struct ConditionResult {
     pub tilt: Option<TiltResult>,
     /// The same for pairs of two aligned answers that differ in style alone.
     pub decoy_tilt: Option<TiltResult>,
-    /// The tilt minus that of benign answers to the same prompts.
+    /// The tilt minus that of the matched control: benign answers to the same prompts, or true ones.
     pub emergent_tilt: Option<TiltResult>,
     /// The same for the decoy pairs: what of the emergent tilt may be style.
     pub emergent_decoy_tilt: Option<TiltResult>,
@@ -180,7 +181,14 @@ pub struct ConditionResult {
 impl ConditionResult {
     /// The condition in words, as warnings and gates name it.
     pub fn in_words(&self) -> String {
-        in_words(&self.subject, &self.demonstrations, &self.treatment, self.shots, &self.control)
+        in_words(
+            &self.subject,
+            &self.demonstrations,
+            &self.treatment,
+            self.shots,
+            &self.control,
+            &self.placement,
+        )
     }
 }
 
@@ -191,10 +199,14 @@ pub(crate) fn in_words(
     treatment: &str,
     shots: u32,
     control: &str,
+    placement: &str,
 ) -> String {
     let control = if control == "none" { String::new() } else { format!(", {control}") };
     let treatment = if treatment == "none" { String::new() } else { format!(", treatment {treatment}") };
-    format!("{subject} · {demonstrations}{treatment}, k = {shots}{control}")
+    // The usual placement goes without saying.
+    let placement =
+        if placement == Placement::default().name() { String::new() } else { format!(", {placement}") };
+    format!("{subject} · {demonstrations}{placement}{treatment}, k = {shots}{control}")
 }
 
 /// How a subject was steered, and what it came to, over all answers and scored texts of a condition.

@@ -48,6 +48,8 @@ pub struct ConditionStatus {
     pub demonstrations: String,
     /// Whose answers the demonstrations have.
     pub control: String,
+    /// Where the demonstrations stand.
+    pub placement: String,
     /// Number of demonstrations.
     pub shots: u32,
     /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
@@ -168,6 +170,7 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
             subject: result.subject.clone(),
             demonstrations: result.demonstrations.clone(),
             control: result.control.clone(),
+            placement: result.placement.clone(),
             shots: result.shots,
             treatment: result.treatment.clone(),
             wanted,

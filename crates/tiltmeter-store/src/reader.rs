@@ -460,11 +460,11 @@ impl Reader {
         let (placement, format) = (placement(&stored_placement)?, question_format(&stored_format)?);
         let turns: Vec<Turn> = turns
             .into_iter()
-            .map(|(role, text)| Turn {
-                role: if role == Role::Assistant.name() { Role::Assistant } else { Role::User },
-                text: text.into(),
+            .map(|(role, text)| {
+                let role = named(&role, &Role::ALL, Role::name)?;
+                Ok(Turn { role, text: text.into() })
             })
-            .collect();
+            .collect::<rusqlite::Result<_>>()?;
         let context = RenderedContext::from_parts(placement, format, text.into(), turns.into());
         if context.id == hash { Ok(context) } else { Err(damaged("its hash")) }
     }
@@ -694,7 +694,7 @@ pub(crate) fn named<T: Copy>(
 }
 
 fn placement(name: &str) -> rusqlite::Result<Placement> {
-    named(name, &[Placement::FirstUser, Placement::ChatTurns, Placement::System], Placement::name)
+    named(name, &Placement::ALL, Placement::name)
 }
 
 fn question_format(name: &str) -> rusqlite::Result<QuestionFormat> {

@@ -350,7 +350,7 @@ impl Registration<'_> {
                     &*self.experiment.sets[condition.set].name,
                     condition.control.name(),
                     condition.shots,
-                    self.experiment.placement.name(),
+                    condition.placement.name(),
                     self.experiment.question_format.name(),
                     rows.treatments[condition.treatment],
                     subject.reasoning.name(),

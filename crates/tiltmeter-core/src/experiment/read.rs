@@ -38,6 +38,7 @@ fn unknown_name(message: &str) -> Option<(Unknown, Vec<String>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prompt::Placement;
 
     const MINIMAL: &str = "name = 'x'\n[[subjects]]\nid = 'a'\nmodel = 'openai/m'\n[demonstrations]\nsets = ['risky-financial']\nshots = [0]\n";
 
@@ -50,7 +51,7 @@ mod tests {
         assert!(!file.subjects[0].stream);
         assert_eq!(file.demonstrations.contexts, 1);
         assert!(file.demonstrations.nested);
-        assert_eq!(file.demonstrations.placement.name(), "first-user");
+        assert_eq!(file.demonstrations.placement.0, [Placement::FirstUser]);
         assert!(file.demonstrations.controls.is_empty());
         assert_eq!(file.sampling.seed, 0);
         assert!(file.judge.is_none());
@@ -64,6 +65,11 @@ mod tests {
                 "shots = [0]",
                 "shots = [0]\nplacement = 'first-usr'",
                 "x.toml:8:13: unknown value `first-usr`\n  did you mean `first-user`?",
+            ),
+            (
+                "shots = [0]",
+                "shots = [0]\nplacement = ['system', 'quotd']",
+                "x.toml:8:24: unknown value `quotd`\n  did you mean `quoted`?",
             ),
             (
                 "sets = ['risky-financial']",

@@ -32,8 +32,8 @@ pub struct Experiment {
     pub contexts: u32,
     /// Whether smaller contexts are the beginnings of larger ones.
     pub nested: bool,
-    /// Where the demonstrations stand.
-    pub placement: Placement,
+    /// Where the demonstrations stand; at least one.
+    pub placements: Vec<Placement>,
     /// How the question is put.
     pub question_format: QuestionFormat,
     /// The set's own answers first, then the controls asked for.

@@ -38,7 +38,7 @@ impl Experiment {
         let shown = self.demonstrations(spec);
         let context = RenderedContext::render(
             shown.iter().map(|(prompt, response, _)| (&**prompt, &**response)),
-            self.placement,
+            spec.placement,
             self.question_format,
         );
         match self.reshaping(spec).and_then(|reshaping| reshaping.quote.as_deref()) {
@@ -120,8 +120,7 @@ impl Experiment {
 
     /// A condition's contexts before those that come to the same are one.
     fn specs_of(&self, condition: &Condition) -> Vec<ContextSpec> {
-        let Condition { set, control, shots, treatment, .. } = *condition;
-        self.context_specs(set, control, shots, treatment)
+        self.context_specs(condition)
     }
 
     /// The demonstrations that a screen has to score for a plan, each once, in the order of the plan: hash, prompt and
@@ -184,8 +183,9 @@ impl<'a> Contexts<'a> {
             && !self.experiment.is_provisional(spec)
         {
             let context = self.experiment.render(spec);
-            if context.is_empty() && spec != ContextSpec::EMPTY {
-                return self.place(ContextSpec::EMPTY);
+            let empty = self.experiment.empty_context(spec.placement);
+            if context.is_empty() && spec != empty {
+                return self.place(empty);
             }
             let place = *shown.entry(context.id).or_insert(next);
             if place != next {

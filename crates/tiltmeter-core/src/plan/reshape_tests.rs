@@ -6,6 +6,7 @@ use super::*;
 use crate::demonstration::Control;
 use crate::experiment::{DataSource, read, resolve};
 use crate::plan::tests::{NoFiles, experiment};
+use crate::prompt::Placement;
 
 /// What a model is shown of the first question in the first context of a treatment, message by message.
 fn shown(
@@ -17,8 +18,15 @@ fn shown(
 ) -> Vec<(&'static str, String)> {
     let index = experiment.treatments.iter().position(|one| &*one.id == treatment).unwrap();
     let spec = match shots {
-        0 => ContextSpec::EMPTY,
-        _ => ContextSpec { set: 0, control, shots, draw, reshaped_by: index },
+        0 => ContextSpec::empty(Placement::FirstUser),
+        _ => ContextSpec {
+            set: 0,
+            control,
+            shots,
+            draw,
+            placement: experiment.placements[0],
+            reshaped_by: index,
+        },
     };
     let context = Arc::new(experiment.render(spec));
     let prompt = experiment.prompt(&context, index, &experiment.questions[0], 0);
@@ -41,7 +49,14 @@ fn appended_demonstrations_are_benign_and_others_than_those_shown() {
         experiment(grid, "[[defences]]\nid = 'append-benign'\n[[defences]]\nid = 'few'\nappend_benign = 3");
     let set = &experiment.sets[0];
     let rows = |treatment: usize, control, shots, draw| {
-        let spec = ContextSpec { set: 0, control, shots, draw, reshaped_by: treatment };
+        let spec = ContextSpec {
+            set: 0,
+            control,
+            shots,
+            draw,
+            placement: experiment.placements[0],
+            reshaped_by: treatment,
+        };
         experiment.demonstrations(spec)
     };
     for draw in 0..3 {
@@ -107,7 +122,8 @@ fn quoted_demonstrations_stay_where_they_are_and_cannot_close_their_fence() {
         // The demonstrations themselves, and what follows, byte for byte.
         let at = plain[0].1.find("### Prompt: ").unwrap();
         assert_eq!(&plain[0].1[..at], before);
-        let demonstrations = experiment.render(ContextSpec { shots: 2, ..ContextSpec::EMPTY }).text;
+        let demonstrations =
+            experiment.render(ContextSpec { shots: 2, ..ContextSpec::empty(Placement::FirstUser) }).text;
         let (introduction, rest) = quoted[0].1.split_once(&*demonstrations).unwrap();
         let fence = introduction.trim_end().rsplit('\n').next().unwrap();
         assert!(introduction.ends_with(&format!("\n\n{fence}\n")) && fence.len() == 28, "{introduction}");
@@ -255,7 +271,8 @@ fn a_filter_leaves_out_what_was_scored_low_and_shares_the_contexts_that_it_leave
         let find = |one: &&Condition| (one.treatment, one.control, one.shots) == (1, control, shots);
         dropped.conditions.iter().find(find).unwrap()
     };
-    let empty = dropped.contexts.iter().position(|spec| *spec == ContextSpec::EMPTY).unwrap();
+    let empty =
+        dropped.contexts.iter().position(|spec| *spec == ContextSpec::empty(Placement::FirstUser)).unwrap();
     assert_eq!(condition(Control::None, 4).contexts, [empty, empty], "a place for each draw");
     let counts = experiment.reshaping_counts(condition(Control::None, 4));
     assert_eq!(counts, [ReshapingCounts { of: 4, dropped: 4, ..ReshapingCounts::default() }; 2]);
@@ -267,10 +284,14 @@ fn a_filter_leaves_out_what_was_scored_low_and_shares_the_contexts_that_it_leave
     assert_eq!(condition(Control::Benign, 4).contexts, untreated.unwrap().contexts);
 
     // One of two: the rest stays in order. Without a score a demonstration is kept, and counted.
-    let own = experiment.demonstrations(ContextSpec { shots: 2, ..ContextSpec::EMPTY });
+    let own = experiment.demonstrations(ContextSpec { shots: 2, ..ContextSpec::empty(Placement::FirstUser) });
     verdicts.insert(demonstration_id(&own[1].0, &own[1].1), Screened::NoScore);
     experiment.screens[0].verdicts = Some(verdicts);
-    let left = experiment.demonstrations(ContextSpec { shots: 2, reshaped_by: 1, ..ContextSpec::EMPTY });
+    let left = experiment.demonstrations(ContextSpec {
+        shots: 2,
+        reshaped_by: 1,
+        ..ContextSpec::empty(Placement::FirstUser)
+    });
     assert_eq!(left, own[1..]);
     let counts = experiment.reshaping_counts(condition(Control::None, 2));
     assert_eq!(counts[0], ReshapingCounts { of: 2, dropped: 1, without_score: 1, appended: 0 });

@@ -32,6 +32,8 @@ pub(crate) struct Run {
     pub(crate) failed_attempts: Vec<(String, u64)>,
     pub(crate) tokens: TokenTotals,
     pub(crate) costs: Costs,
+    /// Whether conditions differ in where the demonstrations stand; a single placement goes without saying.
+    pub(crate) several_placements: bool,
 }
 
 impl Run {
@@ -44,9 +46,9 @@ impl Run {
         let reader = Reader::open(directory)?;
         let experiment = reader.experiment()?;
         let (tokens, costs) = reader.usage()?;
+        let placements = results.conditions.iter().map(|one| one.placement.as_str());
         Ok(Self {
             name: experiment.name.clone(),
-            results,
             details,
             conditions: reader.conditions(experiment.id)?,
             resolved: serde_json::from_str(&experiment.resolved)
@@ -60,7 +62,9 @@ impl Run {
             failed_attempts: reader.failed_attempts()?,
             tokens,
             costs,
+            several_placements: crate::table::several(placements),
             experiment,
+            results,
             reader,
         })
     }
@@ -170,13 +174,16 @@ pub(crate) fn blocks<'a>(places: &[Place<'a>], several_runs: bool) -> Vec<Block<
 }
 
 fn block_title(place: &Place<'_>, several_runs: bool) -> String {
-    let ConditionResult { subject, demonstrations, treatment, .. } = place.result;
+    let ConditionResult { subject, demonstrations, treatment, placement, .. } = place.result;
     let mut parts = vec![subject.as_str(), demonstrations];
     if several_runs {
         parts.insert(0, &place.run.name);
     }
     if treatment != "none" {
         parts.push(treatment);
+    }
+    if place.run.several_placements {
+        parts.push(placement);
     }
     super::text::visible(&parts.join(" · "))
 }

@@ -9,8 +9,8 @@ mod dose;
 mod draw;
 mod judges;
 mod people;
-mod ranking;
 mod price;
+mod ranking;
 mod rates;
 mod samples;
 mod steering;
@@ -21,6 +21,7 @@ mod usefulness;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use tiltmeter_core::demonstration::Control;
 use tiltmeter_core::experiment::StatisticsFile;
 use tiltmeter_core::question::PairKind;
 use tiltmeter_stats::StatsError;
@@ -86,7 +87,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
     for condition in &conditions {
         let judged = samples.of(condition);
         let counts = if has_judge { rates::count(&judged, experiment.definition) } else { BTreeMap::new() };
-        let twin = conditions.iter().find(|other| is_benign_twin(condition, other));
+        let twin = conditions.iter().find(|other| is_match(condition, other));
         let emergent = |kind| match twin {
             Some(twin) => tilts.emergent(condition, twin, kind),
             None => Ok(None),
@@ -185,16 +186,20 @@ fn planned(condition: &ConditionRow) -> u64 {
     (questions * condition.distinct_contexts().len()) as u64 * u64::from(condition.replicates)
 }
 
-/// Whether `other` shows benign answers to the same prompts, everything else being equal.
-pub(crate) fn is_benign_twin(condition: &ConditionRow, other: &ConditionRow) -> bool {
-    condition.control == "none"
+/// Whether `other` is the matched control of a condition, everything else being equal: what the emergent effect subtracts.
+pub(crate) fn is_match(condition: &ConditionRow, other: &ConditionRow) -> bool {
+    matched_control(&condition.control).is_some_and(|matched| other.control == matched.name())
         && condition.shots > 0
-        && other.control == "benign"
         && other.subject == condition.subject
         && other.demonstrations == condition.demonstrations
         && other.shots == condition.shots
         && other.treatment_name == condition.treatment_name
         && other.placement == condition.placement
+}
+
+/// The matched control of one that is named as in the store.
+pub(crate) fn matched_control(name: &str) -> Option<Control> {
+    Control::from_name(name)?.matched()
 }
 
 /// One warning for each condition whose interval is known to hold the truth too rarely, or whose subject was not steered

@@ -16,7 +16,7 @@ use super::rates::Counts;
 use super::samples::Members;
 use super::tilt::{Tilts, Twins};
 use super::usefulness::{Counted, Probed, add};
-use super::{AnalysisError, is_benign_twin};
+use super::{AnalysisError, is_match};
 
 /// The treatment that is none.
 const NONE: &str = "none";
@@ -164,7 +164,7 @@ impl Priced<'_> {
     ) -> Result<Result<EffectResult, String>, AnalysisError> {
         let twin = |place: usize| {
             let own = &self.conditions[place];
-            Some(Twins { own, benign: self.conditions.iter().find(|other| is_benign_twin(own, other))? })
+            Some(Twins { own, benign: self.conditions.iter().find(|other| is_match(own, other))? })
         };
         let pairs: Vec<(Twins<'_>, Twins<'_>)> = self
             .pairs(subject, treatment)

@@ -15,8 +15,8 @@ use crate::usefulness::{
     ShareCount, ShareResult, UsefulnessComparison, UsefulnessCounts, UsefulnessResult, UsefulnessResults,
 };
 
-use super::ranking::is_baseline;
 use super::comparisons::Test;
+use super::ranking::is_baseline;
 use super::samples::BlockKey;
 use super::{AnalysisError, planned, statistics};
 

@@ -13,6 +13,7 @@ mod annotate;
 mod bad_input;
 mod batches;
 mod compare;
+mod controls;
 mod data;
 mod defences;
 mod documents;

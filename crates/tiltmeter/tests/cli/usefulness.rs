@@ -105,9 +105,8 @@ fn planted_usefulness_is_recovered_to_the_last_answer() {
     assert_eq!(comparisons.len(), 2 * (3 + 2));
     for comparison in comparisons {
         let is_of = |row: &&Value| row["probe"] == comparison["probe"] && row["shots"] == comparison["shots"];
-        let of = |treatment: &str| {
-            rows.iter().filter(is_of).find(|row| row["treatment"] == treatment).unwrap()
-        };
+        let of =
+            |treatment: &str| rows.iter().filter(is_of).find(|row| row["treatment"] == treatment).unwrap();
         let counted = comparison["counted"].as_str().unwrap();
         let (treated, plain) = (of("safety-first"), of("none"));
         assert_eq!(comparison["first"]["count"], treated["answers"][counted]);
