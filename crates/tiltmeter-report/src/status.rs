@@ -12,14 +12,14 @@ pub fn status_table(status: &RunStatus) -> String {
     let mut text = format!("{}\n", printable(&status.experiment));
     if !status.conditions.is_empty() {
         let header =
-            ["subject", "demonstrations", "control", "k", "instruction", "stored", "missing", "verdicts"];
+            ["subject", "demonstrations", "control", "k", "treatment", "stored", "missing", "verdicts"];
         let rows = status.conditions.iter().map(|condition| {
             [
                 printable(&condition.subject),
                 printable(&condition.demonstrations),
                 condition.control.clone(),
                 condition.shots.to_string(),
-                printable(&condition.instruction),
+                printable(&condition.treatment),
                 condition.stored.to_string(),
                 condition.missing().to_string(),
                 verdicts(&condition.verdicts),
@@ -28,14 +28,14 @@ pub fn status_table(status: &RunStatus) -> String {
         write_rows(&mut text, " ", header, rows, |_| false);
     }
     if !status.usefulness.is_empty() {
-        let header = ["subject", "probe", "k", "instruction", "stored", "missing", "answers"];
+        let header = ["subject", "probe", "k", "treatment", "stored", "missing", "answers"];
         let rows = status.usefulness.iter().map(|one| {
             let stored = one.answers.answered();
             [
                 printable(&one.subject),
                 printable(&one.probe),
                 one.shots.to_string(),
-                printable(&one.instruction),
+                printable(&one.treatment),
                 stored.to_string(),
                 one.planned.saturating_sub(stored).to_string(),
                 answers(one),

@@ -10,7 +10,7 @@ use tiltmeter_run::{
 use crate::effects::{bare_p, nats, points};
 use crate::table::{NOTHING_TO_SHOW, percent, printable, write_grid, write_rows};
 
-/// One table for each subject and probe: a row for each instruction and k.
+/// One table for each subject and probe: a row for each treatment and k.
 pub(crate) fn write_usefulness(text: &mut String, results: &UsefulnessResults) {
     let mut rest = results.conditions.as_slice();
     while let Some(first) = rest.first() {
@@ -33,19 +33,19 @@ fn write_block(
         results.comparisons.iter().find(|pair| {
             pair.subject == one.subject
                 && pair.probe == one.probe
-                && pair.instruction == one.instruction
+                && pair.treatment == one.treatment
                 && pair.shots == one.shots
                 && pair.counted == counted
         })
     };
     let is_compared = block.iter().any(|one| compared(one, "useful").is_some());
-    let mut header = vec!["k", "instruction", "useful"];
+    let mut header = vec!["k", "treatment", "useful"];
     if is_compared {
-        header.extend(["above no instruction", "p"]);
+        header.extend(["above untreated", "p"]);
     }
     header.extend(["refused", "answers"]);
     let rows = block.iter().map(|one| {
-        let mut row = vec![one.shots.to_string(), printable(&one.instruction), share(one.useful.as_ref())];
+        let mut row = vec![one.shots.to_string(), printable(&one.treatment), share(one.useful.as_ref())];
         if is_compared {
             row.extend(difference(compared(one, "useful")));
         }
@@ -73,7 +73,7 @@ pub(crate) fn write_prices(text: &mut String, prices: &[PriceResult]) {
             } else {
                 format!("no: {}", printable(&point.dominated_by.join(", ")))
             };
-            let tokens = match (point.cost.input_tokens, point.cost.output_tokens) {
+            let tokens = match (point.usage.input_tokens, point.usage.output_tokens) {
                 (Some(input), Some(output)) => format!("{input:.0}, {output:.0}"),
                 _ => NOTHING_TO_SHOW.to_owned(),
             };
@@ -83,7 +83,10 @@ pub(crate) fn write_prices(text: &mut String, prices: &[PriceResult]) {
                 change(&point.usefulness, true),
                 front,
                 tokens,
-                point.cost.usd_per_1000.map_or_else(|| NOTHING_TO_SHOW.to_owned(), |usd| format!("{usd:.2}")),
+                point
+                    .usage
+                    .cost_per_thousand_usd
+                    .map_or_else(|| NOTHING_TO_SHOW.to_owned(), |usd| format!("{usd:.2}")),
             ]
         });
         write_rows(text, " ", header, rows, |_| false);

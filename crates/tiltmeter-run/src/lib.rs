@@ -24,6 +24,7 @@ mod pace;
 mod patient;
 mod persona;
 mod prices;
+mod ranking;
 mod resolution;
 mod results;
 mod status;
@@ -35,6 +36,7 @@ mod ways;
 
 pub use analysis::{
     AnalysisError, BetweenSettings, LabelDrawError, agreement, analyse, compare, details, draw_labels,
+    rank_treatments,
 };
 pub use batching::{BatchPolicy, Batching, Reach, takes_batches};
 pub use between::{ComparedCondition, ComparedRun, OnlyIn, RunComparison};
@@ -64,6 +66,7 @@ pub use persona::{
     model_of_vector, project, read_labels,
 };
 pub use prices::{Prices, PricesError, context_limit};
+pub use ranking::{OrderResult, RankedCell, RankedGroup, TiltChange, TreatmentRanking, UsageResult};
 pub use resolution::{HalfWidth, Resolution, resolution};
 pub use results::{
     AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, RateResult, RunResults,
@@ -73,7 +76,7 @@ pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
 pub use steering::{SteeringRecord, intervention};
 pub use tiltmeter_agreement::{Agreement, ConditionName, HumanLabels};
 pub use tiltmeter_core::experiment::Family;
-pub use treatments::{AnswerCost, PricePoint, PriceResult, ProbeEffect};
+pub use treatments::{PricePoint, PriceResult, ProbeEffect};
 pub use usefulness::{
     ShareCount, ShareResult, UsefulnessComparison, UsefulnessCounts, UsefulnessResult, UsefulnessResults,
 };

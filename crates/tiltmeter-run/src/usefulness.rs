@@ -7,9 +7,9 @@ use crate::effects::{EffectResult, Omission};
 /// Answers to the probes of usefulness. None of them is judged, and none is in an EM rate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct UsefulnessResults {
-    /// One row for each subject, probe, instruction and k, in table order.
+    /// One row for each subject, probe, treatment and k, in table order.
     pub conditions: Vec<UsefulnessResult>,
-    /// Each of them against the same without the instruction.
+    /// Each of them against the same without the treatment.
     pub comparisons: Vec<UsefulnessComparison>,
     /// Comparisons that could not be made.
     pub omitted: Vec<Omission>,
@@ -26,8 +26,8 @@ pub struct UsefulnessResult {
     pub kind: &'static str,
     /// Number of demonstrations.
     pub shots: u32,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What the treatment is called.
+    pub treatment: String,
     /// Where the demonstrations stand.
     pub placement: String,
     /// The subject's reasoning mode.
@@ -51,7 +51,7 @@ pub struct UsefulnessResult {
 impl UsefulnessResult {
     /// The condition in words, as gates name it.
     pub fn in_words(&self) -> String {
-        crate::results::in_words(&self.subject, &self.probe, &self.instruction, self.shots, "none")
+        crate::results::in_words(&self.subject, &self.probe, &self.treatment, self.shots, "none")
     }
 }
 
@@ -103,11 +103,11 @@ pub struct UsefulnessComparison {
     pub subject: String,
     /// Name of the probe.
     pub probe: String,
-    /// Id of the standing instruction of the first condition.
-    pub instruction: String,
+    /// What the first condition's treatment is called.
+    pub treatment: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// What the second condition is: `no-instruction`.
+    /// What the second condition is: `untreated`.
     pub against: &'static str,
     /// `useful` or `refused`: the answers that are counted.
     pub counted: &'static str,

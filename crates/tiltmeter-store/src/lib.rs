@@ -20,6 +20,7 @@ mod samples;
 mod schema;
 mod stored;
 mod transcripts;
+mod usage;
 mod usefulness;
 mod writer;
 
@@ -32,7 +33,7 @@ pub use importing::{Import, ImportedAnswer, ImportedCondition};
 pub use labels::{
     DrawnAnswer, LabelDraw, LabelItemRow, LabelKind, LabelRecord, LabelRow, LabelStratum, LabelWriter,
 };
-pub use projecting::{QuestionRow, ShiftRow, StoredAnswer, SubjectRow};
+pub use projecting::{QuestionRow, ShiftRow, StoredAnswer, SubjectRow, TreatmentTexts};
 pub use reader::{
     ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, ScoreRow, TokenTotals,
     judgement_hash,
@@ -46,5 +47,6 @@ pub use rows::{
 pub use samples::SampleRow;
 pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 pub use transcripts::{DataSetRow, Transcript, TranscriptJudgement};
-pub use usefulness::{ProbedCondition, ProbedQuestion, UsageRow, UsefulRow};
+pub use usage::Usage;
+pub use usefulness::{ProbedCondition, ProbedQuestion, UsefulRow};
 pub use writer::Writer;

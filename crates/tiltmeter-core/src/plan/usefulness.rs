@@ -1,4 +1,4 @@
-//! The conditions of probes of usefulness: each probe at each k, for every subject and instruction, without controls.
+//! The conditions of probes of usefulness: each probe at each k, for every subject and treatment, without controls.
 
 use indexmap::IndexMap;
 
@@ -16,16 +16,16 @@ impl Experiment {
     ) {
         for subject in 0..self.subjects.len() {
             for probe in &self.usefulness.probes {
-                for instruction in 0..self.instructions.len() {
+                for treatment in 0..self.treatments.len() {
                     for &shots in &probe.shots {
-                        let specs = self.context_specs(probe.set, Control::None, shots);
+                        let specs = self.context_specs(probe.set, Control::None, shots, treatment);
                         conditions.push(Condition {
                             purpose: Purpose::Usefulness,
                             subject,
                             set: probe.set,
                             control: Control::None,
                             shots,
-                            instruction,
+                            treatment,
                             contexts: specs
                                 .into_iter()
                                 .map(|spec| contexts.insert_full(spec, ()).0)
@@ -90,7 +90,7 @@ mod tests {
         let shapes: HashSet<_> = of_probes
             .iter()
             .map(|one| {
-                (one.subject, one.instruction, one.set, one.shots, one.contexts.len(), one.sampled.len())
+                (one.subject, one.treatment, one.set, one.shots, one.contexts.len(), one.sampled.len())
             })
             .collect();
         assert_eq!(shapes.len(), 2 * 2 * (2 + 3));

@@ -10,6 +10,7 @@ mod draw;
 mod judges;
 mod people;
 mod price;
+mod ranking;
 mod rates;
 mod samples;
 mod steering;
@@ -36,6 +37,7 @@ use self::samples::{Samples, count_verdicts};
 use self::tilt::Tilts;
 
 pub use between::{BetweenSettings, compare};
+pub use ranking::rank_treatments;
 
 /// Results cannot be computed.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +104,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
             demonstrations: condition.demonstrations.clone(),
             control: condition.control.clone(),
             shots: condition.shots,
-            instruction: condition.instruction_name.clone(),
+            treatment: condition.treatment_name.clone(),
             placement: condition.placement.name().to_owned(),
             reasoning: condition.reasoning.clone(),
             contexts: condition.contexts.len() as u64,
@@ -186,7 +188,7 @@ pub(crate) fn is_benign_twin(condition: &ConditionRow, other: &ConditionRow) -> 
         && other.subject == condition.subject
         && other.demonstrations == condition.demonstrations
         && other.shots == condition.shots
-        && other.instruction == condition.instruction
+        && other.treatment_name == condition.treatment_name
         && other.placement == condition.placement
 }
 

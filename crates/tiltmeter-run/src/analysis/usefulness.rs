@@ -16,6 +16,7 @@ use crate::usefulness::{
 };
 
 use super::comparisons::Test;
+use super::ranking::is_baseline;
 use super::samples::BlockKey;
 use super::{AnalysisError, planned, statistics};
 
@@ -65,15 +66,9 @@ impl Probed {
         &self.of.condition
     }
 
-    /// Whether it is what another condition is compared with: the same without an instruction.
-    pub(super) fn is_without_instruction(&self, of: &Self) -> bool {
-        let (own, other) = (self.condition(), of.condition());
-        own.instruction_name == "none"
-            && other.instruction_name != "none"
-            && own.subject == other.subject
-            && own.demonstrations == other.demonstrations
-            && own.shots == other.shots
-            && own.placement == other.placement
+    /// Whether it is what another condition is compared with: the same without the treatment.
+    fn is_baseline_of(&self, treated: &Self) -> bool {
+        is_baseline(treated.condition(), self.condition())
     }
 
     /// Both conditions' answers by question, of the contexts and questions that both have answers to. Contexts are the same
@@ -118,9 +113,9 @@ pub(super) fn read(
     let mut members: HashMap<BlockKey, Vec<(usize, usize)>> = HashMap::new();
     let mut all: Vec<Probed> = Vec::with_capacity(conditions.len());
     for (place, of) in conditions.into_iter().enumerate() {
-        let ConditionRow { subject, instruction, contexts, .. } = &of.condition;
+        let ConditionRow { subject, treatment, contexts, .. } = &of.condition;
         for (draw, &context) in contexts.iter().enumerate() {
-            members.entry((*subject, context, *instruction)).or_default().push((place, draw));
+            members.entry((*subject, context, *treatment)).or_default().push((place, draw));
         }
         let (counts, cells) = (UsefulnessCounts::default(), BTreeMap::new());
         all.push(Probed { of, counts, refusal_phrases: 0, cells });
@@ -137,13 +132,13 @@ pub(super) fn read(
     };
     reader.for_each_useful(experiment.id, |row| {
         if let Some(matcher) = matchers.get(&row.question) {
-            let block = (row.subject, row.context, row.instruction);
+            let block = (row.subject, row.context, row.treatment);
             enter(block, row.question, row.replicate, Some(assess(matcher, &row)));
         }
     })?;
     for failure in failures {
-        if let Some((subject, context, instruction, question, replicate)) = failure.sample {
-            enter((subject, context, instruction), question, replicate, None);
+        if let Some((subject, context, treatment, question, replicate)) = failure.sample {
+            enter((subject, context, treatment), question, replicate, None);
         }
     }
     Ok(all)
@@ -191,7 +186,7 @@ impl Probed {
             probe: row.demonstrations.clone(),
             kind: self.of.kind.name(),
             shots: row.shots,
-            instruction: row.instruction_name.clone(),
+            treatment: row.treatment_name.clone(),
             placement: row.placement.name().to_owned(),
             reasoning: row.reasoning.clone(),
             contexts: row.contexts.len() as u64,
@@ -245,17 +240,17 @@ pub(super) fn results(
     for counted in [Counted::Useful, Counted::Refused] {
         let mut family = Vec::new();
         for first in probed {
-            let Some(second) = probed.iter().find(|other| other.is_without_instruction(first)) else {
+            let Some(second) = probed.iter().find(|other| other.is_baseline_of(first)) else {
                 continue;
             };
             let pairs: Vec<PairedCount> = first.paired(second, counted).into_values().collect();
             match compared(first.condition(), counted, &pairs) {
                 Ok(comparison) => family.push(comparison),
                 Err(error) => {
-                    let ConditionRow { subject_name, demonstrations, shots, instruction_name, .. } =
+                    let ConditionRow { subject_name, demonstrations, shots, treatment_name, .. } =
                         first.condition();
                     let what = format!(
-                        "{} answers: {subject_name} · {demonstrations} · {instruction_name} · k = {shots} against no-instruction",
+                        "{} answers: {subject_name} · {demonstrations} · {treatment_name} · k = {shots} against untreated",
                         counted.name()
                     );
                     results.omitted.push(Omission::new(what, error.to_string()));
@@ -278,9 +273,9 @@ fn compared(
     Ok(UsefulnessComparison {
         subject: condition.subject_name.clone(),
         probe: condition.demonstrations.clone(),
-        instruction: condition.instruction_name.clone(),
+        treatment: condition.treatment_name.clone(),
         shots: condition.shots,
-        against: "no-instruction",
+        against: "untreated",
         counted: counted.name(),
         questions: pairs.len() as u64,
         first: ShareCount { count: totals.first_successes, answers: totals.first_trials },

@@ -61,7 +61,7 @@ fn planted_usefulness_is_recovered_to_the_last_answer() {
     let truth = world.sim.as_ref().unwrap().probe_truth();
     assert_eq!(truth.len(), rows.len());
     for row in rows {
-        let is_treated = row["instruction"] == "safety-first";
+        let is_treated = row["treatment"] == "safety-first";
         let planted = truth
             .iter()
             .find(|one| {
@@ -90,7 +90,7 @@ fn planted_usefulness_is_recovered_to_the_last_answer() {
     }
     // Four standard errors of what was planted.
     for (instruction, useful, refused) in [("none", 0.8, 0.05), ("safety-first", 0.5, 0.3)] {
-        let of: Vec<&Value> = rows.iter().filter(|row| row["instruction"] == instruction).collect();
+        let of: Vec<&Value> = rows.iter().filter(|row| row["treatment"] == instruction).collect();
         let sum =
             |part: &dyn Fn(&Value) -> &Value| of.iter().map(|row| part(row).as_f64().unwrap()).sum::<f64>();
         let samples = sum(&|row| &row["samples"]);
@@ -106,7 +106,7 @@ fn planted_usefulness_is_recovered_to_the_last_answer() {
     for comparison in comparisons {
         let is_of = |row: &&Value| row["probe"] == comparison["probe"] && row["shots"] == comparison["shots"];
         let of = |instruction: &str| {
-            rows.iter().filter(is_of).find(|row| row["instruction"] == instruction).unwrap()
+            rows.iter().filter(is_of).find(|row| row["treatment"] == instruction).unwrap()
         };
         let counted = comparison["counted"].as_str().unwrap();
         let (treated, plain) = (of("safety-first"), of("none"));
@@ -243,7 +243,7 @@ fn a_run_of_an_earlier_version_opens_and_goes_on() {
     let world = world(script());
     let before = world.run(&["run", "plain.toml", "--out", "run", "--json"]).expect(0).json();
     let store = rusqlite::Connection::open(world.path("run/run.sqlite")).unwrap();
-    store.execute_batch("DROP TABLE usefulness; DROP TABLE expectation; PRAGMA user_version = 2").unwrap();
+    store.execute_batch("DROP TABLE usefulness; DROP TABLE expectation; PRAGMA user_version = 3").unwrap();
     drop(store);
     world.run(&["status", "run"]).expect(0);
     world.run(&["score", "run"]).expect(0);
@@ -267,7 +267,7 @@ fn the_price_of_a_treatment_is_its_change_in_both_and_the_front_is_drawn() {
     // One set at one k: the change of the rate is that of the table.
     let pairs = results["comparisons"]["pairs"].as_array().unwrap();
     let of = |shots: u64| {
-        pairs.iter().find(|pair| pair["against"] == "no-instruction" && pair["shots"] == shots).unwrap()
+        pairs.iter().find(|pair| pair["against"] == "untreated" && pair["shots"] == shots).unwrap()
     };
     assert_eq!(safety["effect"], of(4)["difference"]);
     // The mean over probes, each over all k at which it was asked.
@@ -283,12 +283,12 @@ fn the_price_of_a_treatment_is_its_change_in_both_and_the_front_is_drawn() {
     assert!(number(&safety["effect"]) < 0.0 && mean < 0.0);
     assert!(none["on_front"] == true && safety["on_front"] == true);
     // What 1,000 answers cost by the price that the experiment names.
-    let cost = &safety["cost"];
+    let cost = &safety["usage"];
     let [input, output, usd] =
-        ["input_tokens", "output_tokens", "usd_per_1000"].map(|name| cost[name].as_f64().unwrap());
+        ["input_tokens", "output_tokens", "cost_per_thousand_usd"].map(|name| cost[name].as_f64().unwrap());
     assert!((usd - (input + 2.0 * output) / 1e6 * 1000.0).abs() < 1e-9, "{cost}");
-    assert_eq!((&cost["answers"], &cost["calls_per_answer"]), (&(32 * 2 * 2).into(), &1.0.into()));
-    assert!(input > none["cost"]["input_tokens"].as_f64().unwrap());
+    assert_eq!((&cost["answers"], &cost["calls"]), (&(32 * 2 * 2).into(), &1.0.into()));
+    assert!(input > none["usage"]["input_tokens"].as_f64().unwrap());
 
     let page = std::fs::read_to_string(world.path("run/report.html")).unwrap();
     assert!(page.contains("Defences and their price") && page.contains("data-figure=\"price-0-0\""));
@@ -298,7 +298,7 @@ fn the_price_of_a_treatment_is_its_change_in_both_and_the_front_is_drawn() {
     // A gate on usefulness looks at the probes' conditions.
     let gate = |text: &str| world.run(&["run", "x.toml", "--out", "run", "--fail-if", text]);
     assert!(
-        gate("useful.low < 0.7").expect(4).stderr.contains("subject · tone, instruction safety-first, k = 4")
+        gate("useful.low < 0.7").expect(4).stderr.contains("subject · tone, treatment safety-first, k = 4")
     );
     gate("refused > 0.9").expect(0);
 }
