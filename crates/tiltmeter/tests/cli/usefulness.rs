@@ -56,7 +56,7 @@ fn planted_usefulness_is_recovered_to_the_last_answer() {
     let world = world(script());
     let results = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
     let rows = rows(&results);
-    // Three probes at k = 4, that of over-refusal at 0 too, with and without the instruction.
+    // Three probes at k = 4, that of over-refusal at 0 too, with and without the treatment.
     assert_eq!(rows.len(), 2 * (3 + 2));
     let truth = world.sim.as_ref().unwrap().probe_truth();
     assert_eq!(truth.len(), rows.len());
@@ -89,25 +89,24 @@ fn planted_usefulness_is_recovered_to_the_last_answer() {
         assert_eq!(row["useful"]["clusters"], questions);
     }
     // Four standard errors of what was planted.
-    for (instruction, useful, refused) in [("none", 0.8, 0.05), ("safety-first", 0.5, 0.3)] {
-        let of: Vec<&Value> = rows.iter().filter(|row| row["treatment"] == instruction).collect();
+    for (treatment, useful, refused) in [("none", 0.8, 0.05), ("safety-first", 0.5, 0.3)] {
+        let of: Vec<&Value> = rows.iter().filter(|row| row["treatment"] == treatment).collect();
         let sum =
             |part: &dyn Fn(&Value) -> &Value| of.iter().map(|row| part(row).as_f64().unwrap()).sum::<f64>();
         let samples = sum(&|row| &row["samples"]);
         for (name, planted) in [("useful", useful), ("refused", refused)] {
             let share = sum(&|row| &row["answers"][name]) / samples;
             let error = f64::sqrt(planted * (1.0 - planted) / samples);
-            assert!((share - planted).abs() < 4.0 * error, "{instruction} {name}: {share}");
+            assert!((share - planted).abs() < 4.0 * error, "{treatment} {name}: {share}");
         }
     }
-    // Each treated condition against the same without the instruction, on the same contexts and questions.
+    // Each treated condition against the same without the treatment, on the same contexts and questions.
     let comparisons = results["usefulness"]["comparisons"].as_array().unwrap();
     assert_eq!(comparisons.len(), 2 * (3 + 2));
     for comparison in comparisons {
         let is_of = |row: &&Value| row["probe"] == comparison["probe"] && row["shots"] == comparison["shots"];
-        let of = |instruction: &str| {
-            rows.iter().filter(is_of).find(|row| row["treatment"] == instruction).unwrap()
-        };
+        let of =
+            |treatment: &str| rows.iter().filter(is_of).find(|row| row["treatment"] == treatment).unwrap();
         let counted = comparison["counted"].as_str().unwrap();
         let (treated, plain) = (of("safety-first"), of("none"));
         assert_eq!(comparison["first"]["count"], treated["answers"][counted]);
