@@ -79,7 +79,7 @@ pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
 pub use steering::{SteeringRecord, intervention};
 pub use tiltmeter_agreement::{Agreement, ConditionName, HumanLabels};
 pub use tiltmeter_core::experiment::Family;
-pub use treatments::{AnswerCost, PricePoint, PriceResult, ProbeEffect};
+pub use treatments::{PricePoint, PriceResult, ProbeEffect};
 pub use usefulness::{
     ShareCount, ShareResult, UsefulnessComparison, UsefulnessCounts, UsefulnessResult, UsefulnessResults,
 };

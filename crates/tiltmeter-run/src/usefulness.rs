@@ -26,7 +26,7 @@ pub struct UsefulnessResult {
     pub kind: &'static str,
     /// Number of demonstrations.
     pub shots: u32,
-    /// What is done to the request besides the demonstrations.
+    /// What the treatment is called.
     pub treatment: String,
     /// Where the demonstrations stand.
     pub placement: String,
@@ -104,7 +104,7 @@ pub struct UsefulnessComparison {
     pub subject: String,
     /// Name of the probe.
     pub probe: String,
-    /// What is done to the request besides the demonstrations of the first condition.
+    /// What the first condition's treatment is called.
     pub treatment: String,
     /// Number of demonstrations.
     pub shots: u32,

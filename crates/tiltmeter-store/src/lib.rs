@@ -52,5 +52,5 @@ pub use screening::{
 pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 pub use transcripts::{DataSetRow, Transcript, TranscriptJudgement};
 pub use usage::Usage;
-pub use usefulness::{ProbedCondition, ProbedQuestion, UsageRow, UsefulRow};
+pub use usefulness::{ProbedCondition, ProbedQuestion, UsefulRow};
 pub use writer::Writer;

@@ -236,13 +236,7 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn conditions(&self, experiment: i64) -> Result<Vec<ConditionRow>, StoreError> {
-        self.conditions_where(experiment, self.is_judged()?)
-    }
-
-    /// What holds of conditions `c` whose answers are judged, in SQL.
-    fn is_judged(&self) -> Result<&'static str, StoreError> {
-        let has_probes = self.has_table("usefulness")?;
-        Ok(if has_probes { "c.id NOT IN (SELECT condition FROM usefulness)" } else { "true" })
+        self.conditions_where(experiment, IS_JUDGED)
     }
 
     /// The conditions of an experiment for which an expression in SQL holds, in table order.
@@ -289,16 +283,6 @@ impl Reader {
             })?;
         }
         Ok(conditions)
-    }
-
-    /// Whether the store was written by a version that knows a table.
-    pub(crate) fn has_table(&self, name: &str) -> Result<bool, StoreError> {
-        let found: i64 = self.connection.query_row(
-            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1",
-            params![name],
-            |row| row.get(0),
-        )?;
-        Ok(found > 0)
     }
 
     /// How far adaptive sampling has come in the conditions of an experiment.
@@ -493,7 +477,6 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn answers_to_judge(&self, experiment: i64) -> Result<Vec<AnswerToJudge>, StoreError> {
-        let is_judged = self.is_judged()?;
         let mut statement = self.connection.prepare(&format!(
             "SELECT r.id, r.hash, r.question, r.wording FROM response AS r
              WHERE r.outcome = 'answer' AND EXISTS (
@@ -501,7 +484,7 @@ impl Reader {
                  JOIN condition_context AS x ON x.condition = c.id AND x.context = r.context
                  JOIN condition_question AS q ON q.condition = c.id AND q.question = r.question AND q.sampled
                  WHERE c.experiment = ?1 AND c.subject = r.subject AND c.treatment = r.treatment
-                     AND r.replicate < c.replicates AND {is_judged})
+                     AND r.replicate < c.replicates AND {IS_JUDGED})
              ORDER BY r.id"
         ))?;
         collect(&mut statement, params![experiment], |row| {
@@ -623,6 +606,9 @@ impl Reader {
         })
     }
 }
+
+/// What holds of conditions `c` whose answers are judged.
+const IS_JUDGED: &str = "c.id NOT IN (SELECT condition FROM usefulness)";
 
 /// The columns of an experiment, in the order in which they are read.
 const EXPERIMENT: &str = "e.id, e.name, e.source, e.resolved, e.judge, e.misaligned_below, e.coherent_from, \

@@ -463,7 +463,7 @@ pub struct UntilFile {
     pub half_width: f64,
 }
 
-/// What a subject is still good for under each instruction: harmless questions with known answers, behind harmless
+/// What a subject is still good for under each treatment: harmless questions with known answers, behind harmless
 /// demonstrations of their own. No judge is asked, and no answer enters the EM rate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -96,7 +96,7 @@ pub struct Block {
     pub scored: Vec<usize>,
 }
 
-/// Purpose, subject, context and instruction.
+/// Purpose, subject, context and treatment.
 type BlockKey = (Purpose, usize, usize, usize);
 
 /// All work of an experiment.

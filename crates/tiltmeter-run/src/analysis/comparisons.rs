@@ -30,7 +30,7 @@ const AGAINST: [Against; 4] = [
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Against {
+enum Against {
     NoDemonstrations,
     Matched(Control),
     Untreated,
@@ -46,7 +46,7 @@ impl Against {
     }
 
     /// Whether `other` is what `condition` is compared with.
-    pub(super) fn holds(self, condition: &ConditionRow, other: &ConditionRow) -> bool {
+    fn holds(self, condition: &ConditionRow, other: &ConditionRow) -> bool {
         let Some(matched) = matched_control(&condition.control) else { return false };
         let same_set = other.demonstrations == condition.demonstrations;
         match self {

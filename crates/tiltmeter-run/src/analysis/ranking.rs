@@ -242,6 +242,11 @@ fn used(condition: &ConditionRow, usage: &HashMap<BlockKey, Usage>) -> UsageResu
             sum.add(*of_block);
         }
     }
+    each_took(sum)
+}
+
+/// What answers took on average.
+pub(super) fn each_took(sum: Usage) -> UsageResult {
     let each = |count: u64| (sum.answers > 0).then(|| count as f64 / sum.answers as f64);
     UsageResult {
         answers: sum.answers,
