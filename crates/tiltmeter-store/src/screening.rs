@@ -211,17 +211,22 @@ impl Reader {
         let mut statement = self.connection.prepare(
             "SELECT name, built_in, does, texts, judge, prompt FROM experiment_treatment WHERE experiment = ?1 ORDER BY ord",
         )?;
-        let rows: Vec<(String, bool, String, String, Option<i64>, Option<i64>)> =
-            collect(&mut statement, params![experiment], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
-            })?;
-        let read = |(name, is_built_in, does, texts, judge, prompt): (_, _, String, String, _, _)| {
+        let rows = collect(&mut statement, params![experiment], |row| {
+            let screen = Option::zip(row.get(4)?, row.get(5)?);
+            let treatment = TreatmentRow {
+                name: row.get(0)?,
+                is_built_in: row.get(1)?,
+                does: Vec::new(),
+                texts: Vec::new(),
+                screen: screen.map(|(judge, prompt)| ScreenRow { judge, prompt }),
+            };
+            Ok((treatment, row.get::<_, String>(2)?, row.get::<_, String>(3)?))
+        })?;
+        let read = |(treatment, does, texts): (TreatmentRow, String, String)| {
             Ok(TreatmentRow {
-                name,
-                is_built_in,
                 does: serde_json::from_str(&does)?,
                 texts: serde_json::from_str(&texts)?,
-                screen: Option::zip(judge, prompt).map(|(judge, prompt)| ScreenRow { judge, prompt }),
+                ..treatment
             })
         };
         rows.into_iter().map(read).collect()

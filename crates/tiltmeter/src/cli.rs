@@ -282,7 +282,7 @@ pub(crate) struct InitArguments {
     #[arg(default_value = "experiment.toml")]
     pub(crate) file: PathBuf,
     /// Which experiment to start from
-    #[arg(long, default_value = "quickstart", value_parser = ["quickstart", "paper"])]
+    #[arg(long, default_value = "quickstart", value_parser = ["quickstart", "paper", "defences"])]
     pub(crate) template: String,
 }
 

@@ -133,10 +133,19 @@ impl Experiment {
             is_used && filter.is_some_and(|filter| filter.screen == screen)
         };
         for condition in plan.conditions.iter().filter(is_screened) {
-            for (prompt, response, _) in
+            for (prompt, response, row) in
                 self.specs_of(condition).into_iter().flat_map(|spec| self.own_demonstrations(spec))
             {
-                let id = demonstration_id(&prompt, &response);
+                let id = if self.stand_ins.is_empty() {
+                    demonstration_id(&prompt, &response)
+                } else {
+                    // All fillers have the same text, and the sets that they stand in for do not.
+                    Canonical::new("tiltmeter.filler/1")
+                        .integer(condition.set as u64)
+                        .text(condition.control.name())
+                        .integer(row as u64)
+                        .finish()
+                };
                 found.entry(id).or_insert((id, prompt, response));
             }
         }

@@ -31,7 +31,7 @@ fn every_experiment_of_the_repository_is_accepted() {
 #[test]
 fn init_writes_a_file_that_plan_accepts_and_never_overwrites_one() {
     let world = World::new(None);
-    for template in ["quickstart", "paper"] {
+    for template in ["quickstart", "paper", "defences"] {
         let file = format!("{template}.toml");
         world.run(&["init", &file, "--template", template]).expect(0);
         let ran = world.run(&["plan", &file]).expect(0);
