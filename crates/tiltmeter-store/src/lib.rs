@@ -5,6 +5,7 @@
 //! nothing: an answer that cannot be used is kept like any other.
 
 mod batches;
+mod coding;
 mod directory;
 mod error;
 mod exporting;
@@ -19,10 +20,15 @@ mod rows;
 mod samples;
 mod schema;
 mod stored;
+mod traces;
 mod transcripts;
 mod writer;
 
 pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
+pub use coding::{
+    CoderRecord, CodingRecord, CodingRegistration, CodingsRegistered, LabelSpan, TraceDraw, TraceDrawItem,
+    coding_hash,
+};
 pub use directory::RunDirectory;
 pub use error::StoreError;
 pub use exporting::{JudgeRow, Provenance, TextScoreRow};
@@ -44,5 +50,9 @@ pub use rows::{
 };
 pub use samples::SampleRow;
 pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
+pub use traces::{
+    CodeBookRow, CoderRow, CodingFailureRow, CodingRow, PersonCodeKind, PersonCodeRecord, PersonCodeRow,
+    PersonCodeWriter, TraceInfo, TraceItemRow, TraceKind,
+};
 pub use transcripts::{DataSetRow, Transcript, TranscriptJudgement};
 pub use writer::Writer;

@@ -219,6 +219,11 @@ pub enum FailureTarget {
         /// Row of the instruction.
         instruction: i64,
     },
+    /// A coding of a trace.
+    Coding {
+        /// Row of the response.
+        response: i64,
+    },
 }
 
 /// A call that failed for good. It is asked again on the next start.
@@ -312,7 +317,7 @@ pub(crate) fn write_attempts(
     Ok(())
 }
 
-fn forget_failure(connection: &Connection, hash: ContentId) -> Result<(), StoreError> {
+pub(crate) fn forget_failure(connection: &Connection, hash: ContentId) -> Result<(), StoreError> {
     connection.prepare_cached("DELETE FROM failure WHERE hash = ?1")?.execute(params![hash.as_bytes()])?;
     Ok(())
 }
@@ -470,6 +475,9 @@ impl ScoreRecord {
     }
 }
 
+/// The target of failed calls of coders.
+pub(crate) const CODING: &str = "coding";
+
 /// What a failed call was for, as columns.
 #[derive(Default)]
 struct FailureColumns {
@@ -504,6 +512,10 @@ impl FailureRecord {
                 columns.target = "score";
                 (columns.subject, columns.context, columns.instruction) =
                     (Some(subject), Some(context), Some(instruction));
+            }
+            FailureTarget::Coding { response } => {
+                columns.target = CODING;
+                columns.response = Some(response);
             }
         }
         connection

@@ -17,7 +17,7 @@ pub mod templates;
 pub use error::{ConfigError, Position};
 pub use file::{ContextCache, Family, Reasoning, Scoring, StatisticsFile, SteerSpan, TiltMode};
 pub use price::{Price, Rates};
-pub use read::read;
+pub use read::{read, read_toml};
 pub use resolve::{DataSource, resolve, resolve_judge};
 pub use resolved::{
     Experiment, Instruction, Judge, ModelAddress, ModelSettings, SamplingPlan, Steering, SteeringKind,
