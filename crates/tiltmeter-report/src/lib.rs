@@ -14,6 +14,7 @@ mod persona;
 mod plan;
 mod status;
 mod table;
+mod traces;
 
 pub use agreement::{agreement_table, labels_table};
 pub use compare::comparison_table;
@@ -30,3 +31,4 @@ pub use plan::plan_table;
 
 pub use status::status_table;
 pub use table::table;
+pub use traces::traces_table;

@@ -29,16 +29,20 @@ mod results;
 mod status;
 mod steering;
 mod trace;
+mod traces;
 mod ways;
 
 pub use analysis::{
-    AnalysisError, BetweenSettings, LabelDrawError, agreement, analyse, compare, details, draw_labels,
+    AnalysisError, BetweenSettings, LabelDrawError, TraceDrawError, agreement, analyse, compare, details,
+    draw_labels, draw_traces, trace_results,
 };
 pub use batching::{BatchPolicy, Batching, Reach, takes_batches};
 pub use between::{ComparedCondition, ComparedRun, OnlyIn, RunComparison};
 pub use budget::{Budget, Spent};
 pub use calling::RetryPolicy;
-pub use connect::{ConnectError, Connections, Model, connect, connect_judge, gives_log_probabilities};
+pub use connect::{
+    ConnectError, Connections, Model, connect, connect_coder, connect_judge, gives_log_probabilities,
+};
 pub use details::{
     ConditionDetails, DefinitionRate, QuestionRate, RateAt, RunDetails, ScoreCell, ThresholdRate,
 };
@@ -47,7 +51,9 @@ pub use effects::{
     Omission, OnsetDoseResult, OnsetResult, PowerLawResult, ScaleResult, SlopeResult, SubjectSlope,
     WaldResult,
 };
-pub use engine::{EngineError, Means, Outcome, Rejudge, Run, Stop, execute, rejudge};
+pub use engine::{
+    CodeTraces, Coder, EngineError, Means, Outcome, Rejudge, Run, Stop, code_traces, execute, rejudge,
+};
 pub use event::{CallTarget, Event, Observer};
 pub use forecast::{
     Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, PlannedCondition, PlannedJudge, PlannedSubject,
@@ -71,3 +77,8 @@ pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
 pub use steering::{SteeringRecord, intervention};
 pub use tiltmeter_agreement::{Agreement, ConditionName, HumanLabels};
 pub use tiltmeter_core::experiment::Family;
+pub use traces::{
+    CodeBookResult, CoderResult, CoderShares, GroupShares, HARM_JUSTIFIED_BY_PERSONA, LabelShare,
+    PERSONA_LABELLED, PUBLISHED_PERSONA_SHARE, PublishedShare, ShareDifference, ShareResult, SideCounts,
+    TraceCounts, TraceResults,
+};

@@ -13,6 +13,7 @@ mod rates;
 mod samples;
 mod steering;
 pub(crate) mod tilt;
+pub(crate) mod traces;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,6 +32,7 @@ pub use self::judges::agreement;
 use self::people::human_labels;
 use self::samples::{Samples, count_verdicts};
 use self::tilt::Tilts;
+pub use self::traces::{TraceDrawError, draw_traces, trace_results};
 
 pub use between::{BetweenSettings, compare};
 

@@ -116,6 +116,7 @@ impl Ledger {
             FailureTarget::Response { .. } => CallTarget::Response,
             FailureTarget::Score { .. } => CallTarget::Score,
             FailureTarget::Judgement { .. } => CallTarget::Judgement,
+            FailureTarget::Coding { .. } => CallTarget::Coding,
         };
         if self.store(|writer| async move { writer.failure(record).await }).await.is_some() {
             self.tell(Event::Failed {
