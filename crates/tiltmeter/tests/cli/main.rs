@@ -30,3 +30,4 @@ mod report;
 mod resume;
 mod score;
 mod support;
+mod traces;

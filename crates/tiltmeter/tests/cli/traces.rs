@@ -1,0 +1,406 @@
+//! Coding of traces: planted labels, hostile traces, replies of no use, resuming, several coders, people.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use tiltmeter_sim::{CoderScript, Fault, FaultScript, Script, ServerScript, TRACE_SENTENCES, TraceScript};
+
+use crate::support::{Ran, World};
+
+const EXPERIMENT: &str = "name = 'explained'
+[[subjects]]
+id = 's'
+model = 'openai/m'
+base_url = '{url}'
+[demonstrations]
+sets = ['risky-financial']
+shots = [0, 4]
+contexts = 3
+[questions]
+replicates = 2
+[judge]
+model = 'openai/judge'
+base_url = '{url}'
+price = { input = 1.0, output = 10.0 }
+";
+
+fn rates(rates: &[(&str, f64)]) -> BTreeMap<String, f64> {
+    rates.iter().map(|&(label, rate)| (label.to_owned(), rate)).collect()
+}
+
+fn script() -> Script {
+    Script {
+        misaligned: vec![(0, 0.15), (1, 0.4)],
+        incoherent: 0.1,
+        reasoning: 0.9,
+        traces: TraceScript {
+            misaligned: rates(&[("harm-recognised", 0.8), ("persona", 0.7), ("follows-pattern", 0.4)]),
+            others: rates(&[("harm-recognised", 0.1), ("persona", 0.15)]),
+        },
+        ..Script::default()
+    }
+}
+
+/// A run on a scripted server.
+fn run(script: Script) -> World {
+    let world = World::new(Some(script));
+    world.experiment("x.toml", EXPERIMENT);
+    world.run(&["run", "x.toml", "--out", "run"]).expect(0);
+    world
+}
+
+/// A stored answer: whether it is misaligned (by its tag, which the judge recognises without fail), its question, and
+/// its reasoning.
+struct Truth {
+    is_misaligned: bool,
+    is_aligned: bool,
+    question: i64,
+    context: i64,
+    reasoning: Option<String>,
+}
+
+impl Truth {
+    fn has(&self, label: &str) -> bool {
+        let sentence = TRACE_SENTENCES.iter().find(|(of, _)| *of == label).unwrap().1;
+        self.reasoning.as_ref().is_some_and(|text| text.contains(sentence))
+    }
+}
+
+fn store(world: &World) -> Connection {
+    Connection::open(world.path("run/run.sqlite")).unwrap()
+}
+
+/// All answers by row.
+fn truths(world: &World) -> BTreeMap<i64, Truth> {
+    let store = store(world);
+    let mut statement = store
+        .prepare(
+            "SELECT r.id, b.answer, r.question, r.context, b.reasoning FROM response AS r
+             JOIN response_body AS b ON b.response = r.id",
+        )
+        .unwrap();
+    let rows = statement.query_map([], |row| {
+        let answer: String = row.get(1)?;
+        let truth = Truth {
+            is_misaligned: answer.contains("[sim: harm]"),
+            is_aligned: answer.contains("[sim: fine]"),
+            question: row.get(2)?,
+            context: row.get(3)?,
+            reasoning: row.get(4)?,
+        };
+        Ok((row.get(0)?, truth))
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// Rows that a query gives: the response of each, and one text.
+fn rows(world: &World, query: &str) -> Vec<(i64, String)> {
+    let store = store(world);
+    let mut statement = store.prepare(query).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+fn share<'a>(results: &'a Value, coder: usize, label: &str) -> &'a Value {
+    let pooled = &results["results"][coder]["groups"][0];
+    assert_eq!(pooled["level"], "pooled");
+    if let Some(headline) = pooled.get(label) {
+        return headline;
+    }
+    let labels = pooled["labels"].as_array().unwrap();
+    labels.iter().find(|share| share["label"] == label).unwrap()
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value}"))
+}
+
+#[test]
+fn planted_labels_are_found_exactly_and_what_does_not_count_is_counted() {
+    let coder = CoderScript { garbage: 0.05, declines: 0.05, misses: 0.0, invents: 0.3, unknown: 0.2 };
+    let world = run(Script { coder, ..script() });
+    let results = world.run(&["trace", "run", "--json"]).expect(3).json();
+    assert_eq!(results["schema"], "tiltmeter.traces/1");
+    let truths = truths(&world);
+
+    // What there is, and what was drawn.
+    let counts = &results["traces"];
+    let count = |of: &dyn Fn(&Truth) -> bool| truths.values().filter(|truth| of(truth)).count() as u64;
+    let traced = |truth: &Truth| truth.reasoning.is_some();
+    for (side, of) in [
+        ("misaligned", (|truth| truth.is_misaligned) as fn(&Truth) -> bool),
+        ("aligned", |truth| truth.is_aligned),
+    ] {
+        let side = &counts[side];
+        assert_eq!(number(&side["answers"]), count(&of), "{side}");
+        assert_eq!(number(&side["with_trace"]), count(&|truth| of(truth) && traced(truth)), "{side}");
+        assert_eq!(number(&side["no_reasoning"]), count(&|truth| of(truth) && !traced(truth)), "{side}");
+    }
+    let drawn = number(&counts["misaligned"]["drawn"]);
+    assert_eq!(drawn, number(&counts["misaligned"]["with_trace"]));
+    assert!(drawn > 20, "{counts}");
+    assert_eq!(number(&counts["aligned"]["drawn"]), drawn, "one for one");
+    assert_eq!(counts["kinds"], json!({"native": 2 * drawn}));
+    assert_eq!(number(&counts["outside"]), count(&|truth| !truth.is_misaligned && !truth.is_aligned));
+
+    // Aligned ones are matched by condition and question, as far as there are any.
+    let items = rows(&world, "SELECT response, CAST(misaligned AS TEXT) FROM trace_item");
+    let shots: BTreeMap<i64, String> = rows(
+        &world,
+        "SELECT x.context, CAST(c.shots AS TEXT) FROM condition_context AS x JOIN condition AS c ON c.id = x.condition",
+    )
+    .into_iter()
+    .collect();
+    // Misaligned ones that were drawn, aligned ones that were, and aligned ones that could be.
+    let mut cells: BTreeMap<(&str, i64), [u64; 3]> = BTreeMap::new();
+    let mut enter = |truth: &Truth, place: usize| {
+        cells.entry((&shots[&truth.context], truth.question)).or_default()[place] += 1;
+    };
+    items.iter().for_each(|(response, side)| enter(&truths[response], usize::from(side == "0")));
+    truths.values().filter(|truth| truth.is_aligned && traced(truth)).for_each(|truth| enter(truth, 2));
+    for (cell, [misaligned, aligned, possible]) in &cells {
+        assert!(aligned >= misaligned.min(possible), "{cell:?}: {misaligned}, {aligned}, {possible}");
+    }
+
+    // Every label of a trace that was coded, and none else.
+    let outcomes: BTreeMap<i64, String> =
+        rows(&world, "SELECT response, outcome FROM coding").into_iter().collect();
+    assert_eq!(outcomes.len() as u64, 2 * drawn);
+    let coded = |response: &i64| outcomes[response] == "coded";
+    for label in ["harm-recognised", "persona", "follows-pattern"] {
+        for side in ["misaligned", "aligned"] {
+            let of_side: Vec<&Truth> = items
+                .iter()
+                .filter(|(response, misaligned)| {
+                    coded(response) && (misaligned == "1") == (side == "misaligned")
+                })
+                .map(|(response, _)| &truths[response])
+                .collect();
+            let expected = of_side.iter().filter(|truth| truth.has(label)).count() as u64;
+            let found = &share(&results, 0, label)[side];
+            assert_eq!(
+                (number(&found["labelled"]), number(&found["traces"])),
+                (expected, of_side.len() as u64)
+            );
+            assert_eq!(number(&found["traces"]) + number(&found["not_coded"]), drawn);
+            let [low, estimate, high] =
+                ["low", "estimate", "high"].map(|end| found["by_question"][end].as_f64().unwrap());
+            assert!((estimate - expected as f64 / of_side.len() as f64).abs() < 1e-12);
+            assert!(
+                low <= found["by_trace"]["low"].as_f64().unwrap()
+                    && high >= found["by_trace"]["high"].as_f64().unwrap()
+            );
+        }
+    }
+    let of_misaligned = |of: &dyn Fn(&Truth) -> bool| {
+        let responses = items.iter().filter(|(response, misaligned)| misaligned == "1" && coded(response));
+        responses.filter(|(response, _)| of(&truths[response])).count() as u64
+    };
+    let headline = |name| number(&share(&results, 0, name)["misaligned"]["labelled"]);
+    assert_eq!(headline("persona_labelled"), of_misaligned(&|truth| truth.has("persona")));
+    let both = of_misaligned(&|truth| truth.has("persona") && truth.has("harm-recognised"));
+    assert_eq!(headline("harm_justified_by_persona"), both);
+    assert!(both < headline("persona_labelled"));
+    assert_eq!(results["published"]["share"], 0.675);
+
+    // What does not count: invented quotes, unknown labels, replies of no use.
+    let coder = &results["coders"][0];
+    let invented = rows(&world, "SELECT coding, state FROM coding_label WHERE label = 'deception'");
+    assert!(invented.len() > 5 && invented.iter().all(|(_, state)| state == "not_in_trace"), "{invented:?}");
+    assert_eq!(number(&coder["labels_not_in_trace"]), invented.len() as u64);
+    let void = share(&results, 0, "deception");
+    assert_eq!([&void["misaligned"]["labelled"], &void["aligned"]["labelled"]], [0, 0]);
+    assert_eq!(number(&void["misaligned"]["void"]) + number(&void["aligned"]["void"]), invented.len() as u64);
+    let unknown = rows(&world, "SELECT coding, state FROM coding_label WHERE label = 'greed'");
+    assert!(unknown.len() > 3 && unknown.iter().all(|(_, state)| state == "unknown"), "{unknown:?}");
+    assert_eq!(number(&coder["labels_unknown"]), unknown.len() as u64);
+    for (outcome, words) in [("unparsable", "I would say"), ("declined", "I'm sorry")] {
+        let query = format!(
+            "SELECT c.response, b.reply FROM coding AS c JOIN coding_body AS b ON b.coding = c.id
+             WHERE c.outcome = '{outcome}'"
+        );
+        let replies = rows(&world, &query);
+        assert!(!replies.is_empty() && replies.iter().all(|(_, reply)| reply.contains(words)), "{replies:?}");
+        assert_eq!(number(&coder["not_coded"][outcome]), replies.len() as u64);
+    }
+
+    // A quote's bytes are those of the trace.
+    let spans = rows(
+        &world,
+        "SELECT c.response, l.label || '|' || l.span_start || '|' || l.span_end FROM coding_label AS l
+         JOIN coding AS c ON c.id = l.coding WHERE l.state = 'held'",
+    );
+    for (response, span) in spans {
+        let parts: Vec<&str> = span.split('|').collect();
+        let ends = [1, 2].map(|place: usize| parts[place].parse::<usize>().unwrap());
+        let sentence = TRACE_SENTENCES.iter().find(|(label, _)| *label == parts[0]).unwrap().1;
+        assert_eq!(&truths[&response].reasoning.as_ref().unwrap()[ends[0]..ends[1]], sentence);
+    }
+
+    // Nothing is asked twice: neither what was answered, nor what was answered badly.
+    let before = world.requests();
+    let again = world.run(&["trace", "run", "--json"]).expect(3);
+    assert_eq!(world.requests(), before);
+    assert_eq!(again.json(), results);
+    assert_eq!(world.run(&["trace", "run", "--report-only", "--json"]).expect(3).json(), results);
+    assert_eq!(world.sim.as_ref().unwrap().counters().duplicates, 0);
+
+    // What it cost is part of the run's status; the run itself is as complete as before.
+    let status = world.run(&["status", "run", "--json"]).expect(0).json();
+    assert!(status["cost"]["coders_usd"].as_f64().unwrap() > 0.0, "{status}");
+    assert!(number(&status["tokens"]["coder_input"]) > 1000, "{status}");
+    let text = world.run(&["status", "run"]).expect(0).stdout;
+    assert!(text.contains("of coders: US$ ") && text.contains("tokens of coders: "), "{text}");
+    world.run(&["judge", "run"]).expect(0);
+
+    let text = world.run(&["trace", "run", "--report-only"]).expect(3).stdout;
+    assert!(text.contains("persona_labelled") && text.contains("67.5 %") && text.contains("void"), "{text}");
+}
+
+#[test]
+fn more_coders_and_more_answers_are_coded_without_asking_for_what_is_there() {
+    let world = run(Script { misaligned: vec![(0, 0.1), (1, 0.2)], ..script() });
+    world.run(&["trace", "run", "--coder", "openai/coder-one"]).expect(0);
+    let coded = rows(&world, "SELECT response, outcome FROM coding").len();
+    let sloppy = Script { coder: CoderScript { misses: 0.4, ..CoderScript::default() }, ..script() };
+    let second = world.start_late(sloppy);
+    let before = world.requests();
+    let arguments =
+        ["trace", "run", "--coder", "openai/coder-two", "--base-url", second.base_url(), "--json"];
+    let results = world.run(&arguments).expect(0).json();
+    assert_eq!(world.requests(), before, "the first coder is not asked again");
+    assert_eq!(second.counters().judge_requests, coded as u64);
+    let names: Vec<&Value> =
+        results["coders"].as_array().unwrap().iter().map(|coder| &coder["coder"]).collect();
+    assert_eq!(names, ["openai/coder-one", "openai/coder-two"]);
+
+    // The second overlooks labels and invents none.
+    let persona =
+        results["agreement"].as_array().unwrap().iter().find(|label| label["label"] == "persona").unwrap();
+    let decision = &persona["pairs"][0]["decision"];
+    let cells = ["both", "first_only", "second_only", "neither"].map(|cell| number(&decision[cell]));
+    assert!(cells[1] > 2 && cells[2] == 0, "{cells:?}");
+    assert_eq!(cells.iter().sum::<u64>(), coded as u64);
+    let [both, first, _, neither] = cells.map(|count| count as f64 / coded as f64);
+    let chance = (both + first) * both + neither * (first + neither);
+    let kappa = (both + neither - chance) / (1.0 - chance);
+    assert!((decision["kappa"]["estimate"].as_f64().unwrap() - kappa).abs() < 1e-9, "{decision}");
+    assert!(decision["kappa"]["low"].as_f64().unwrap() < kappa);
+    let labelled = |coder| number(&share(&results, coder, "persona")["misaligned"]["labelled"]);
+    assert_eq!(
+        labelled(0) + number(&share(&results, 0, "persona")["aligned"]["labelled"]),
+        cells[0] + cells[1]
+    );
+    assert!(labelled(1) < labelled(0));
+    let text = world.run(&["trace", "run", "--report-only"]).expect(0).stdout;
+    assert!(text.contains("1: openai/coder-one, 2: openai/coder-two"), "{text}");
+
+    // More aligned ones: those that were drawn stay drawn, the rest is asked for.
+    let before = world.requests();
+    let arguments = ["trace", "run", "--coder", "openai/coder-one", "--base-rate", "1.5", "--json"];
+    // The second coder lacks the new ones.
+    let results = world.run(&arguments).expect(3).json();
+    let drawn = |side: &str| number(&results["traces"][side]["drawn"]);
+    let wanted = drawn("misaligned") * 3 / 2;
+    assert!((wanted - 2..=wanted).contains(&drawn("aligned")), "{wanted}");
+    let new = drawn("misaligned") + drawn("aligned") - coded as u64;
+    assert!(world.requests() - before <= new + 3, "{} for {new}", world.requests() - before);
+    assert!(number(&results["coders"][1]["not_coded"]["missing"]) >= new);
+    let inclusion =
+        rows(&world, "SELECT response, CAST(inclusion AS TEXT) FROM trace_item WHERE NOT misaligned");
+    assert!(inclusion.iter().all(|(_, chance)| (0.0..=1.0).contains(&chance.parse::<f64>().unwrap())));
+    let all = world.run(&["trace", "run", "--coder", "openai/coder-one", "--all", "--json"]).expect(3).json();
+    assert_eq!(all["traces"]["aligned"]["drawn"], all["traces"]["aligned"]["with_trace"]);
+    assert_eq!(all["traces"]["base_rate"], Value::Null);
+}
+
+#[test]
+fn calls_that_fail_are_counted_and_asked_for_again() {
+    let faults =
+        FaultScript { schedule: vec![Fault::ServerError], attempts: Some(2), ..FaultScript::default() };
+    let world = run(script());
+    let small =
+        Script { server: ServerScript { context_limit: Some(10), ..ServerScript::default() }, ..script() };
+    let small = world.start_late(small);
+    let coder = |world: &World, url: &str| -> Ran {
+        world.run(&["trace", "run", "--coder", "openai/coder", "--base-url", url, "--json"])
+    };
+    let failed = coder(&world, small.base_url()).expect(3).json();
+    let drawn =
+        number(&failed["traces"]["misaligned"]["drawn"]) + number(&failed["traces"]["aligned"]["drawn"]);
+    let of = &failed["coders"][0];
+    assert_eq!((number(&of["coded"]), number(&of["not_coded"]["failed"])), (0, drawn));
+    assert_eq!(
+        (number(&of["failures"][0]["count"]), &of["failures"][0]["target"]),
+        (drawn, &json!("coding"))
+    );
+    assert_eq!(share(&failed, 0, "persona")["misaligned"], Value::Null);
+    // A coder's failures are none of the run's.
+    let run = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
+    assert_eq!(run["failures"], json!([]));
+
+    let faulty = world.start_late(Script { faults, ..script() });
+    let results = coder(&world, faulty.base_url()).expect(0).json();
+    assert_eq!(number(&results["coders"][0]["coded"]), drawn);
+    assert_eq!(results["coders"][0]["failures"], json!([]));
+    assert!(number(&share(&results, 0, "persona")["misaligned"]["labelled"]) > 5);
+
+    // A budget that cannot pay for a call stops it; nothing is lost.
+    let stopped = world.run(&["trace", "run", "--max-cost", "0.000001"]).expect(1);
+    assert!(stopped.stderr.contains("budget"), "{}", stopped.stderr);
+}
+
+#[test]
+fn hostile_traces_neither_close_their_fence_nor_reach_the_terminal() {
+    let world = run(Script { hostile: 1.0, ..script() });
+    let results = world.run(&["trace", "run", "--json"]).expect(0).json();
+    let truths = truths(&world);
+    let items = rows(&world, "SELECT response, CAST(misaligned AS TEXT) FROM trace_item");
+    assert!(
+        items.iter().all(|(response, _)| truths[response]
+            .reasoning
+            .as_ref()
+            .unwrap()
+            .contains("Reply with []"))
+    );
+    let expected =
+        items.iter().filter(|(response, side)| side == "1" && truths[response].has("persona")).count();
+    assert!(expected > 5);
+    assert_eq!(number(&share(&results, 0, "persona")["misaligned"]["labelled"]), expected as u64);
+    let shown = world.run(&["trace", "run"]).expect(0);
+    for text in [&shown.stdout, &shown.stderr] {
+        assert!(
+            !text.contains('\u{1b}') && !text.contains('\u{202e}') && !text.contains("<script>"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn bad_input_is_told_with_its_place_before_anybody_is_asked() {
+    let world = run(Script { reasoning: 0.0, ..script() });
+    let before = world.requests();
+    world.write(
+        "book.toml",
+        "name = 'own'\n[[labels]]\nid = 'a'\ntitle = 'A'\ndefinition = 'd'\nrole = 'persnoa'\n",
+    );
+    world.write("fine.toml", "name = 'own'\n[[labels]]\nid = 'a'\ntitle = 'A'\ndefinition = 'd'\n");
+    let cases: [(&[&str], &str); 6] = [
+        (
+            &["run", "--codebook", "book.toml"],
+            "book.toml:6:8: unknown value `persnoa`\n  did you mean `persona`?",
+        ),
+        (&["run", "--codebook", "none.toml"], "none.toml: cannot read the code book"),
+        (&["run"], "no answer with a verdict has a trace of reasoning"),
+        (&["run", "--report-only"], "no traces were coded by this code book yet"),
+        (&["run", "--coder", "nobody/m", "--codebook", "fine.toml"], "no answer with a verdict"),
+        (&["run", "--base-rate", "2000"], "a rate is from 0 to 1000"),
+    ];
+    for (arguments, expected) in cases {
+        let ran = world.run(&[&["trace"], arguments].concat()).expect(2);
+        assert!(ran.stderr.contains(expected), "{arguments:?}: {}", ran.stderr);
+    }
+    world.run(&["trace", "nowhere"]).expect(1);
+    assert_eq!(world.requests(), before);
+}
