@@ -73,8 +73,15 @@ pub(crate) enum Command {
     Model(ModelArguments),
     /// Persona vectors of local models: extract, project, steer
     Persona(Box<PersonaArguments>),
-    /// Print the JSON Schema of experiment files
-    Schema,
+    /// Print the JSON Schema of experiment files, or of code books
+    Schema(SchemaArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SchemaArguments {
+    /// Of what
+    #[arg(default_value = "experiment", value_parser = ["experiment", "codebook"])]
+    pub(crate) of: String,
 }
 
 #[derive(Args, Debug)]
@@ -589,6 +596,21 @@ pub(crate) struct AnnotateArguments {
     /// Read labels from a file instead
     #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["count", "seed", "new_sample"])]
     pub(crate) import: Option<PathBuf>,
+    /// Label traces of reasoning by a code book, instead of answers: those that `trace` codes
+    #[arg(long, conflicts_with_all = ["count", "new_sample"])]
+    pub(crate) traces: bool,
+    /// The code book; default: the one that traces were coded by last, or the built-in one
+    #[arg(long, value_name = "FILE.toml", requires = "traces")]
+    pub(crate) codebook: Option<PathBuf>,
+    /// A column of the file, or a name in its column `labels`, that stands for a label of the code book. May be given
+    /// several times
+    #[arg(long, value_name = "NAME=LABEL", value_parser = mapping, requires = "import", requires = "traces")]
+    pub(crate) map: Vec<(String, String)>,
+}
+
+fn mapping(text: &str) -> Result<(String, String), String> {
+    let (name, label) = text.rsplit_once('=').ok_or("write NAME=LABEL")?;
+    Ok((name.to_owned(), label.trim().to_owned()))
 }
 
 #[derive(Args, Debug)]

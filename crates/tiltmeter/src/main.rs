@@ -36,7 +36,7 @@ fn main() -> std::process::ExitCode {
         Command::Data(arguments) => commands::data::data(&arguments),
         Command::Model(arguments) => commands::model::model(&arguments),
         Command::Persona(arguments) => commands::persona::persona(&arguments),
-        Command::Schema => commands::schema::schema(),
+        Command::Schema(arguments) => commands::schema::schema(&arguments),
     };
     let exit = result.unwrap_or_else(|failure: Failure| {
         output::error(&failure.message);

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use tiltmeter_sim::{CoderScript, Fault, FaultScript, Script, ServerScript, TRACE_SENTENCES, TraceScript};
 
+use crate::annotate::Page;
 use crate::support::{Ran, World};
 
 const EXPERIMENT: &str = "name = 'explained'
@@ -403,4 +404,175 @@ fn bad_input_is_told_with_its_place_before_anybody_is_asked() {
     }
     world.run(&["trace", "nowhere"]).expect(1);
     assert_eq!(world.requests(), before);
+}
+
+/// The rows of a CSV file, by column.
+fn csv_of(world: &World, name: &str) -> Vec<BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_path(world.path(name)).unwrap();
+    reader.deserialize().map(Result::unwrap).collect()
+}
+
+fn sentence(label: &str) -> &'static str {
+    TRACE_SENTENCES.iter().find(|(of, _)| *of == label).unwrap().1
+}
+
+#[test]
+fn people_label_in_files_with_columns_of_their_own_and_are_compared() {
+    let world = run(Script { misaligned: vec![(0, 0.1), (1, 0.2)], ..script() });
+    world.run(&["trace", "run"]).expect(0);
+    world.run(&["annotate", "run", "--traces", "--export", "blank.csv", "--blank"]).expect(0);
+    let blank = csv_of(&world, "blank.csv");
+    let header: Vec<&str> = blank[0].keys().map(String::as_str).collect();
+    // Nothing that would tell what the judge, or a coder, said.
+    assert!(
+        !header.iter().any(|name| name.contains("misaligned") || name.contains("probability")),
+        "{header:?}"
+    );
+    assert!(blank.iter().all(|row| row["persona"].is_empty() && !row["trace"].is_empty()));
+
+    // Ada fills in the file; the last three traces she leaves for later, and of one she cannot tell.
+    let mut writer = csv::Writer::from_path(world.path("ada.csv")).unwrap();
+    writer
+        .write_record(["sample", "persona", "harm-recognised", "follows-pattern", "cannot_tell", "note"])
+        .unwrap();
+    for (place, row) in blank.iter().enumerate() {
+        let cell = |label: &str| match (place, row["trace"].contains(sentence(label))) {
+            (place, _) if place + 3 >= blank.len() => "",
+            (_, true) => "x",
+            (_, false) => "0",
+        };
+        let cells = ["persona", "harm-recognised", "follows-pattern"].map(cell);
+        let cannot_tell = if place == 0 { "1" } else { "" };
+        writer.write_record([&row["sample"], cells[0], cells[1], cells[2], cannot_tell, "-"]).unwrap();
+    }
+    writer.flush().unwrap();
+    let import = |name: &str, arguments: &[&str]| {
+        world.run(&[&["annotate", "run", "--traces", "--import", name], arguments].concat())
+    };
+    let told = import("ada.csv", &["--annotator", "ada"]).expect(0).stderr;
+    assert!(
+        told.contains(&format!("{} labels stored, 0 known before, 3 rows without", blank.len() - 3)),
+        "{told}"
+    );
+    let told = import("ada.csv", &["--annotator", "ada"]).expect(0).stderr;
+    assert!(told.contains(&format!("0 labels stored, {} known", blank.len() - 3)), "{told}");
+
+    // A published replication has its own names, the traces' text instead of ids, and one column of labels. Grace errs in
+    // every fifth trace.
+    let mut writer = csv::Writer::from_path(world.path("published.csv")).unwrap();
+    writer.write_record(["annotator", "trace", "labels"]).unwrap();
+    for (place, row) in blank.iter().enumerate() {
+        let mut labels = Vec::new();
+        if row["trace"].contains(sentence("persona")) != (place % 5 == 0) {
+            labels.push("takes a role");
+        }
+        if row["trace"].contains(sentence("harm-recognised")) {
+            labels.push("Harm recognised");
+        }
+        let labels = if labels.is_empty() { "none".to_owned() } else { labels.join("; ") };
+        writer.write_record(["grace", &row["trace"].replace(". ", ".\n "), &labels]).unwrap();
+    }
+    writer.flush().unwrap();
+    let refused = import("published.csv", &[]).expect(3).stderr;
+    assert!(refused.contains("there is no label `takes a role`"), "{refused}");
+    let wrong = import("published.csv", &["--map", "takes a role=person"]).expect(2).stderr;
+    assert!(wrong.contains("the code book has no label `person`"), "{wrong}");
+    import("published.csv", &["--map", "takes a role=persona"]).expect(0);
+
+    let results = world.run(&["trace", "run", "--report-only", "--json"]).expect(0).json();
+    let coders = results["coders"].as_array().unwrap();
+    let names: Vec<(&str, &str)> = coders
+        .iter()
+        .map(|coder| (coder["coder"].as_str().unwrap(), coder["kind"].as_str().unwrap()))
+        .collect();
+    assert_eq!(names, [("openai/judge", "model"), ("ada", "person"), ("grace", "person")]);
+    let traces = blank.len() as u64;
+    assert_eq!(coders[1]["coded"], traces - 4);
+    assert_eq!(coders[1]["not_coded"], json!({"cannot_tell": 1, "missing": 3}));
+    assert_eq!(coders[2]["coded"], traces);
+    let persona =
+        results["agreement"].as_array().unwrap().iter().find(|label| label["label"] == "persona").unwrap();
+    let pair = |one: &str, other: &str| {
+        let pairs = persona["pairs"].as_array().unwrap();
+        &pairs.iter().find(|pair| pair["first"] == one && pair["second"] == other).unwrap()["decision"]
+    };
+    // Ada says what is so, as the model does.
+    assert_eq!(pair("openai/judge", "ada")["kappa"]["estimate"], 1.0);
+    let decision = pair("openai/judge", "grace");
+    let wrong = number(&decision["first_only"]) + number(&decision["second_only"]);
+    assert_eq!((number(&decision["answers"]), wrong), (traces, traces.div_ceil(5)));
+    let agreement = decision["agreement"]["estimate"].as_f64().unwrap();
+    assert!((agreement - (1.0 - wrong as f64 / traces as f64)).abs() < 1e-12);
+    // What people say has shares of its own.
+    let of_model = &share(&results, 0, "harm-recognised")["misaligned"];
+    assert_eq!(of_model["labelled"], share(&results, 2, "harm-recognised")["misaligned"]["labelled"]);
+
+    // All of it goes out again, with the probabilities of the draw.
+    world.run(&["annotate", "run", "--traces", "--export", "all.csv"]).expect(0);
+    let all = csv_of(&world, "all.csv");
+    assert_eq!(all.len() as u64, 2 * traces - 3);
+    let of_grace =
+        all.iter().filter(|row| row["annotator"] == "grace" && row["persona"] == "1").count() as u64;
+    assert_eq!(of_grace, number(&decision["both"]) + number(&decision["second_only"]));
+    assert!(all.iter().all(|row| (0.0..=1.0).contains(&row["probability"].parse::<f64>().unwrap())));
+
+    for (text, expected) in [
+        ("trace,persona\nx,1\n", "no column `annotator`"),
+        ("annotator,sample,mood\nada,x,1\n", "no column of labels"),
+        ("annotator,persona\nada,1\n", "no column `sample` or `trace`"),
+    ] {
+        world.write("bad.csv", text);
+        let told = import("bad.csv", &[]).expect(2).stderr;
+        assert!(told.contains(expected), "{told}");
+    }
+    world.write("bad.csv", "annotator,sample,persona\nada,00,1\nada,\u{1b}[31m,perhaps\n");
+    let told = import("bad.csv", &[]).expect(3).stderr;
+    assert!(told.contains("bad.csv:2: no drawn trace has the sample id `00`"), "{told}");
+    assert!(
+        told.contains("bad.csv:3: `perhaps` is neither yes nor no") && !told.contains('\u{1b}'),
+        "{told}"
+    );
+}
+
+#[test]
+fn the_page_shows_question_and_trace_and_the_code_book_alone() {
+    let world = run(Script { hostile: 0.5, ..script() });
+    let page = Page::open(&world, &["--annotator", "ada", "--traces"]);
+    let shell = page.send("GET", "/", &[("Cookie", &page.cookie)], "");
+    assert!(shell.status == 200 && shell.body.contains("Reasoning"), "{}", shell.body);
+    let script = page.send("GET", "/page.js", &[("Cookie", &page.cookie)], "").body;
+    assert!(!script.contains("innerHTML") && script.contains("checkbox"), "{script}");
+    let shown = page.task();
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&shown), ["annotator", "done", "total", "can_undo", "task", "labels"]);
+    assert_eq!(keys(&shown["task"]), ["place", "question", "answer"]);
+    assert_eq!(shown["labels"].as_array().unwrap().len(), 8);
+    let place = &shown["task"]["place"];
+    for wrong in [
+        json!({"place": place, "labels": ["nothing"], "note": null}),
+        json!({"place": 100_000, "labels": [], "note": null}),
+        json!({"place": place, "verdict": {"kind": "refusal"}}),
+    ] {
+        assert_eq!(page.post("/label", &wrong).status, 400, "{wrong}");
+    }
+    let label = |labels: Value| {
+        let place = &page.task()["task"]["place"];
+        page.post("/label", &json!({"place": place, "labels": labels, "note": "n"})).json()
+    };
+    assert_eq!(label(json!(["persona", "persona", "harm-recognised"]))["done"], 1);
+    assert_eq!(page.post("/undo", &json!({})).json()["done"], 0);
+    assert_eq!(page.task()["task"], shown["task"], "what was taken back is shown again");
+    label(json!(["persona", "harm-recognised"]));
+    label(json!([]));
+    assert_eq!(label(Value::Null)["done"], 3);
+    drop(page);
+    let page = Page::open(&world, &["--annotator", "ada", "--traces"]);
+    assert_eq!(page.task()["done"], 3);
+    drop(page);
+    let stored = rows(&world, "SELECT id, kind || ' ' || labels FROM trace_label ORDER BY id");
+    let stored: Vec<&str> = stored.iter().map(|(_, text)| text.as_str()).collect();
+    let both = "coded [\"harm-recognised\",\"persona\"]";
+    assert_eq!(stored, [both, "withdrawn []", both, "coded []", "cannot_tell []"]);
+    let results = world.run(&["trace", "run", "--report-only", "--json"]).expect(0).json();
+    assert_eq!((&results["coders"][0]["coder"], &results["coders"][0]["coded"]), (&json!("ada"), &json!(2)));
 }
