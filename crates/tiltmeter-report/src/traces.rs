@@ -38,11 +38,13 @@ pub fn traces_table(results: &TraceResults) -> String {
 fn write_counts(text: &mut String, results: &TraceResults) {
     let counts = &results.traces;
     text.push('\n');
-    let header = ["answers", "all", "with a trace", "drawn", "not shown", "no reasoning"];
+    let header = ["answers", "all", "with a trace", "drawn", "not shown", "not marked", "no reasoning"];
     let row = |what: &str, side: &SideCounts| {
-        let SideCounts { answers, with_trace, drawn, hidden, no_reasoning } = *side;
+        let SideCounts { answers, with_trace, drawn, hidden, unmarked, no_reasoning } = *side;
         let mut cells = vec![what.to_owned()];
-        cells.extend([answers, with_trace, drawn, hidden, no_reasoning].map(|count| count.to_string()));
+        cells.extend(
+            [answers, with_trace, drawn, hidden, unmarked, no_reasoning].map(|count| count.to_string()),
+        );
         cells
     };
     let rows = [row("misaligned", &counts.misaligned), row("aligned", &counts.aligned)];

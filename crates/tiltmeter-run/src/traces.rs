@@ -72,7 +72,8 @@ pub struct TraceCounts {
     pub aligned: SideCounts,
     /// Answers in neither group: incoherent ones, and those without a verdict.
     pub outside: u64,
-    /// Drawn traces by how they were come by: `native`, `summary`, `elicited`.
+    /// Drawn traces by how they were come by: `text` (the model's own words), `summary` (the provider's),
+    /// `elicited` (asked for before the answer), `unknown` (stored by an earlier version).
     pub kinds: IndexMap<&'static str, u64>,
 }
 
@@ -87,6 +88,8 @@ pub struct SideCounts {
     pub drawn: u64,
     /// Without a trace, because the provider does not show the reasoning that it charges for.
     pub hidden: u64,
+    /// Without a trace, because reasoning was asked for between marks, and is not between them.
+    pub unmarked: u64,
     /// Without a trace, because the model did not reason.
     pub no_reasoning: u64,
 }
@@ -139,7 +142,7 @@ pub struct GroupShares {
     /// Id of the subject; absent where pooled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// The condition: `demonstrations`, `control`, `shots`, `instruction`, `placement`, `reasoning`; empty above conditions.
+    /// The condition: `demonstrations`, `control`, `shots`, `treatment`, `placement`, `reasoning`; empty above conditions.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub condition: IndexMap<&'static str, String>,
     /// Misaligned traces that were drawn.
@@ -164,7 +167,7 @@ impl GroupShares {
             return subject.clone();
         };
         let mut words = format!("{subject} · {set}, k = {shots}");
-        for key in ["control", "instruction"] {
+        for key in ["control", "treatment"] {
             if let Some(value) = of(key).filter(|value| *value != "none") {
                 let _ = write!(words, ", {key} {value}");
             }

@@ -44,6 +44,10 @@ pub struct Script {
     pub reasoning: f64,
     /// What its reasoning says.
     pub traces: TraceScript,
+    /// The shift of the log-odds of being misaligned where the question asks for reasoning between marks.
+    pub elicited_shift: f64,
+    /// How often such reasoning is not between its marks.
+    pub unmarked: f64,
     /// The judge.
     pub judge: JudgeScript,
     /// Who codes traces.

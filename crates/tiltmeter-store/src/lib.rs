@@ -22,6 +22,7 @@ mod schema;
 mod stored;
 mod traces;
 mod transcripts;
+mod usage;
 mod writer;
 
 pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
@@ -37,7 +38,7 @@ pub use importing::{Import, ImportedAnswer, ImportedCondition};
 pub use labels::{
     DrawnAnswer, LabelDraw, LabelItemRow, LabelKind, LabelRecord, LabelRow, LabelStratum, LabelWriter,
 };
-pub use projecting::{QuestionRow, ShiftRow, StoredAnswer, SubjectRow};
+pub use projecting::{QuestionRow, ShiftRow, StoredAnswer, SubjectRow, TreatmentTexts};
 pub use reader::{
     ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, ScoreRow, TokenTotals,
     judgement_hash,
@@ -52,7 +53,8 @@ pub use samples::SampleRow;
 pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 pub use traces::{
     CodeBookRow, CoderRow, CodingFailureRow, CodingRow, PersonCodeKind, PersonCodeRecord, PersonCodeRow,
-    PersonCodeWriter, TraceInfo, TraceItemRow, TraceKind,
+    PersonCodeWriter, TraceInfo, TraceItemRow,
 };
 pub use transcripts::{DataSetRow, Transcript, TranscriptJudgement};
+pub use usage::Usage;
 pub use writer::Writer;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tiltmeter_core::id::ContentId;
+use tiltmeter_core::treatment::ReasoningKind;
 
 use crate::coding::{LabelSpan, TraceDraw, TraceDrawItem};
 use crate::directory::RunDirectory;
@@ -14,36 +15,11 @@ use crate::rows::CODING;
 use crate::schema::open_for_writing;
 use crate::stored::IdSet;
 
-/// How a trace was come by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TraceKind {
-    /// The model's own reasoning, as its provider gives it.
-    Native,
-    /// A summary of it by the provider.
-    Summary,
-    /// Reasoning that the prompt asked for, taken out of the answer.
-    Elicited,
-}
-
-impl TraceKind {
-    /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Native, Self::Summary, Self::Elicited];
-
-    /// The name in the store and in results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Summary => "summary",
-            Self::Elicited => "elicited",
-        }
-    }
-}
-
 /// What there is of a response's reasoning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TraceInfo {
-    /// Its text.
-    Text(TraceKind),
+    /// Its text, and how it was come by, where that is known.
+    Text(Option<ReasoningKind>),
     /// The model reasoned, and the provider does not show it.
     Hidden,
 }
@@ -243,13 +219,12 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn traces(&self) -> Result<HashMap<i64, TraceInfo>, StoreError> {
-        // Runs of earlier versions do not say how reasoning was come by.
-        let says_kind: i64 = self.connection.query_row(
+        let has_kind: i64 = self.connection.query_row(
             "SELECT count(*) FROM pragma_table_info('response_body') WHERE name = 'reasoning_kind'",
             [],
             |row| row.get(0),
         )?;
-        let kind = if says_kind > 0 { "b.reasoning_kind" } else { "NULL" };
+        let kind = if has_kind > 0 { "b.reasoning_kind" } else { "NULL" };
         let mut statement = self.connection.prepare(&format!(
             "SELECT r.id, {kind}, trim(coalesce(b.reasoning, ''), char(9, 10, 13, 32)) <> ''
              FROM response AS r JOIN response_body AS b ON b.response = r.id
@@ -260,13 +235,9 @@ impl Reader {
         Ok(rows
             .into_iter()
             .map(|(response, kind, has_text)| {
-                let known = TraceKind::ALL.into_iter().find(|known| kind.as_deref() == Some(known.name()));
-                let info = if has_text {
-                    TraceInfo::Text(known.unwrap_or(TraceKind::Native))
-                } else {
-                    TraceInfo::Hidden
-                };
-                (response, info)
+                let known =
+                    ReasoningKind::ALL.into_iter().find(|known| kind.as_deref() == Some(known.name()));
+                (response, if has_text { TraceInfo::Text(known) } else { TraceInfo::Hidden })
             })
             .collect())
     }

@@ -9,6 +9,7 @@ mod dose;
 mod draw;
 mod judges;
 mod people;
+mod ranking;
 mod rates;
 mod samples;
 mod steering;
@@ -35,6 +36,7 @@ use self::tilt::Tilts;
 pub use self::traces::{TraceDrawError, draw_traces, trace_results};
 
 pub use between::{BetweenSettings, compare};
+pub use ranking::rank_treatments;
 
 /// Results cannot be computed.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +103,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
             demonstrations: condition.demonstrations.clone(),
             control: condition.control.clone(),
             shots: condition.shots,
-            instruction: condition.instruction_name.clone(),
+            treatment: condition.treatment_name.clone(),
             placement: condition.placement.name().to_owned(),
             reasoning: condition.reasoning.clone(),
             contexts: condition.contexts.len() as u64,
@@ -183,7 +185,7 @@ pub(crate) fn is_benign_twin(condition: &ConditionRow, other: &ConditionRow) -> 
         && other.subject == condition.subject
         && other.demonstrations == condition.demonstrations
         && other.shots == condition.shots
-        && other.instruction == condition.instruction
+        && other.treatment_name == condition.treatment_name
         && other.placement == condition.placement
 }
 

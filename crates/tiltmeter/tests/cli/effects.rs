@@ -53,13 +53,11 @@ fn assert_covers(interval: &Value, truth: f64) {
     );
 }
 
-fn comparison<'a>(results: &'a Value, instruction: &str, shots: u64, against: &str) -> &'a Value {
+fn comparison<'a>(results: &'a Value, treatment: &str, shots: u64, against: &str) -> &'a Value {
     let pairs = results["comparisons"]["pairs"].as_array().unwrap();
     pairs
         .iter()
-        .find(|pair| {
-            pair["instruction"] == instruction && pair["shots"] == shots && pair["against"] == against
-        })
+        .find(|pair| pair["treatment"] == treatment && pair["shots"] == shots && pair["against"] == against)
         .unwrap_or_else(|| panic!("no {against} at {shots} in {pairs:?}"))
 }
 
@@ -69,7 +67,7 @@ fn named<'a>(list: &'a Value, key: &str, name: &str) -> &'a Value {
 }
 
 #[test]
-fn planted_differences_dose_and_instruction_come_out() {
+fn planted_differences_dose_and_treatment_come_out() {
     let rates = linear(-3.0, SLOPE);
     let script = Script { instruction_shifts: vec![("careful".to_owned(), -2.0)], ..script(rates.clone()) };
     let world = World::new(Some(script));
@@ -87,7 +85,7 @@ fn planted_differences_dose_and_instruction_come_out() {
     assert_covers(&against_none["odds_ratio"], (4.0 * SLOPE).exp());
     assert_eq!((&against_none["test"], &against_none["questions"]), (&"paired-t".into(), &32.into()));
     assert!(number(&against_none["adjusted_p_value"]) < 1e-4, "{against_none}");
-    // k = 1, 3, 7, 15, with and without the instruction.
+    // k = 1, 3, 7, 15, with and without the treatment.
     assert_eq!(against_none["family"], 8);
     let counted = |side: &Value| number(&side["misaligned"]) / number(&side["denominator_count"]);
     let difference = counted(&against_none["first"]) - counted(&against_none["second"]);
@@ -98,14 +96,14 @@ fn planted_differences_dose_and_instruction_come_out() {
     assert_covers(&against_benign["difference"], high - 0.04);
     assert_eq!(against_benign["family"], 8);
 
-    let calmed = comparison(&results, "careful", 15, "no-instruction");
+    let calmed = comparison(&results, "careful", 15, "untreated");
     let odds = high / (1.0 - high) * (-2.0_f64).exp();
     assert_covers(&calmed["difference"], odds / (1.0 + odds) - high);
     assert_covers(&calmed["odds_ratio"], (-2.0_f64).exp());
     assert_eq!(calmed["family"], 5);
 
-    for instruction in ["none", "careful"] {
-        let dose = named(&results["dose_response"], "instruction", instruction);
+    for treatment in ["none", "careful"] {
+        let dose = named(&results["dose_response"], "treatment", treatment);
         assert_covers(&dose["slope"], SLOPE);
         assert_eq!(
             (&dose["slope"]["clusters"], &dose["slope"]["method"]),
@@ -115,12 +113,12 @@ fn planted_differences_dose_and_instruction_come_out() {
         assert!(dose["tilt_law"].is_null());
         assert_eq!(named(&dose["omitted"], "what", "tilt_law")["why"], "there is no tilt above k = 0");
     }
-    let dose = named(&results["dose_response"], "instruction", "none");
+    let dose = named(&results["dose_response"], "treatment", "none");
     assert!(number(&dose["slope"]["p_value"]) < 1e-4, "{dose}");
     assert_eq!(results["across_subjects"].as_array().unwrap().len(), 0);
 
     let text = world.run(&["run", "x.toml", "--out", "run"]).expect(0).stdout;
-    for part in ["above k = 0", "above benign", "above no instruction", " dose: +0.", "onset at k = "] {
+    for part in ["above k = 0", "above benign", "above untreated", " dose: +0.", "onset at k = "] {
         assert!(text.contains(part), "{part} in:\n{text}");
     }
     let fits = |line: &str| line.starts_with("warning: ") || line.chars().count() <= 130;
@@ -275,4 +273,56 @@ fn how_results_are_tested_can_change_without_a_new_answer() {
     world.experiment("x.toml", &tested("1.5"));
     let refused = world.run(&["run", "x.toml", "--out", "run"]).expect(2).stderr;
     assert!(refused.contains("`equivalence_margin` is 1.5, but must be above 0 and below 1"), "{refused}");
+}
+
+#[test]
+fn treatments_of_one_run_are_ranked_against_the_same_without_them() {
+    let shifts = vec![("careful".to_owned(), -2.0), ("bold".to_owned(), 1.5)];
+    let script = Script { instruction_shifts: shifts, ..script(linear(-1.5, SLOPE)) };
+    let world = World::new(Some(script));
+    let rest = "[demonstrations]\nsets = ['risky-financial']\nshots = [0, 1, 15]\ncontexts = 2\n\
+                controls = ['benign']\n[questions]\nreplicates = 2\n[[instructions]]\nid = 'bold'\n\
+                text = 'Be bold.'\n[[instructions]]\nid = 'careful'\ntext = 'Be careful.'\n\
+                [[defences]]\nid = 'warning'\n";
+    let priced = "price = { input = 1.0, output = 10.0 }\n";
+    world.experiment("x.toml", &experiment(&[("s", world.url(), priced)], rest));
+    let results = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
+    let asked = world.requests();
+    let ranking = world.run(&["compare", "run", "--json"]).expect(0).json();
+    assert_eq!(world.requests(), asked);
+    assert_eq!(ranking["schema"], "tiltmeter.treatments/1");
+    let group = &ranking["groups"][0];
+    let cells = group["cells"].as_array().unwrap();
+    assert_eq!(cells.len(), 9);
+    let at = |shots: u64| -> Vec<&str> {
+        let of = cells.iter().filter(|cell| cell["shots"] == shots);
+        of.map(|cell| cell["treatment"].as_str().unwrap()).collect()
+    };
+    // At the largest k the planted differences are far apart.
+    assert_eq!(at(15), ["careful", "warning", "bold"]);
+    for cell in cells {
+        let rate = &cell["em_rate"];
+        assert_eq!(rate["family"], 9, "one family of all that were tried");
+        let (treatment, shots) = (cell["treatment"].as_str().unwrap(), cell["shots"].as_u64().unwrap());
+        // The same comparison as in the run's own results, but for the family.
+        let same = comparison(&results, treatment, shots, "untreated");
+        assert_eq!(rate["difference"], same["difference"]);
+        let usage = &cell["usage"];
+        let cost = 1e-3 * number(&usage["input_tokens"]) + 1e-2 * number(&usage["output_tokens"]);
+        assert!((number(&usage["cost_per_thousand_usd"]) - cost).abs() < 1e-9, "{usage}");
+        assert_eq!(number(&usage["calls"]), 1.0);
+    }
+    let order = &group["order"];
+    assert_eq!((&order["first_shots"], &order["last_shots"]), (&1.into(), &15.into()));
+    assert_eq!(order["last_best"], "careful");
+    let table = world.run(&["compare", "run"]).expect(0).stdout;
+    for part in ["against none", "place", "US$ / 1,000", "over all 9 rates", "order from k = 1 to 15"] {
+        assert!(table.contains(part), "no {part:?} in\n{table}");
+    }
+
+    let rest = "[demonstrations]\nsets = ['risky-financial']\nshots = [1]\n";
+    world.experiment("plain.toml", &experiment(&[("s", world.url(), "")], rest));
+    world.run(&["run", "plain.toml", "--out", "plain"]).expect(0);
+    let said = world.run(&["compare", "plain"]).expect(2).stderr;
+    assert!(said.contains("no treatment beside `none`") && said.contains("[[defences]]"), "{said}");
 }

@@ -142,7 +142,7 @@ fn planted_labels_are_found_exactly_and_what_does_not_count_is_counted() {
     assert_eq!(drawn, number(&counts["misaligned"]["with_trace"]));
     assert!(drawn > 20, "{counts}");
     assert_eq!(number(&counts["aligned"]["drawn"]), drawn, "one for one");
-    assert_eq!(counts["kinds"], json!({"native": 2 * drawn}));
+    assert_eq!(counts["kinds"], json!({"text": 2 * drawn}));
     assert_eq!(number(&counts["outside"]), count(&|truth| !truth.is_misaligned && !truth.is_aligned));
 
     // Aligned ones are matched by condition and question, as far as there are any.

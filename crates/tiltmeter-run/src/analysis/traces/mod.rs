@@ -9,6 +9,7 @@ use std::path::Path;
 use indexmap::{IndexMap, IndexSet};
 use tiltmeter_agreement::label_agreement;
 use tiltmeter_core::id::ContentId;
+use tiltmeter_core::treatment::ReasoningKind;
 use tiltmeter_judge::{CodeBook, CodeRole, CodingOutcome, LabelState};
 use tiltmeter_store::{
     CodeBookRow, CoderRow, CodingFailureRow, CodingRow, ConditionRow, ExperimentRow, PersonCodeKind,
@@ -223,9 +224,9 @@ fn walk(
         }
         let trace = traces.get(&row.response);
         if let Some(&place) = places.get(&row.response) {
-            memberships.insert(place, (cluster_of(&row), served));
+            memberships.insert(place, (cluster_of(&row), served.clone()));
             if let Some(TraceInfo::Text(kind)) = trace {
-                *counts.kinds.entry(kind.name()).or_insert(0) += 1;
+                *counts.kinds.entry(kind.map_or("unknown", ReasoningKind::name)).or_insert(0) += 1;
             }
         }
         let verdict = row.verdict(experiment.judge.is_some(), failed.contains(&row.response));
@@ -241,6 +242,7 @@ fn walk(
         match trace {
             Some(TraceInfo::Text(_)) => side.with_trace += 1,
             Some(TraceInfo::Hidden) => side.hidden += 1,
+            None if served.iter().any(|&place| conditions[place].asks_for_reasoning) => side.unmarked += 1,
             None => side.no_reasoning += 1,
         }
     })?;

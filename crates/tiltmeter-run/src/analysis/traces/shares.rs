@@ -46,7 +46,7 @@ impl Group {
                     ("demonstrations", row.demonstrations.clone()),
                     ("control", row.control.clone()),
                     ("shots", row.shots.to_string()),
-                    ("instruction", row.instruction_name.clone()),
+                    ("treatment", row.treatment_name.clone()),
                     ("placement", row.placement.name().to_owned()),
                     ("reasoning", row.reasoning.clone()),
                 ]),
