@@ -147,7 +147,8 @@ pub struct Reading<'a> {
     pub annotator: Option<&'a str>,
 }
 
-/// Reads labels of traces. A row is a trace; it goes by its `sample`, or by its `trace` where there is no such column. Its
+/// Reads labels of traces. A row is a trace; it goes by its `sample`, or by its `trace` where there is no such column: of several
+/// traces with the same text, the first row is the first one's. Its
 /// labels are in a column of each label's own (yes or no, true or false, 1 or 0, x; a row that leaves all of them empty is
 /// not labelled), or in the column `labels`, separated by semicolons (`none`: none applies). A row that cannot be used is
 /// named and left out, the others count. The records are not stored yet.
@@ -162,14 +163,11 @@ pub fn import_traces(
     let failed = |source| AnnotateError::File { path: path.to_owned(), source };
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path).map_err(failed)?;
     let columns = Columns::find(path, reader.headers().map_err(failed)?, reading)?;
-    let by_key: HashMap<String, i64> = reading
-        .items
-        .iter()
-        .map(|item| {
-            let key = if columns.by_trace { one_spaced(&item.trace) } else { item.row.sample.to_string() };
-            (key, item.row.item.response)
-        })
-        .collect();
+    let mut by_key: HashMap<String, Vec<i64>> = HashMap::new();
+    for item in reading.items {
+        let key = if columns.by_trace { one_spaced(&item.trace) } else { item.row.sample.to_string() };
+        by_key.entry(key).or_default().push(item.row.item.response);
+    }
     let origin = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut imported = Imported::default();
     let mut records = Vec::new();
@@ -187,7 +185,7 @@ pub fn import_traces(
             }
         }
         let line = record.position().map_or(line, csv::Position::line);
-        let read = match columns.read(&record, &by_key, reading) {
+        let read = match columns.read(&record, &by_key, reading, &met) {
             Ok(Some(read)) => read,
             Ok(None) => {
                 imported.empty += 1;
@@ -198,11 +196,7 @@ pub fn import_traces(
                 continue;
             }
         };
-        if !met.insert((read.response, read.annotator.clone())) {
-            let why = format!("`{}` has labelled this trace in an earlier row", shortened(&read.annotator));
-            imported.broken.push(RefusedRow { line, why });
-            continue;
-        }
+        met.insert((read.response, read.annotator.clone()));
         let is_known = reading.said.iter().any(|code| {
             code.response == read.response
                 && code.annotator == read.annotator
@@ -283,13 +277,14 @@ impl Columns {
     fn read(
         &self,
         record: &StringRecord,
-        by_key: &HashMap<String, i64>,
+        by_key: &HashMap<String, Vec<i64>>,
         reading: &Reading<'_>,
+        met: &HashSet<(i64, String)>,
     ) -> Result<Option<ReadRow>, String> {
         let cell = |column: usize| record.get(column).unwrap_or_default().trim();
         let Some(kind) = self.kind(record, reading)? else { return Ok(None) };
         let key = if self.by_trace { one_spaced(cell(self.key)) } else { cell(self.key).to_owned() };
-        let response = *by_key.get(&key).ok_or_else(|| {
+        let responses = by_key.get(&key).ok_or_else(|| {
             let what = if self.by_trace { "text" } else { "sample id" };
             format!("no drawn trace has the {what} `{}`", shortened(&key))
         })?;
@@ -297,6 +292,12 @@ impl Columns {
         let annotator = named
             .or(reading.annotator)
             .ok_or("the row names no annotator; `--annotator` names one for all such rows")?;
+        // Of several traces with the same text, the first row is the first one's.
+        let is_new = |response: &&i64| !met.contains(&(**response, annotator.to_owned()));
+        let response = *responses
+            .iter()
+            .find(is_new)
+            .ok_or_else(|| format!("`{}` has labelled this trace in an earlier row", shortened(annotator)))?;
         let note = self.note.map(|column| as_written(cell(column))).filter(|note| !note.is_empty());
         Ok(Some(ReadRow { response, annotator: annotator.to_owned(), kind, note: note.map(str::to_owned) }))
     }
