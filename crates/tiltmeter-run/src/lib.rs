@@ -66,7 +66,7 @@ pub use patient::PatientModel;
 pub use persona::{
     ConditionProjection, ContrastResult, CorrelationResult, DetectionResult, LabelsError, MeanResult,
     ProjectError, ProjectSettings, ProjectionRow, ProjectionSummary, Projections, RecallResult,
-    model_of_vector, project, read_labels,
+    model_of_vector, project, read_labels, trace_labels,
 };
 pub use prices::{Prices, PricesError, context_limit};
 pub use ranking::{OrderResult, RankedCell, RankedGroup, TiltChange, TreatmentRanking, UsageResult};
