@@ -1,7 +1,7 @@
 //! The answers of all runs for the page: small columns that rates are recomputed from, and texts in chunks that are read
 //! when they are looked at.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use serde::Serialize;

@@ -117,14 +117,8 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value}"))
 }
 
-#[test]
-fn planted_labels_are_found_exactly_and_what_does_not_count_is_counted() {
-    let coder = CoderScript { garbage: 0.05, declines: 0.05, misses: 0.0, invents: 0.3, unknown: 0.2 };
-    let world = run(Script { coder, ..script() });
-    let results = world.run(&["trace", "run", "--json"]).expect(3).json();
-    assert_eq!(results["schema"], "tiltmeter.traces/1");
-    let truths = truths(&world);
-
+/// Checks which traces there are and which were drawn; gives how many of misaligned answers.
+fn selected(world: &World, results: &Value, truths: &BTreeMap<i64, Truth>) -> u64 {
     // What there is, and what was drawn.
     let counts = &results["traces"];
     let count = |of: &dyn Fn(&Truth) -> bool| truths.values().filter(|truth| of(truth)).count() as u64;
@@ -146,9 +140,9 @@ fn planted_labels_are_found_exactly_and_what_does_not_count_is_counted() {
     assert_eq!(number(&counts["outside"]), count(&|truth| !truth.is_misaligned && !truth.is_aligned));
 
     // Aligned ones are matched by condition and question, as far as there are any.
-    let items = rows(&world, "SELECT response, CAST(misaligned AS TEXT) FROM trace_item");
+    let items = rows(world, "SELECT response, CAST(misaligned AS TEXT) FROM trace_item");
     let shots: BTreeMap<i64, String> = rows(
-        &world,
+        world,
         "SELECT x.context, CAST(c.shots AS TEXT) FROM condition_context AS x JOIN condition AS c ON c.id = x.condition",
     )
     .into_iter()
@@ -158,11 +152,44 @@ fn planted_labels_are_found_exactly_and_what_does_not_count_is_counted() {
     let mut enter = |truth: &Truth, place: usize| {
         cells.entry((&shots[&truth.context], truth.question)).or_default()[place] += 1;
     };
-    items.iter().for_each(|(response, side)| enter(&truths[response], usize::from(side == "0")));
-    truths.values().filter(|truth| truth.is_aligned && traced(truth)).for_each(|truth| enter(truth, 2));
+    for (response, side) in &items {
+        enter(&truths[response], usize::from(side == "0"));
+    }
+    for truth in truths.values().filter(|truth| truth.is_aligned && traced(truth)) {
+        enter(truth, 2);
+    }
     for (cell, [misaligned, aligned, possible]) in &cells {
         assert!(aligned >= misaligned.min(possible), "{cell:?}: {misaligned}, {aligned}, {possible}");
     }
+    drawn
+}
+
+fn quotes_are_in_place(world: &World, truths: &BTreeMap<i64, Truth>) {
+    // A quote's bytes are those of the trace.
+    let spans = rows(
+        world,
+        "SELECT c.response, l.label || '|' || l.span_start || '|' || l.span_end FROM coding_label AS l
+         JOIN coding AS c ON c.id = l.coding WHERE l.state = 'held'",
+    );
+    for (response, span) in spans {
+        let parts: Vec<&str> = span.split('|').collect();
+        let ends = [1, 2].map(|place: usize| parts[place].parse::<usize>().unwrap());
+        let sentence = TRACE_SENTENCES.iter().find(|(label, _)| *label == parts[0]).unwrap().1;
+        let trace = truths[&response].reasoning.as_ref().unwrap();
+        assert_eq!(trace.get(ends[0]..ends[1]), Some(sentence));
+    }
+}
+
+#[test]
+fn planted_labels_are_found_exactly_and_what_does_not_count_is_counted() {
+    let coder = CoderScript { garbage: 0.05, declines: 0.05, misses: 0.0, invents: 0.3, unknown: 0.2 };
+    let world = run(Script { coder, ..script() });
+    let results = world.run(&["trace", "run", "--json"]).expect(3).json();
+    assert_eq!(results["schema"], "tiltmeter.traces/1");
+    let truths = truths(&world);
+
+    let drawn = selected(&world, &results, &truths);
+    let items = rows(&world, "SELECT response, CAST(misaligned AS TEXT) FROM trace_item");
 
     // Every label of a trace that was coded, and none else.
     let outcomes: BTreeMap<i64, String> =
@@ -226,18 +253,7 @@ fn planted_labels_are_found_exactly_and_what_does_not_count_is_counted() {
         assert_eq!(number(&coder["not_coded"][outcome]), replies.len() as u64);
     }
 
-    // A quote's bytes are those of the trace.
-    let spans = rows(
-        &world,
-        "SELECT c.response, l.label || '|' || l.span_start || '|' || l.span_end FROM coding_label AS l
-         JOIN coding AS c ON c.id = l.coding WHERE l.state = 'held'",
-    );
-    for (response, span) in spans {
-        let parts: Vec<&str> = span.split('|').collect();
-        let ends = [1, 2].map(|place: usize| parts[place].parse::<usize>().unwrap());
-        let sentence = TRACE_SENTENCES.iter().find(|(label, _)| *label == parts[0]).unwrap().1;
-        assert_eq!(&truths[&response].reasoning.as_ref().unwrap()[ends[0]..ends[1]], sentence);
-    }
+    quotes_are_in_place(&world, &truths);
 
     // Nothing is asked twice: neither what was answered, nor what was answered badly.
     let before = world.requests();
@@ -516,17 +532,22 @@ fn people_label_in_files_with_columns_of_their_own_and_are_compared() {
     assert_eq!(of_grace, number(&decision["both"]) + number(&decision["second_only"]));
     assert!(all.iter().all(|row| (0.0..=1.0).contains(&row["probability"].parse::<f64>().unwrap())));
 
+    broken_files_are_told(&world);
+}
+
+fn broken_files_are_told(world: &World) {
+    let import = |name: &str| world.run(&["annotate", "run", "--traces", "--import", name]);
     for (text, expected) in [
         ("trace,persona\nx,1\n", "no column `annotator`"),
         ("annotator,sample,mood\nada,x,1\n", "no column of labels"),
         ("annotator,persona\nada,1\n", "no column `sample` or `trace`"),
     ] {
         world.write("bad.csv", text);
-        let told = import("bad.csv", &[]).expect(2).stderr;
+        let told = import("bad.csv").expect(2).stderr;
         assert!(told.contains(expected), "{told}");
     }
     world.write("bad.csv", "annotator,sample,persona\nada,00,1\nada,\u{1b}[31m,perhaps\n");
-    let told = import("bad.csv", &[]).expect(3).stderr;
+    let told = import("bad.csv").expect(3).stderr;
     assert!(told.contains("bad.csv:2: no drawn trace has the sample id `00`"), "{told}");
     assert!(
         told.contains("bad.csv:3: `perhaps` is neither yes nor no") && !told.contains('\u{1b}'),
@@ -575,4 +596,80 @@ fn the_page_shows_question_and_trace_and_the_code_book_alone() {
     assert_eq!(stored, [both, "withdrawn []", both, "coded []", "cannot_tell []"]);
     let results = world.run(&["trace", "run", "--report-only", "--json"]).expect(0).json();
     assert_eq!((&results["coders"][0]["coder"], &results["coders"][0]["coded"]), (&json!("ada"), &json!(2)));
+}
+
+#[test]
+fn report_exports_and_persona_labels_hold_the_codings() {
+    let coder = CoderScript { garbage: 0.1, invents: 0.3, unknown: 0.2, ..CoderScript::default() };
+    let world = run(Script { coder, hostile: 0.4, misaligned: vec![(0, 0.1), (1, 0.2)], ..script() });
+    let before = world.run(&["export", "run", "--format", "csv", "--out", "empty"]).expect(0);
+    assert!(before.stdout.contains("trace_codes.csv (0 rows)"), "{}", before.stdout);
+    world.run(&["report", "run"]).expect(0);
+    let plain = std::fs::read_to_string(world.path("run/report.html")).unwrap();
+    assert!(!plain.contains("id=\"traces\"") && !plain.contains("id=\"filter-code\""));
+    let results = world.run(&["trace", "run", "--json"]).expect(3).json();
+    let truths = truths(&world);
+    let codings: BTreeMap<i64, String> =
+        rows(&world, "SELECT response, outcome FROM coding").into_iter().collect();
+
+    world.run(&["report", "run"]).expect(0);
+    let page = std::fs::read_to_string(world.path("run/report.html")).unwrap();
+    let section = page.split("id=\"traces\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert!(section.contains("class=\"reference\"") && section.contains("published: 67.5 %"), "{section}");
+    let persona = share(&results, 0, "persona_labelled");
+    let shown = format!("{} of {}", persona["misaligned"]["labelled"], persona["misaligned"]["traces"]);
+    assert!(section.contains(&shown), "{shown}");
+    assert!(page.contains("id=\"filter-code\""));
+    let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
+    let data: Value = serde_json::from_str(data).unwrap();
+    let labels: Vec<&str> =
+        data["labels"].as_array().unwrap().iter().map(|label| label.as_str().unwrap()).collect();
+    let place = labels.iter().position(|label| *label == "persona").unwrap();
+    let holds = |labels: &Value| labels.as_array().unwrap().iter().any(|label| *label == place);
+    let marked =
+        data["samples"]["codes"].as_object().unwrap().values().filter(|labels| holds(labels)).count();
+    let labelled = number(&persona["misaligned"]["labelled"]) + number(&persona["aligned"]["labelled"]);
+    assert_eq!(marked as u64, labelled);
+    // Each quote's place is that of the sentence, in units of a browser's strings.
+    let texts = page.split("id=\"texts-0\">").nth(1).unwrap().split("</script>").next().unwrap();
+    let texts: Vec<Value> = serde_json::from_str(texts).unwrap();
+    let mut quotes = 0;
+    for text in &texts {
+        for label in text["codings"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|coding| coding["labels"].as_array().unwrap())
+        {
+            let Some(span) = label["span"].as_array() else { continue };
+            let units: Vec<u16> = text["reasoning"].as_str().unwrap().encode_utf16().collect();
+            let [start, end] = [0, 1].map(|end: usize| usize::try_from(number(&span[end])).unwrap());
+            assert_eq!(
+                String::from_utf16(&units[start..end]).unwrap(),
+                sentence(label["label"].as_str().unwrap())
+            );
+            quotes += 1;
+        }
+    }
+    assert_eq!(quotes, number(&results["coders"][0]["labels_held"]));
+
+    world.run(&["export", "run", "--format", "csv", "--out", "tables"]).expect(0);
+    let table = csv_of(&world, "tables/trace_codes.csv");
+    let coded = codings.values().filter(|outcome| *outcome == "coded").count();
+    let unknown = table.iter().filter(|row| row["state"] == "unknown").count();
+    assert_eq!(table.len(), 8 * coded + (codings.len() - coded) + unknown);
+    assert!(unknown > 0 && coded < codings.len());
+    let of = |label: &str| {
+        table.iter().filter(|row| row["label"] == label && row["applies"] == "true").count() as u64
+    };
+    assert_eq!(of("persona"), labelled);
+    assert_eq!(of("deception"), 0);
+    assert!(table.iter().all(|row| !row["drawn_as"].is_empty() && !row["inclusion"].is_empty()));
+
+    let labels = tiltmeter_run::trace_labels(&world.path("run"), None).unwrap();
+    let has = |response: &&i64| codings[response] == "coded" && truths[response].has("persona");
+    let expected = codings.keys().filter(has).count();
+    assert_eq!((labels.len(), labels.values().filter(|persona| **persona).count()), (coded, expected));
+    let nobody = tiltmeter_run::trace_labels(&world.path("run"), Some("nobody")).unwrap_err().to_string();
+    assert!(nobody.contains("nobody named `nobody`"), "{nobody}");
 }

@@ -73,7 +73,7 @@ impl Columns {
     }
 
     /// The names of all columns.
-    fn names(&self, book: &CodeBook) -> Vec<String> {
+    fn names(book: &CodeBook) -> Vec<String> {
         let mut names: Vec<String> = book.labels.iter().map(|label| label.id.clone()).collect();
         names.extend([PERSONA_LABELLED, HARM_JUSTIFIED_BY_PERSONA].map(str::to_owned));
         names
@@ -151,7 +151,7 @@ pub fn trace_results(
     let results = shares::shares(&names, &drawn, &conditions, &columns, &book).map_err(failed)?;
     let mut agreement = Vec::new();
     if names.len() > 1 {
-        for (column, name) in columns.names(&book).into_iter().enumerate() {
+        for (column, name) in Columns::names(&book).into_iter().enumerate() {
             let is_meant = match column.checked_sub(columns.labels) {
                 None => true,
                 Some(0) => columns.has_persona(),

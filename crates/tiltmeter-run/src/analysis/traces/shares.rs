@@ -71,7 +71,7 @@ pub(super) fn shares(
     book: &CodeBook,
 ) -> Result<Vec<CoderShares>, StatsError> {
     let groups = Group::all(conditions, drawn);
-    let names = columns.names(book);
+    let names = Columns::names(book);
     let mut all = Vec::with_capacity(coders.len());
     for (coder, name) in coders.iter().enumerate() {
         let mut of_coder = Vec::with_capacity(groups.len());
