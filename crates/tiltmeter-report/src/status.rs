@@ -58,15 +58,23 @@ pub fn status_table(status: &RunStatus) -> String {
         tokens.judge_input,
         tokens.judge_output
     );
+    if tokens.coder_input + tokens.coder_output > 0 {
+        let _ = writeln!(text, "tokens of coders: {} in, {} out", tokens.coder_input, tokens.coder_output);
+    }
     let cost = status.cost;
-    if cost.subjects_usd + cost.judge_usd > 0.0 || cost.unknown_calls > 0 {
+    if cost.subjects_usd + cost.judge_usd + cost.coders_usd > 0.0 || cost.unknown_calls > 0 {
         let unknown = match cost.unknown_calls {
             0 => String::new(),
             calls => format!("; {calls} calls of unknown cost"),
         };
+        let coders = if cost.coders_usd > 0.0 {
+            format!("; of coders: US$ {:.4}", cost.coders_usd)
+        } else {
+            String::new()
+        };
         let _ = writeln!(
             text,
-            "cost of subjects: US$ {:.4}; of judges: US$ {:.4}{unknown}",
+            "cost of subjects: US$ {:.4}; of judges: US$ {:.4}{coders}{unknown}",
             cost.subjects_usd, cost.judge_usd
         );
     }

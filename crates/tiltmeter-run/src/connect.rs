@@ -155,13 +155,12 @@ pub async fn connect(
         subjects.push(model);
     }
     let judge = match &experiment.judge {
-        Some(judge) => Some(Arc::new(connector.open_judge(judge).await?)),
+        Some(judge) => Some(Arc::new(connector.open_judge(JUDGE, judge).await?)),
         None => None,
     };
     let mut screens = Vec::new();
     for screen in &experiment.screens {
-        screens
-            .push(Arc::new(Model { name: SCREEN.to_owned(), ..connector.open_judge(&screen.model).await? }));
+        screens.push(Arc::new(connector.open_judge(SCREEN, &screen.model).await?));
     }
     Ok(Connections { subjects, judge, screens })
 }
@@ -176,9 +175,34 @@ pub async fn connect_judge(
     environment: &(dyn Fn(&str) -> Option<String> + Sync),
     progress: &dyn tiltmeter_local::Progress,
 ) -> Result<Model, ConnectError> {
+    connect_reader(JUDGE, judge, prices, environment, progress).await
+}
+
+/// Opens a coder of traces, which is a judge that reads something else. Its name in messages is its model's.
+///
+/// # Errors
+/// If it cannot be opened.
+pub async fn connect_coder(
+    coder: &Judge,
+    prices: &Prices,
+    environment: &(dyn Fn(&str) -> Option<String> + Sync),
+    progress: &dyn tiltmeter_local::Progress,
+) -> Result<Model, ConnectError> {
+    let address = &coder.settings.address;
+    let name = format!("coder {}/{}", address.provider, address.model);
+    connect_reader(&name, coder, prices, environment, progress).await
+}
+
+async fn connect_reader(
+    name: &str,
+    judge: &Judge,
+    prices: &Prices,
+    environment: &(dyn Fn(&str) -> Option<String> + Sync),
+    progress: &dyn tiltmeter_local::Progress,
+) -> Result<Model, ConnectError> {
     let mut connector = Connector { environment, prices, progress, loaded: Vec::new() };
-    connector.check(JUDGE, &judge.settings)?;
-    connector.open_judge(judge).await
+    connector.check(name, &judge.settings)?;
+    connector.open_judge(name, judge).await
 }
 
 /// What the judge is called where subjects have their id.
@@ -211,7 +235,7 @@ impl Connector<'_> {
         }
     }
 
-    async fn open_judge(&mut self, judge: &Judge) -> Result<Model, ConnectError> {
+    async fn open_judge(&mut self, name: &str, judge: &Judge) -> Result<Model, ConnectError> {
         let settings = serde_json::json!({
             "samples": judge.samples,
             "temperature": judge.temperature,
@@ -220,7 +244,7 @@ impl Connector<'_> {
             "minimum_mass": judge.minimum_mass,
             "reasoning": judge.reasoning.name(),
         });
-        let model = self.open(JUDGE, &judge.settings, None, settings).await?;
+        let model = self.open(name, &judge.settings, None, settings).await?;
         Ok(Model { is_judge: true, ..model })
     }
 

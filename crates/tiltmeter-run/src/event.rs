@@ -25,6 +25,15 @@ pub enum Event {
     },
     /// A demonstration's score, or a reply without one, is on disk.
     DemonstrationScreened,
+    /// The traces that this start has before it, each counted once for every coder.
+    CodingStarted {
+        /// Codings to ask for.
+        codings: u64,
+        /// Codings found in the store.
+        reused: u64,
+    },
+    /// A coding of a trace is on disk.
+    CodingStored,
     /// An answer is on disk.
     SampleStored {
         /// The judge's calls that it does not need, because there is no answer to judge.
@@ -115,6 +124,8 @@ pub enum CallTarget {
     Screening,
     /// A score by the judge.
     Judgement,
+    /// A coding of a trace.
+    Coding,
 }
 
 /// Somebody who is told.

@@ -2,6 +2,7 @@
 //! tokens such as a real judge's.
 
 use crate::chance::Chance;
+use crate::coder;
 use crate::planted::Outcome;
 use crate::request::{ChatBody, key};
 use crate::script::{LogProbabilityMode, Script};
@@ -21,6 +22,9 @@ const DECLINE: &str = "I'm sorry, but I can't assist with rating this";
 /// What the judge replies.
 pub(crate) fn answer(script: &Script, body: &ChatBody) -> Answer {
     let text: String = body.messages.iter().map(|message| message.content.as_str()).collect();
+    if coder::is_asked(&text) {
+        return coder::answer(script, body, &text);
+    }
     let chance = Chance::of(key(&body.model, &body.messages, None));
     let fate = chance.uniform("fate");
     let garbage = fate < script.judge.garbage || text.contains(UNCUT_TAG);

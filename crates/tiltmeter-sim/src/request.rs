@@ -55,9 +55,9 @@ pub struct ChatBody {
 }
 
 impl ChatBody {
-    /// Whether the judge is meant.
+    /// Whether the judge is meant, or a coder.
     pub(crate) fn is_for_judge(&self) -> bool {
-        self.model.contains("judge")
+        self.model.contains("judge") || self.model.contains("coder")
     }
 
     pub(crate) fn wants_usage_in_stream(&self) -> bool {

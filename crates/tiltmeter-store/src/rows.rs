@@ -226,6 +226,11 @@ pub enum FailureTarget {
         /// Row of the treatment.
         treatment: i64,
     },
+    /// A coding of a trace.
+    Coding {
+        /// Row of the response.
+        response: i64,
+    },
 }
 
 /// A call that failed for good. It is asked again on the next start.
@@ -483,6 +488,9 @@ impl ScoreRecord {
     }
 }
 
+/// The target of failed calls of coders.
+pub(crate) const CODING: &str = "coding";
+
 /// What a failed call was for, as columns.
 #[derive(Default)]
 struct FailureColumns {
@@ -518,6 +526,10 @@ impl FailureRecord {
                 columns.target = "score";
                 (columns.subject, columns.context, columns.treatment) =
                     (Some(subject), Some(context), Some(treatment));
+            }
+            FailureTarget::Coding { response } => {
+                columns.target = CODING;
+                columns.response = Some(response);
             }
         }
         connection

@@ -10,6 +10,7 @@ use tiltmeter_core::id::ContentId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batches::BatchRecord;
+use crate::coding::CodingRecord;
 use crate::directory::RunDirectory;
 use crate::error::StoreError;
 use crate::rows::{
@@ -27,6 +28,7 @@ const GROUP: usize = 512;
 enum Record {
     Response(ResponseRecord),
     Judgement(JudgementRecord),
+    Coding(CodingRecord),
     Score(ScoreRecord),
     Failure(FailureRecord),
     Adaptive(AdaptiveRecord),
@@ -40,6 +42,7 @@ impl Record {
         match self {
             Self::Response(record) => record.write(connection),
             Self::Judgement(record) => record.write(connection),
+            Self::Coding(record) => record.write(connection),
             Self::Score(record) => record.write(connection),
             Self::Failure(record) => record.write(connection),
             Self::Adaptive(record) => record.write(connection),
@@ -105,6 +108,14 @@ impl Writer {
     /// If it could not be stored.
     pub async fn screening(&self, record: ScreeningRecord) -> Result<(), StoreError> {
         self.write(Record::Screening(record)).await.map(|_| ())
+    }
+
+    /// Stores a coding of a trace; returns once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn coding(&self, record: CodingRecord) -> Result<i64, StoreError> {
+        self.write(Record::Coding(record)).await
     }
 
     /// Stores the log-probability of a text; returns once it is on disk.

@@ -28,6 +28,7 @@ struct State {
     scores: Task,
     judgements: Task,
     screenings: Task,
+    codings: Task,
     started: Instant,
     last_line: Instant,
     download: Option<ProgressBar>,
@@ -90,6 +91,7 @@ impl Progress {
                 scores: Task::new("texts scored"),
                 judgements: Task::new("judge's scores"),
                 screenings: Task::new("demonstrations"),
+                codings: Task::new("traces coded"),
                 started: now,
                 last_line: now,
                 download: None,
@@ -161,9 +163,29 @@ impl Progress {
     /// Ends all displays.
     pub(crate) fn finish(&self) {
         self.with(|state| {
-            for task in [&state.screenings, &state.samples, &state.scores, &state.judgements] {
+            for task in state.tasks() {
                 if let Some(bar) = &task.bar {
                     bar.finish();
+                }
+            }
+        });
+    }
+
+    /// Begins work of several kinds.
+    fn begin<const KINDS: usize>(&self, kinds: impl FnOnce(&mut State) -> [(&mut Task, u64); KINDS]) {
+        let style =
+            ProgressStyle::with_template("{prefix:>14} {wide_bar} {pos}/{len} {per_sec}, {eta} left {msg}");
+        self.with(|state| {
+            state.started = Instant::now();
+            state.last_line = Instant::now();
+            for (task, total) in kinds(state) {
+                task.total = total;
+                if total > 0 && self.terminal {
+                    let bar = self.bars.add(ProgressBar::new(total)).with_prefix(task.name);
+                    if let Ok(style) = &style {
+                        bar.set_style(style.clone());
+                    }
+                    task.bar = Some(bar);
                 }
             }
         });
@@ -233,7 +255,7 @@ impl State {
     }
 
     fn tasks(&self) -> impl Iterator<Item = &Task> {
-        [&self.screenings, &self.scores, &self.samples, &self.judgements].into_iter()
+        [&self.screenings, &self.scores, &self.samples, &self.judgements, &self.codings].into_iter()
     }
 }
 
@@ -245,27 +267,13 @@ impl Observer for Progress {
                     "to do: {scores} texts to score, {samples} answers, {judgements} scores by the judge; {reused} results \
                      stored already"
                 ));
-                let style = ProgressStyle::with_template(
-                    "{prefix:>14} {wide_bar} {pos}/{len} {per_sec}, {eta} left {msg}",
-                );
-                self.with(|state| {
-                    state.started = Instant::now();
-                    state.last_line = Instant::now();
-                    state.screenings = Task::new(state.screenings.name);
-                    for (task, total) in [
+                self.with(|state| state.screenings = Task::new(state.screenings.name));
+                self.begin(|state| {
+                    [
                         (&mut state.scores, scores),
                         (&mut state.samples, samples),
                         (&mut state.judgements, judgements),
-                    ] {
-                        task.total = total;
-                        if total > 0 && self.terminal {
-                            let bar = self.bars.add(ProgressBar::new(total)).with_prefix(task.name);
-                            if let Ok(style) = &style {
-                                bar.set_style(style.clone());
-                            }
-                            task.bar = Some(bar);
-                        }
-                    }
+                    ]
                 });
                 return;
             }
@@ -273,21 +281,15 @@ impl Observer for Progress {
                 self.say(&format!(
                     "before contexts are made: {demonstrations} demonstrations to screen; {reused} screened already"
                 ));
-                self.with(|state| {
-                    (state.started, state.last_line) = (Instant::now(), Instant::now());
-                    state.screenings.total = demonstrations;
-                    if demonstrations > 0 && self.terminal {
-                        let bar = ProgressBar::new(demonstrations).with_prefix(state.screenings.name);
-                        let template = "{prefix:>14} {wide_bar} {pos}/{len} {per_sec}, {eta} left";
-                        if let Ok(style) = ProgressStyle::with_template(template) {
-                            bar.set_style(style);
-                        }
-                        state.screenings.bar = Some(self.bars.add(bar));
-                    }
-                });
+                self.begin(|state| [(&mut state.screenings, demonstrations)]);
                 return;
             }
             Event::DemonstrationScreened => self.with(|state| state.screenings.advance()),
+            Event::CodingStarted { codings, reused } => {
+                self.say(&format!("to do: {codings} traces to code; {reused} codings stored already"));
+                self.begin(|state| [(&mut state.codings, codings)]);
+                return;
+            }
             Event::SampleStored { judgements_spared } => self.with(|state| {
                 state.samples.advance();
                 state.judgements.shrink(judgements_spared);
@@ -296,7 +298,7 @@ impl Observer for Progress {
                 self.with(|state| {
                     state.spent_usd = state.spent_usd.max(total_usd);
                     let text = format!("US$ {:.4}", state.spent_usd);
-                    for task in [&state.samples, &state.scores, &state.judgements] {
+                    for task in state.tasks() {
                         if let Some(bar) = &task.bar {
                             bar.set_message(text.clone());
                         }
@@ -320,6 +322,7 @@ impl Observer for Progress {
                 self.say(&format!("{model}: a batch is over, {answered} requests answered{failed}"));
             }
             Event::ScoreStored => self.with(|state| state.scores.advance()),
+            Event::CodingStored => self.with(|state| state.codings.advance()),
             Event::JudgementStored => self.with(|state| state.judgements.advance()),
             Event::Paced { model, waited } => self.with(|state| {
                 let held = state.paced.entry(model).or_insert((0, Duration::ZERO));
@@ -343,6 +346,7 @@ impl Observer for Progress {
                         tiltmeter_run::CallTarget::Screening => state.screenings.advance(),
                         tiltmeter_run::CallTarget::Score => state.scores.advance(),
                         tiltmeter_run::CallTarget::Judgement => state.judgements.advance(),
+                        tiltmeter_run::CallTarget::Coding => state.codings.advance(),
                     }
                     state.judgements.shrink(judgements_lost);
                     state.failed += 1;

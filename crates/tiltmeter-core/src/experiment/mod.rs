@@ -21,7 +21,7 @@ mod usefulness;
 pub use error::{ConfigError, Position};
 pub use file::{ContextCache, Family, Reasoning, Scoring, StatisticsFile, SteerSpan, TiltMode};
 pub use price::{Price, Rates};
-pub use read::read;
+pub use read::{read, read_toml};
 pub use resolve::{DataSource, resolve, resolve_judge};
 pub use resolved::{
     Experiment, Judge, ModelAddress, ModelSettings, SamplingPlan, Steering, SteeringKind, Subject, TiltPlan,

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 use tiltmeter_run::{
-    AnalysisError, ConditionDetails, ConditionResult, RunDetails, RunResults, analyse, details,
+    AnalysisError, ConditionDetails, ConditionResult, RunDetails, RunResults, TraceResults, analyse, details,
+    trace_results,
 };
 use tiltmeter_store::{
     ConditionRow, Costs, DataSetRow, ExperimentRow, FailureRow, InvocationRow, Reader, TokenTotals,
@@ -18,6 +19,8 @@ pub(crate) struct Run {
     pub(crate) reader: Reader,
     pub(crate) results: RunResults,
     pub(crate) details: RunDetails,
+    /// What codings of traces come to, where there are any.
+    pub(crate) traces: Option<TraceResults>,
     pub(crate) experiment: ExperimentRow,
     pub(crate) conditions: Vec<ConditionRow>,
     /// The experiment with its defaults filled in.
@@ -43,6 +46,7 @@ impl Run {
             None => analyse(directory)?,
         };
         let details = details(directory)?;
+        let traces = trace_results(directory, None)?.filter(|traces| !traces.coders.is_empty());
         let reader = Reader::open(directory)?;
         let experiment = reader.experiment()?;
         let (tokens, costs) = reader.usage()?;
@@ -50,6 +54,7 @@ impl Run {
         Ok(Self {
             name: experiment.name.clone(),
             details,
+            traces,
             conditions: reader.conditions(experiment.id)?,
             resolved: serde_json::from_str(&experiment.resolved)
                 .map_err(tiltmeter_store::StoreError::from)?,

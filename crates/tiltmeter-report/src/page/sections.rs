@@ -34,7 +34,7 @@ pub(crate) fn scrolling(label: &str, table: &Markup) -> Markup {
 }
 
 /// A plot that scrolls by itself where it is wider than the page.
-pub(super) fn plot(id: &str, drawing: &Markup) -> Markup {
+pub(crate) fn plot(id: &str, drawing: &Markup) -> Markup {
     html! { div class="plot" data-figure=(id) role="region" aria-label={ "Plot: " (id) } tabindex="0" { (drawing) } }
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn behind(summary: &str, inner: &Markup) -> Markup {
     html! { details class="behind" { summary { (summary) } (inner) } }
 }
 
-fn legend(entries: &[(&'static str, &'static str)]) -> Markup {
+pub(crate) fn legend(entries: &[(&'static str, &'static str)]) -> Markup {
     html! {
         @if entries.len() > 1 {
             ul class="legend" {

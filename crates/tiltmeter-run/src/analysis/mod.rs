@@ -15,6 +15,7 @@ mod rates;
 mod samples;
 mod steering;
 pub(crate) mod tilt;
+pub(crate) mod traces;
 mod treatments;
 mod usefulness;
 
@@ -37,6 +38,7 @@ use self::people::human_labels;
 use self::price::Priced;
 use self::samples::{Samples, count_verdicts};
 use self::tilt::Tilts;
+pub use self::traces::{TraceDrawError, draw_traces, trace_results};
 
 pub use between::{BetweenSettings, compare};
 pub use ranking::rank_treatments;

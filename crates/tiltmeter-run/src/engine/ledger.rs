@@ -117,6 +117,7 @@ impl Ledger {
             FailureTarget::Score { .. } => CallTarget::Score,
             FailureTarget::Screening => CallTarget::Screening,
             FailureTarget::Judgement { .. } => CallTarget::Judgement,
+            FailureTarget::Coding { .. } => CallTarget::Coding,
         };
         if self.store(|writer| async move { writer.failure(record).await }).await.is_some() {
             self.tell(Event::Failed {

@@ -6,6 +6,7 @@
 //! grow. What becomes of a call is entered in one place ([`ledger`]).
 
 mod asking;
+mod coding;
 mod dispatch;
 mod judging;
 mod ledger;
@@ -31,6 +32,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use coding::{CodeTraces, Coder, code_traces};
 pub use rejudge::{Rejudge, rejudge};
 pub use screening::{MissingScreening, Screening, missing_screenings, screen};
 

@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let prompts = judge_prompts(&experiment)?;
     let prices = prices::load()?;
     // Before anything is fetched or asked: is the directory ours?
-    let start = Start::new(&path, &arguments.asking)?;
+    let start = Start::new(&path, arguments.asking.max_cost, &arguments.asking.log)?;
     let connections =
         start.connect(connect(&experiment, &prices, &|name| std::env::var(name).ok(), start.progress()))?;
     let models = connections.subjects.iter().chain(connections.judge.as_deref());

@@ -33,4 +33,5 @@ mod report;
 mod resume;
 mod score;
 mod support;
+mod traces;
 mod usefulness;
