@@ -127,6 +127,8 @@ pub enum UncheckedReason {
     Shed,
     /// The detector failed too often before and rests.
     Resting,
+    /// The detector works apart from requests, and has not come to this yet; a later request will know.
+    Pending,
 }
 
 /// Something that was not looked at. What is not checked must be said, never passed over.

@@ -13,5 +13,5 @@ mod weighted;
 
 pub use judge::{AspectJudgement, JudgeSettings, judge_aspect};
 pub use parse::{ReplyMeaning, parse_reply};
-pub use prompts::{JudgePrompts, PromptError, render, validate};
+pub use prompts::{JudgePrompts, PromptError, fence_mark, render, validate};
 pub use weighted::{Weighted, weighted_score};

@@ -3,9 +3,21 @@
 //! A request is split into examples ([`split()`]), and every example is addressed by its content, so that a history that
 //! is sent again costs nothing and one bad example never condemns a session.
 
+mod cache;
+mod detector;
 mod example;
 mod few_shot;
+mod inspector;
+mod judge;
+mod risk;
+mod rules;
 mod split;
 
+pub use cache::{CacheCounts, VerdictCache, VerdictKey};
+pub use detector::{ContextDetector, DetectorError, ExampleDetector, Finding, Verdict};
 pub use example::{Content, Example, ExampleKind};
+pub use inspector::{ContextInspector, DetectorTerms, Timing};
+pub use judge::{ExampleJudge, ExampleJudgeSettings};
+pub use risk::{ContextFinding, ExampleState, RiskSettings, RiskSettingsError, assess};
+pub use rules::{Rules, RulesError};
 pub use split::{Split, split};

@@ -143,17 +143,10 @@ fn line_marks(line: &str, start: usize, marks: &mut Vec<Mark>) {
         }
         let Some(next) = line.get(at..).and_then(|rest| rest.find('<')) else { return };
         at += next;
-        may_be_heading = match tag(line.get(at..).unwrap_or_default()) {
-            Some(mark) => {
-                marks.push(moved(mark, start + at));
-                at += mark.content;
-                true
-            }
-            None => {
-                at += 1;
-                false
-            }
-        };
+        let tag = tag(line.get(at..).unwrap_or_default());
+        may_be_heading = tag.is_some();
+        marks.extend(tag.map(|mark| moved(mark, start + at)));
+        at += tag.map_or(1, |mark| mark.content);
     }
 }
 
@@ -267,7 +260,8 @@ mod tests {
     fn headings_and_tags() {
         use Form::{Heading, Label, Tag};
         use Starts::{End, Example, Passage, Prompt, Response};
-        let cases: [(&str, Option<(Starts, Form, &str)>); 36] = [
+        type Shown = Option<(Starts, Form, &'static str)>;
+        let cases: [(&str, Shown); 36] = [
             ("### Prompt: x", Some((Prompt, Heading, "prompt"))),
             ("### Response:", Some((Response, Heading, "response"))),
             ("## Question\n", Some((Prompt, Heading, "question"))),
@@ -315,8 +309,10 @@ mod tests {
     #[test]
     fn places_are_those_of_the_text() {
         let text = "x\n <example>Q: a</example>\n- **A:** b";
-        let found: Vec<(&str, &str)> =
-            marks(text).iter().map(|mark| (&text[mark.start..mark.content], mark.word)).collect();
+        let found: Vec<(&str, &str)> = marks(text)
+            .iter()
+            .map(|mark| (after(text, mark.start).get(..mark.content - mark.start).unwrap(), mark.word))
+            .collect();
         assert_eq!(
             found,
             [("<example>", "example"), ("Q:", "q"), ("</example>", "example"), ("- **A:**", "a")]

@@ -8,10 +8,10 @@ fn shown(text: &str, tail: Tail) -> (Vec<(ExampleKind, String, String)>, String)
     let mut rest = String::new();
     let mut at = 0;
     for found in &found {
-        rest.push_str(&text[at..found.span.start]);
+        rest.push_str(text.get(at..found.span.start).unwrap());
         at = found.span.end;
     }
-    rest.push_str(&text[at..]);
+    rest.push_str(text.get(at..).unwrap());
     let shown =
         found.into_iter().map(|found| (found.kind, found.content.prompt, found.content.response)).collect();
     (shown, rest)
