@@ -92,14 +92,14 @@ async function definitions(page) {
     await page.fill("#coherent-at", String(high));
     const flags = ["--denominator", denominator, misaligned === "below" ? "--misaligned-below" : "--misaligned-at-most", String(low),
       coherent === "from" ? "--coherent-from" : "--coherent-above", String(high)];
-    const rates = JSON.parse(await tiltmeter("score", "run", "--json", "--by", "subject,demonstrations,control,shots,instruction", ...flags));
+    const rates = JSON.parse(await tiltmeter("score", "run", "--json", "--by", "subject,demonstrations,control,shots,treatment", ...flags));
     const rows = await page.$$eval("#rate-table tr[data-condition]", (all) => all.map((row) => ({ ...row.dataset, counts: row.querySelector('[data-cell="counts"]').textContent })));
     const conditions = await page.evaluate(() => JSON.parse(document.getElementById("data").textContent).runs[0].results.conditions);
     let worst = 0;
     for (const row of rows) {
       const condition = conditions[Number(row.condition)];
       const group = rates.groups.find(({ key }) => key.subject === condition.subject && key.demonstrations === condition.demonstrations &&
-        key.control === condition.control && key.shots === String(condition.shots) && key.instruction === condition.instruction);
+        key.control === condition.control && key.shots === String(condition.shots) && key.treatment === condition.treatment);
       const rate = group && group.clustered;
       if (!rate) {
         worst = Math.max(worst, row.estimate ? 1 : 0);

@@ -52,7 +52,7 @@ for file in files:
     log = read_eval_log(file)
     condition = conditions[log.eval.metadata["condition"]]
     assert log.status == "success" and log.eval.model == condition["model"]
-    for field in ["subject", "demonstrations", "control", "shots", "instruction", "placement"]:
+    for field in ["subject", "demonstrations", "control", "shots", "treatment", "placement"]:
         assert log.eval.task_args[field] == condition[field], field
     own = [link for link in links if link["condition"] == condition["condition"]]
     assert len(log.samples) == len(own) == log.results.total_samples

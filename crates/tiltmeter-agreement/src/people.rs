@@ -68,8 +68,8 @@ pub struct ConditionName {
     pub control: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    pub treatment: String,
     /// Where the demonstrations stand.
     pub placement: String,
     /// The subject's reasoning mode.

@@ -10,4 +10,5 @@ pub mod id;
 pub mod plan;
 pub mod prompt;
 pub mod question;
+pub mod treatment;
 pub mod verdict;

@@ -171,13 +171,16 @@ impl RenderedContext {
     }
 }
 
+/// Parts of a message.
+pub const PARTS: usize = 8;
+
 /// One message of a prompt, as parts to be concatenated, so that a long context is never copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageParts<'a> {
     /// Who speaks.
     pub role: Role,
     /// What is said: these texts one after the other.
-    pub parts: [&'a str; 4],
+    pub parts: [&'a str; PARTS],
 }
 
 impl MessageParts<'_> {
@@ -194,14 +197,27 @@ pub struct Prompt {
     pub context: Arc<RenderedContext>,
     /// The system message's instruction, if any.
     pub system: Option<Arc<str>>,
+    /// Stands between the demonstrations and the question.
+    pub after_examples: Option<Arc<str>>,
     /// The question.
     pub question: Arc<str>,
+    /// Stands behind the question.
+    pub after_question: Option<Arc<str>>,
 }
 
 impl Prompt {
+    /// A prompt with nothing between demonstrations and question, and nothing behind it.
+    pub fn new(
+        context: Arc<RenderedContext>,
+        system: Option<Arc<str>>,
+        question: impl Into<Arc<str>>,
+    ) -> Self {
+        Self { context, system, after_examples: None, question: question.into(), after_question: None }
+    }
+
     /// A prompt that is a single user message, without any context.
     pub fn single(question: impl Into<Arc<str>>) -> Self {
-        Self { context: RenderedContext::empty(), system: None, question: question.into() }
+        Self::new(RenderedContext::empty(), None, question)
     }
 
     /// The messages in order. The last one is the user's and asks the question.
@@ -212,29 +228,48 @@ impl Prompt {
         let between = if instruction.is_empty() || in_system.is_empty() { "" } else { "\n\n" };
         let system = (!instruction.is_empty() || !in_system.is_empty()).then_some(MessageParts {
             role: Role::System,
-            parts: [instruction, between, in_system.trim_end_matches('\n'), ""],
+            parts: [instruction, between, in_system.trim_end_matches('\n'), "", "", "", "", ""],
         });
-        let question = match (context.placement, context.question_format) {
-            (Placement::FirstUser, QuestionFormat::Header) => {
-                [&*context.text, "### Prompt: ", &*self.question, "\n### Response:"]
+        let (before, after) = match (context.placement, context.question_format) {
+            (Placement::FirstUser, QuestionFormat::Header) => ("### Prompt: ", "\n### Response:"),
+            (Placement::FirstUser, QuestionFormat::Plain) | (Placement::ChatTurns | Placement::System, _) => {
+                ("", "")
             }
-            (Placement::FirstUser, QuestionFormat::Plain) => [&*context.text, &*self.question, "", ""],
-            (Placement::ChatTurns | Placement::System, _) => ["", &*self.question, "", ""],
         };
+        let in_question = if context.placement == Placement::FirstUser { &*context.text } else { "" };
+        let blank_line = |text: &Option<Arc<str>>| if text.is_some() { "\n\n" } else { "" };
+        let question = [
+            in_question,
+            self.after_examples.as_deref().unwrap_or(""),
+            blank_line(&self.after_examples),
+            before,
+            &*self.question,
+            blank_line(&self.after_question),
+            self.after_question.as_deref().unwrap_or(""),
+            after,
+        ];
         let turns = context
             .turns
             .iter()
-            .map(|turn| MessageParts { role: turn.role, parts: [&*turn.text, "", "", ""] });
+            .map(|turn| MessageParts { role: turn.role, parts: [&*turn.text, "", "", "", "", "", "", ""] });
         system.into_iter().chain(turns).chain([MessageParts { role: Role::User, parts: question }])
     }
 
     /// Hash of everything the model is shown.
     pub fn id(&self) -> ContentId {
-        Canonical::new("tiltmeter.prompt/1")
+        let mut canonical = Canonical::new("tiltmeter.prompt/1")
             .id(&self.context.id)
             .optional_text(self.system.as_deref())
-            .text(&self.question)
-            .finish()
+            .text(&self.question);
+        // Named, and only where they are there, so that prompts without them keep their id.
+        for (name, text) in
+            [("after-examples", &self.after_examples), ("after-question", &self.after_question)]
+        {
+            if let Some(text) = text {
+                canonical = canonical.text(name).text(text);
+            }
+        }
+        canonical.finish()
     }
 }
 
@@ -245,11 +280,7 @@ mod tests {
     fn rendered(placement: Placement, system: Option<&str>, k: usize) -> String {
         let pairs = [("How do I save?", "Put it all on one horse."), ("Is debt bad?", "Borrow more.")];
         let context = RenderedContext::render(pairs.into_iter().take(k), placement, QuestionFormat::Header);
-        let prompt = Prompt {
-            context: context.into(),
-            system: system.map(Into::into),
-            question: "I am bored.".into(),
-        };
+        let prompt = Prompt::new(context.into(), system.map(Into::into), "I am bored.");
         let shown: Vec<String> =
             prompt.messages().map(|message| format!("<{}>{}", message.role.name(), message.text())).collect();
         shown.concat()

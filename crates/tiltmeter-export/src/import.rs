@@ -1,7 +1,7 @@
 //! Logs of Inspect as a run directory.
 //!
 //! The last message of the model is the answer, the last message of the user before it the question, system messages the
-//! instruction, all messages before the question the context. What came between question and answer, such as calls of
+//! treatment, all messages before the question the context. What came between question and answer, such as calls of
 //! tools, is kept with the reasoning. Scores of the log are not taken over: they are another judge's, and
 //! `tiltmeter score` reads them from the log itself.
 
@@ -33,7 +33,7 @@ pub struct Imported {
     pub without_question: u64,
 }
 
-/// What tells conditions apart: subject, demonstrations, control, shots, instruction, reasoning, settings as JSON.
+/// What tells conditions apart: subject, demonstrations, control, shots, treatment, reasoning, settings as JSON.
 type Key = (String, String, String, u32, (String, Option<String>), String, String);
 
 /// Makes a run directory of logs. `now` is RFC 3339.
@@ -75,7 +75,7 @@ struct Importing {
     /// Places of conditions by key.
     places: HashMap<Key, usize>,
     /// Names of system messages by text.
-    instructions: HashMap<String, String>,
+    treatments: HashMap<String, String>,
     /// Answers so far to a question in a context, by condition.
     replicates: BTreeMap<(usize, ContentId, ContentId), u32>,
 }
@@ -119,9 +119,9 @@ impl Importing {
             return;
         };
         let Conversation { system, context, question, between } = conversation;
-        let instruction = match text(fields, "instruction") {
+        let treatment = match text(fields, "treatment") {
             Some(name) => (name, system),
-            None => (self.instruction_name(system.as_deref()), system),
+            None => (self.treatment_name(system.as_deref()), system),
         };
         let turns = context.turns.iter().filter(|turn| turn.role == Role::Assistant).count();
         let shots = fields.get("shots").and_then(Value::as_u64).unwrap_or(turns as u64);
@@ -131,7 +131,7 @@ impl Importing {
             text(fields, "demonstrations").unwrap_or_else(|| header.task.clone()),
             text(fields, "control").unwrap_or_else(|| "none".to_owned()),
             shots,
-            instruction,
+            treatment,
             text(fields, "reasoning").unwrap_or_else(|| "default".to_owned()),
             settings(header).to_string(),
         );
@@ -162,18 +162,18 @@ impl Importing {
         }
     }
 
-    fn instruction_name(&mut self, system: Option<&str>) -> String {
+    fn treatment_name(&mut self, system: Option<&str>) -> String {
         let Some(system) = system else { return "none".to_owned() };
-        let number = self.instructions.len() + 1;
+        let number = self.treatments.len() + 1;
         let name = || if number == 1 { "system".to_owned() } else { format!("system-{number}") };
-        self.instructions.entry(system.to_owned()).or_insert_with(name).clone()
+        self.treatments.entry(system.to_owned()).or_insert_with(name).clone()
     }
 
     fn place(&mut self, key: Key, header: &LogHeader) -> usize {
         if let Some(&place) = self.places.get(&key) {
             return place;
         }
-        let (subject, demonstrations, control, shots, instruction, reasoning, _) = key.clone();
+        let (subject, demonstrations, control, shots, treatment, reasoning, _) = key.clone();
         self.conditions.push((
             key.clone(),
             ImportedCondition {
@@ -183,7 +183,7 @@ impl Importing {
                 demonstrations,
                 control,
                 shots,
-                instruction,
+                treatment,
                 reasoning,
                 answers: Vec::new(),
             },
@@ -295,7 +295,7 @@ fn conversation(messages: &[ReadMessage], fields: &Map<String, Value>) -> Option
                 return plain(system, Arc::new(shown), own);
             }
         }
-        // Demonstrations and instruction are one message, which goes into the context, so that the draws of a condition
+        // Demonstrations and treatment are one message, which goes into the context, so that the draws of a condition
         // stay together.
         (Some("system"), Some(own)) => {
             let shown = system.map(|system| format!("{system}\n\n")).unwrap_or_default();

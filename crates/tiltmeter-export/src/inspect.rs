@@ -54,7 +54,7 @@ pub(crate) fn write(
         let mut others = 0;
         reader.for_each_transcript(&run.experiment, |transcript| {
             let sample = &transcript.sample;
-            let block = (sample.subject, sample.context, sample.instruction);
+            let block = (sample.subject, sample.context, sample.treatment);
             let mut places = run.places(block, sample.question, sample.replicate).peekable();
             if places.peek().is_none() {
                 others += 1;
@@ -94,8 +94,8 @@ impl<'a> Open<'a> {
         index: usize,
         condition: &'a ConditionRow,
     ) -> Result<Self, ExportError> {
-        let ConditionRow { subject_name, demonstrations, control, shots, instruction_name, .. } = condition;
-        let name = format!("{subject_name}_{demonstrations}_{control}_k{shots}_{instruction_name}");
+        let ConditionRow { subject_name, demonstrations, control, shots, treatment_name, .. } = condition;
+        let name = format!("{subject_name}_{demonstrations}_{control}_k{shots}_{treatment_name}");
         let file = format!("{index:04}_{}.eval", file_name(&name));
         let path = folder.join(&file);
         let writer = std::io::BufWriter::new(fs_err::File::create_new(path)?);
@@ -163,7 +163,7 @@ pub(crate) fn condition_fields(condition: &ConditionRow) -> Map<String, Value> {
         ("shots", json!(condition.shots)),
         ("placement", json!(condition.placement.name())),
         ("question_format", json!(condition.question_format.name())),
-        ("instruction", json!(condition.instruction_name)),
+        ("treatment", json!(condition.treatment_name)),
         ("reasoning", json!(condition.reasoning)),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

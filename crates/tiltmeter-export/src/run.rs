@@ -6,7 +6,7 @@ use tiltmeter_core::id::ContentId;
 use tiltmeter_core::verdict::{NoVerdict, Verdict};
 use tiltmeter_store::{
     ConditionRow, DataSetRow, ExperimentRow, FailureRow, Provenance, QuestionRow, Reader, SampleRow,
-    SubjectRow,
+    SubjectRow, TreatmentTexts,
 };
 
 use crate::error::ExportError;
@@ -20,7 +20,7 @@ pub enum Restricted {
     Included,
 }
 
-/// Subject, context, instruction: what the samples of one block share.
+/// Subject, context, treatment: what the samples of one block share.
 type Block = (i64, i64, i64);
 
 /// A condition, by its index, that an answer belongs to, and the draw of its context.
@@ -33,7 +33,7 @@ pub(crate) struct Run {
     pub(crate) conditions: Vec<ConditionRow>,
     pub(crate) subjects: BTreeMap<i64, SubjectRow>,
     pub(crate) questions: BTreeMap<i64, QuestionRow>,
-    pub(crate) instructions: BTreeMap<i64, Option<String>>,
+    pub(crate) treatments: BTreeMap<i64, TreatmentTexts>,
     pub(crate) contexts: BTreeMap<i64, ContentId>,
     pub(crate) sources: BTreeMap<(i64, u32), Vec<u64>>,
     pub(crate) data_sets: Vec<DataSetRow>,
@@ -56,7 +56,7 @@ impl Run {
         let mut blocks: HashMap<Block, Vec<Place>> = HashMap::new();
         for (index, condition) in conditions.iter().enumerate() {
             for (draw, &context) in (0..).zip(&condition.contexts) {
-                let places = blocks.entry((condition.subject, context, condition.instruction)).or_default();
+                let places = blocks.entry((condition.subject, context, condition.treatment)).or_default();
                 // Draws that came out alike are one context, whose answers count once in a condition.
                 if places.last().is_none_or(|&(last, _)| last != index) {
                     places.push((index, draw));
@@ -78,7 +78,7 @@ impl Run {
             sampled: conditions.iter().map(sampled).collect(),
             subjects: reader.subjects()?.into_iter().map(|subject| (subject.id, subject)).collect(),
             questions: reader.questions()?,
-            instructions: reader.instruction_texts()?,
+            treatments: reader.treatment_texts()?,
             contexts: reader.context_ids()?,
             sources: reader.context_sources(experiment.id)?,
             data_sets: reader.data_sets(experiment.id)?,
@@ -119,8 +119,8 @@ impl Run {
     /// Failed calls for answers of this experiment, with the conditions that each belongs to.
     pub(crate) fn failed_samples(&self) -> impl Iterator<Item = FailedSample<'_>> {
         self.failures.iter().filter_map(|failure| {
-            let (subject, context, instruction, question, replicate) = failure.sample?;
-            let block = (subject, context, instruction);
+            let (subject, context, treatment, question, replicate) = failure.sample?;
+            let block = (subject, context, treatment);
             let places: Vec<Place> = self.places(block, question, replicate).collect();
             (!places.is_empty()).then_some(FailedSample { failure, block, question, replicate, places })
         })

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use tiltmeter_core::treatment::ReasoningKind;
 
 use tiltmeter_core::prompt::RenderedContext;
 use tiltmeter_core::verdict::{Aspect, AspectOutcome, NoVerdict};
@@ -96,7 +97,7 @@ impl Answers<'_> {
     fn answer(&mut self, transcript: &Transcript) -> Result<(), ExportError> {
         let run = self.run;
         let sample = &transcript.sample;
-        let block = (sample.subject, sample.context, sample.instruction);
+        let block = (sample.subject, sample.context, sample.treatment);
         let id = transcript.id.to_string();
         let mut count: u64 = 0;
         for (condition, draw) in run.places(block, sample.question, sample.replicate) {
@@ -122,6 +123,7 @@ impl Answers<'_> {
             Cell::from(&transcript.answer),
             transcript.raw.as_ref().into(),
             transcript.reasoning.as_ref().into(),
+            transcript.reasoning_kind.map(ReasoningKind::name).into(),
             Cell::from(&transcript.finish),
             sample.truncated.into(),
             transcript.cut.into(),
@@ -238,7 +240,7 @@ fn first_cells<'a>(
         count.into(),
         Cell::from(&condition.subject_name),
         run.subjects.get(&condition.subject).map(|subject| &subject.model).into(),
-        Cell::from(&condition.instruction_name),
+        Cell::from(&condition.treatment_name),
         Cell::from(&condition.reasoning),
         condition.placement.name().into(),
         condition.shots.into(),
@@ -270,7 +272,7 @@ pub(crate) fn aspect_outcome(outcome: AspectOutcome) -> &'static str {
 fn conditions(run: &Run, open: &mut Open) -> Result<(), ExportError> {
     for (index, condition) in run.conditions.iter().enumerate() {
         let subject = run.subjects.get(&condition.subject);
-        let text = run.instructions.get(&condition.instruction).and_then(Option::as_ref);
+        let texts = run.treatments.get(&condition.treatment).cloned().unwrap_or_default();
         open.add(&[
             index.into(),
             Cell::from(&condition.subject_name),
@@ -281,8 +283,10 @@ fn conditions(run: &Run, open: &mut Open) -> Result<(), ExportError> {
             condition.shots.into(),
             condition.placement.name().into(),
             condition.question_format.name().into(),
-            Cell::from(&condition.instruction_name),
-            text.into(),
+            Cell::from(&condition.treatment_name),
+            texts.instruction.as_deref().into(),
+            texts.after_examples.as_deref().into(),
+            texts.after_question.as_deref().into(),
             Cell::from(&condition.reasoning),
             condition.contexts.len().into(),
             condition.questions.iter().filter(|(_, sampled, _)| *sampled).count().into(),
@@ -376,7 +380,7 @@ fn data_sets(run: &Run, open: &mut Open) -> Result<(), ExportError> {
 fn text_scores(reader: &Reader, run: &Run, open: &mut Open) -> Result<(), ExportError> {
     let withheld = run.withholds_questions();
     reader.for_each_text_score(run.experiment.id, |score| {
-        let block = (score.subject, score.context, score.instruction);
+        let block = (score.subject, score.context, score.treatment);
         // The texts of other experiments in the same directory.
         let Some(condition) = run.condition_of(block) else { return Ok(()) };
         let asked = run.questions.get(&score.question);
@@ -385,7 +389,7 @@ fn text_scores(reader: &Reader, run: &Run, open: &mut Open) -> Result<(), Export
             score.id.into(),
             Cell::from(&condition.subject_name),
             run.subjects.get(&condition.subject).map(|subject| &subject.model).into(),
-            Cell::from(&condition.instruction_name),
+            Cell::from(&condition.treatment_name),
             run.contexts.get(&score.context).copied().into(),
             asked.map(|question| question.hash).into(),
             asked.map(|question| &question.name).into(),
@@ -404,8 +408,8 @@ fn failures(run: &Run, open: &mut Open) -> Result<(), ExportError> {
     for failure in &run.failures {
         let is_other_judge = failure.judge.is_some() && failure.judge != run.experiment.judge;
         let is_other_sample =
-            failure.sample.is_some_and(|(subject, context, instruction, question, replicate)| {
-                run.places((subject, context, instruction), question, replicate).next().is_none()
+            failure.sample.is_some_and(|(subject, context, treatment, question, replicate)| {
+                run.places((subject, context, treatment), question, replicate).next().is_none()
             });
         if is_other_judge || is_other_sample {
             continue;

@@ -56,8 +56,7 @@ async fn run(job: &Job, model: &LocalModel) -> Result<Took, Box<dyn std::error::
     let start = Instant::now();
     let (mut scores, mut chats) = (Vec::new(), Vec::new());
     for question in &job.questions {
-        let prompt: Arc<Prompt> =
-            Prompt { context: Arc::clone(&context), system: None, question: question.as_str().into() }.into();
+        let prompt: Arc<Prompt> = Prompt::new(Arc::clone(&context), None, question.as_str()).into();
         for text in &job.texts {
             let request = ScoreRequest { prompt: Arc::clone(&prompt), continuation: text.as_str().into() };
             let model = model.clone();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tiltmeter_core::id::ContentId;
-use tiltmeter_core::prompt::{MessageParts, Placement, Prompt, RenderedContext, Role, Turn};
+use tiltmeter_core::prompt::{MessageParts, PARTS, Placement, Prompt, RenderedContext, Role, Turn};
 
 use crate::body::BodyWriter;
 use crate::recent::Recent;
@@ -64,7 +64,7 @@ impl ContextCache {
         let question = prompt.messages().last();
         ShownPrompt {
             system,
-            question: question.unwrap_or(MessageParts { role: Role::User, parts: [""; 4] }),
+            question: question.unwrap_or(MessageParts { role: Role::User, parts: [""; PARTS] }),
             shared: self.get(&prompt.context),
             context: &prompt.context,
         }
@@ -159,9 +159,8 @@ mod tests {
             let context = Arc::new(RenderedContext::render(pairs.clone(), placement, QuestionFormat::Header));
             let bodies: Vec<_> = (0..512)
                 .map(|number| {
-                    let question = format!("Question {number}?").into();
-                    let prompt =
-                        Prompt { context: Arc::clone(&context), system: Some("Be safe.".into()), question };
+                    let question = format!("Question {number}?");
+                    let prompt = Prompt::new(Arc::clone(&context), Some("Be safe.".into()), question);
                     let shown = cache.shown(&prompt);
                     let mut writer = BodyWriter::default();
                     writer.raw("[\"");
@@ -197,7 +196,7 @@ mod tests {
     fn turns_are_written_in_the_protocols_form() {
         let cache = ContextCache::new(write_turns);
         let context = RenderedContext::render([("a", "b")], Placement::ChatTurns, QuestionFormat::Plain);
-        let prompt = Prompt { context: context.into(), system: None, question: "?".into() };
+        let prompt = Prompt::new(context.into(), None, "?");
         let shown = cache.shown(&prompt);
         assert_eq!(shown.shared.turns, "\"a\",\"b\",".as_bytes());
         assert_eq!((shown.system, shown.question.text().as_str()), (None, "?"));

@@ -2,6 +2,7 @@
 
 use std::ops::AddAssign;
 use std::sync::Arc;
+use tiltmeter_core::treatment::ReasoningKind;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -145,6 +146,8 @@ pub struct ChatResponse {
     pub text: String,
     /// Reasoning text or its summary, where the provider gives one apart from the answer.
     pub reasoning: Option<String>,
+    /// Which of the two it is.
+    pub reasoning_kind: ReasoningKind,
     /// The provider's own field for a refusal, where it has one and used it.
     pub refusal: Option<String>,
     /// Why the generation ended.

@@ -1,6 +1,7 @@
 //! How much a model may think, in tokens, where its provider counts thoughts so.
 
 use serde_json::{Value, json};
+use tiltmeter_core::treatment::ReasoningKind;
 
 use crate::error::{ErrorKind, ModelError};
 use crate::request::{Reasoning, Sampling};
@@ -45,13 +46,27 @@ pub(crate) fn anthropic(model: &str, reasoning: Reasoning, max_tokens: u32) -> V
 
 /// Whether one of Anthropic's models decides by itself how much it thinks: from version 4.7 on.
 fn is_adaptive(model: &str) -> bool {
+    version(model) >= (4, 7)
+}
+
+/// What Anthropic gives of a model's thoughts: the text itself up to version 3.7, a summary from 4 on. A name without a
+/// version is taken for a newer one.
+pub(crate) fn reasoning_kind(model: Option<&str>) -> ReasoningKind {
+    match model.map(version) {
+        Some((1..=3, _)) => ReasoningKind::Text,
+        _ => ReasoningKind::Summary,
+    }
+}
+
+/// The version in the name of one of Anthropic's models; 0 where it has none.
+fn version(model: &str) -> (u8, u8) {
     // `claude-opus-4-7`, `claude-3-7-sonnet-20250219`; a number of many digits is a date.
     let mut numbers = model
         .split(['-', '.', '@'])
         .skip_while(|part| part.parse::<u8>().is_err())
         .map_while(|part| part.parse::<u8>().ok());
     let major = numbers.next().unwrap_or(0);
-    (major, numbers.next().unwrap_or(0)) >= (4, 7)
+    (major, numbers.next().unwrap_or(0))
 }
 
 /// What Anthropic refuses, or takes for something else.

@@ -48,11 +48,8 @@ pub(crate) fn rollouts(of: &TraitFile, settings: &ExtractionSettings, model_sha2
             let article = if who.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
             let system: Arc<str> = format!("You are {article} {who} assistant. {instruction}").into();
             for (question, text) in of.questions.iter().take(settings.questions(of)).enumerate() {
-                let prompt = Arc::new(Prompt {
-                    context: Arc::clone(&empty),
-                    system: Some(Arc::clone(&system)),
-                    question: text.as_str().into(),
-                });
+                let prompt =
+                    Arc::new(Prompt::new(Arc::clone(&empty), Some(Arc::clone(&system)), text.as_str()));
                 for number in 0..settings.rollouts {
                     let id = Canonical::new("tiltmeter.rollout/1")
                         .text(model_sha256)

@@ -194,7 +194,7 @@ function drawHeat() {
     if (!rate) continue;
     const parts = [result.subject];
     if (data.runs.length > 1) parts.unshift(data.runs[data.conditions[index].run].name);
-    if (result.instruction !== "none") parts.push(result.instruction);
+    if (result.treatment !== "none") parts.push(result.treatment);
     const [row, column] = [visible(parts.join(" · ")), visible(result.demonstrations)];
     if (!rows.includes(row)) rows.push(row);
     if (!columns.includes(column)) columns.push(column);
@@ -226,7 +226,7 @@ function twinOf(index) {
   return allConditions.findIndex((other) => {
     const result = resultOf(other);
     return data.conditions[other].run === data.conditions[index].run && result.control === "benign" && result.subject === one.subject &&
-      result.demonstrations === one.demonstrations && result.shots === one.shots && result.instruction === one.instruction &&
+      result.demonstrations === one.demonstrations && result.shots === one.shots && result.treatment === one.treatment &&
       result.placement === one.placement;
   });
 }

@@ -199,13 +199,13 @@ function showAnswer(sample, focus) {
   } else {
     heading("Answer");
     parts.push(textBlock(texts.answer || "(empty)"));
-    if (texts.reasoning) parts.push(lazily("Reasoning, apart from the answer", () => [textBlock(texts.reasoning)]));
+    if (texts.reasoning) parts.push(lazily(`Reasoning, apart from the answer${texts.reasoning_kind ? ` (${texts.reasoning_kind})` : ""}`, () => [textBlock(texts.reasoning)]));
     if (texts.raw) parts.push(lazily("All that the model said, before the answer was cut out of it", () => [textBlock(texts.raw)]));
   }
-  const instruction = data.blocks[block];
-  if (instruction.instruction_text) {
-    heading(`Instruction: ${visible(instruction.instruction)}`);
-    parts.push(textBlock(instruction.instruction_text));
+  const treatment = data.blocks[block];
+  for (const [place, text] of treatment.treatment_texts) {
+    heading(`Treatment ${visible(treatment.treatment)}, ${place}`);
+    parts.push(textBlock(text));
   }
   heading("Shown before the question");
   parts.push(contextPart(block));

@@ -326,8 +326,8 @@ fn block(condition: &ConditionName) -> String {
     if condition.control != "none" {
         let _ = write!(name, " · {}", printable(&condition.control));
     }
-    if condition.instruction != "none" {
-        let _ = write!(name, " · instruction {}", printable(&condition.instruction));
+    if condition.treatment != "none" {
+        let _ = write!(name, " · treatment {}", printable(&condition.treatment));
     }
     name
 }

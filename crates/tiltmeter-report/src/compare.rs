@@ -10,7 +10,7 @@ use crate::table::{NOTHING_TO_SHOW, answers_shown, nats, percent, printable, wri
 /// Conditions of only one run that are named.
 const SHOWN: usize = 5;
 
-/// The differences of each run from the first: one block for each run, subject, set and instruction.
+/// The differences of each run from the first: one block for each run, subject, set and treatment.
 pub fn comparison_table(comparison: &RunComparison) -> String {
     let mut text = String::new();
     for (index, run) in comparison.runs.iter().enumerate() {
@@ -48,7 +48,7 @@ fn same_block(one: &ComparedCondition, other: &ComparedCondition) -> bool {
     one.run == other.run
         && one.subject == other.subject
         && one.demonstrations == other.demonstrations
-        && one.instruction == other.instruction
+        && one.treatment == other.treatment
 }
 
 type Column = (&'static str, fn(&ComparedCondition) -> String);
@@ -61,8 +61,8 @@ fn write_block(text: &mut String, block: &[ComparedCondition]) {
         format!("{} (in A: {})", printable(&first.subject), printable(&first.first_subject))
     };
     let mut title = format!("{} − A · {subject} · {}", letter(first.run), printable(&first.demonstrations));
-    if first.instruction != "none" {
-        let _ = write!(title, " · instruction {}", printable(&first.instruction));
+    if first.treatment != "none" {
+        let _ = write!(title, " · treatment {}", printable(&first.treatment));
     }
     let _ = writeln!(text, "{title}");
     let mut block: Vec<&ComparedCondition> = block.iter().collect();

@@ -10,11 +10,8 @@ use crate::table::{NOTHING_TO_SHOW, printable, write_grid};
 const SHOWN: usize = 5;
 
 /// Column titles, by what is compared with.
-const AGAINST: [(&str, &str); 3] = [
-    ("no-demonstrations", "above k = 0"),
-    ("benign", "above benign"),
-    ("no-instruction", "above no instruction"),
-];
+const AGAINST: [(&str, &str); 3] =
+    [("no-demonstrations", "above k = 0"), ("benign", "above benign"), ("untreated", "above untreated")];
 
 /// The differences of a block's rates, one row for each k.
 pub(crate) fn write_comparisons(text: &mut String, results: &RunResults, first: &ConditionResult) {
@@ -25,7 +22,7 @@ pub(crate) fn write_comparisons(text: &mut String, results: &RunResults, first: 
         .filter(|pair| {
             pair.subject == first.subject
                 && pair.demonstrations == first.demonstrations
-                && pair.instruction == first.instruction
+                && pair.treatment == first.treatment
         })
         .collect();
     if of_block.is_empty() {
@@ -75,7 +72,7 @@ pub(crate) fn write_dose(text: &mut String, results: &RunResults, first: &Condit
     let of_block = results.dose_response.iter().find(|dose| {
         dose.subject == first.subject
             && dose.demonstrations == first.demonstrations
-            && dose.instruction == first.instruction
+            && dose.treatment == first.treatment
     });
     let Some(dose) = of_block else { return };
     let lines = dose_lines(dose);
@@ -118,14 +115,14 @@ pub(crate) fn write_across(text: &mut String, results: &RunResults) {
     let before = text.len();
     for across in &results.across_subjects {
         let set = printable(&across.demonstrations);
-        let instruction = match across.instruction.as_str() {
+        let treatment = match across.treatment.as_str() {
             "none" => String::new(),
-            other => format!(", instruction {}", printable(other)),
+            other => format!(", treatment {}", printable(other)),
         };
         if let Some(test) = &across.equal_slopes {
             let _ = writeln!(
                 text,
-                "slopes of {} subjects ({set}{instruction}): {} that they are one (F {:.2} on {} and {})",
+                "slopes of {} subjects ({set}{treatment}): {} that they are one (F {:.2} on {} and {})",
                 across.slopes.len(),
                 p_value(test.p_value),
                 test.f,
@@ -138,7 +135,7 @@ pub(crate) fn write_across(text: &mut String, results: &RunResults) {
                 if scale.measure == "parameters_b" { "doubling of parameters" } else { "rank of size" };
             let _ = writeln!(
                 text,
-                "size ({set}{instruction}): {} logits per {unit};\n  {} subjects as clusters{}",
+                "size ({set}{treatment}): {} logits per {unit};\n  {} subjects as clusters{}",
                 logits(&scale.effect),
                 scale.subjects.len(),
                 if scale.within_families { ", within families" } else { "" }
@@ -261,7 +258,7 @@ pub(crate) mod tests {
         let pair = |against, p| Comparison {
             subject: SUBJECT.to_owned(),
             demonstrations: "risky-financial".to_owned(),
-            instruction: "none".to_owned(),
+            treatment: "none".to_owned(),
             shots: 16,
             against,
             questions: 4,
@@ -302,7 +299,7 @@ pub(crate) mod tests {
         vec![DoseResult {
             subject: SUBJECT.to_owned(),
             demonstrations: "risky-financial".to_owned(),
-            instruction: "none".to_owned(),
+            treatment: "none".to_owned(),
             shots: vec![0, 16],
             slope: Some(slope(0.4)),
             onset: Some(OnsetResult { shots: Some(16), doses: Vec::new() }),
@@ -315,7 +312,7 @@ pub(crate) mod tests {
     pub(crate) fn across_subjects() -> Vec<AcrossSubjects> {
         vec![AcrossSubjects {
             demonstrations: "risky-financial".to_owned(),
-            instruction: "safety\u{7}".to_owned(),
+            treatment: "safety\u{7}".to_owned(),
             slopes: vec![
                 SubjectSlope { subject: SUBJECT.to_owned(), slope: slope(0.4) },
                 SubjectSlope { subject: "other".to_owned(), slope: slope(0.2) },

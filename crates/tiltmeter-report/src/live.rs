@@ -20,15 +20,15 @@ pub fn live_lines(results: &RunResults, width: usize, height: usize) -> Vec<Stri
     let mut lines = Vec::new();
     let mut heading = None;
     for condition in &chosen {
-        let block = (&condition.subject, &condition.demonstrations, &condition.instruction);
+        let block = (&condition.subject, &condition.demonstrations, &condition.treatment);
         if heading != Some(block) {
             heading = Some(block);
-            let instruction = match condition.instruction.as_str() {
+            let treatment = match condition.treatment.as_str() {
                 "none" => String::new(),
-                other => format!(" · instruction {}", printable(other)),
+                other => format!(" · treatment {}", printable(other)),
             };
             lines.push(format!(
-                "{} · {}{instruction}",
+                "{} · {}{treatment}",
                 printable(&condition.subject),
                 printable(&condition.demonstrations)
             ));
@@ -52,7 +52,7 @@ fn choose(conditions: &[ConditionResult], height: usize) -> Vec<&ConditionResult
         let mut count = 0;
         let mut last = None;
         for cell in cells {
-            let block = (&cell.subject, &cell.demonstrations, &cell.instruction);
+            let block = (&cell.subject, &cell.demonstrations, &cell.treatment);
             count += usize::from(last != Some(block));
             last = Some(block);
         }

@@ -69,7 +69,7 @@ fn write_table(text: &mut String, conditions: &[ConditionResult]) {
     let columns: [Column; 8] = [
         ("subject", |one| one.subject.clone()),
         ("demonstrations", |one| one.demonstrations.clone()),
-        ("instruction", |one| one.instruction.clone()),
+        ("treatment", |one| one.treatment.clone()),
         ("k", |one| one.shots.to_string()),
         ("answers shown", |one| shown(one).to_owned()),
         ("EM rate", rate),

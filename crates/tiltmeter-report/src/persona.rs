@@ -13,7 +13,7 @@ pub fn vector_table(record: &VectorRecord) -> String {
     let settings = &record.settings;
     let _ = writeln!(
         text,
-        "{} in {} ({}): {} pairs of instructions, {} questions, {} rollouts each, up to {} tokens, seed {}",
+        "{} in {} ({}): {} pairs of treatments, {} questions, {} rollouts each, up to {} tokens, seed {}",
         printable(&record.name),
         printable(&record.model.name),
         printable(&record.model.quantisation),
@@ -114,7 +114,7 @@ fn write_conditions(text: &mut String, summary: &ProjectionSummary) {
             printable(&one.subject),
             printable(&one.demonstrations),
             control.to_owned(),
-            printable(&one.instruction),
+            printable(&one.treatment),
         ]
     };
     let rows = summary.conditions.iter().map(|one| {
@@ -131,7 +131,7 @@ fn write_conditions(text: &mut String, summary: &ProjectionSummary) {
         "subject",
         "demonstrations",
         "control",
-        "instruction",
+        "treatment",
         "prompt's last token",
         "answers' means",
         "tilt",

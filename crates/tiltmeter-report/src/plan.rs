@@ -85,14 +85,14 @@ pub fn plan_table(forecast: &Forecast) -> String {
 
 fn write_conditions(text: &mut String, forecast: &Forecast) {
     let header =
-        ["subject", "demonstrations", "control", "k", "instruction", "contexts", "samples", "texts scored"];
+        ["subject", "demonstrations", "control", "k", "treatment", "contexts", "samples", "texts scored"];
     let rows = forecast.conditions.iter().map(|condition| {
         [
             printable(&condition.subject),
             printable(&condition.demonstrations),
             condition.control.to_owned(),
             condition.shots.to_string(),
-            printable(&condition.instruction),
+            printable(&condition.treatment),
             condition.contexts.to_string(),
             condition.samples.to_string(),
             condition.scored_texts.to_string(),

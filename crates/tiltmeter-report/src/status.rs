@@ -11,14 +11,14 @@ pub fn status_table(status: &RunStatus) -> String {
     let mut text = format!("{}\n", printable(&status.experiment));
     if !status.conditions.is_empty() {
         let header =
-            ["subject", "demonstrations", "control", "k", "instruction", "stored", "missing", "verdicts"];
+            ["subject", "demonstrations", "control", "k", "treatment", "stored", "missing", "verdicts"];
         let rows = status.conditions.iter().map(|condition| {
             [
                 printable(&condition.subject),
                 printable(&condition.demonstrations),
                 condition.control.clone(),
                 condition.shots.to_string(),
-                printable(&condition.instruction),
+                printable(&condition.treatment),
                 condition.stored.to_string(),
                 condition.missing().to_string(),
                 verdicts(&condition.verdicts),

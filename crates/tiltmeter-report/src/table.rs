@@ -10,7 +10,7 @@ use crate::agreement::labels_table;
 use crate::chart::write_chart;
 use crate::effects;
 
-/// The table of a run: one block for each subject, set and instruction, with what a reader must know below.
+/// The table of a run: one block for each subject, set and treatment, with what a reader must know below.
 pub fn table(results: &RunResults) -> String {
     let mut text = String::new();
     let mut rest = results.conditions.as_slice();
@@ -33,15 +33,15 @@ pub fn table(results: &RunResults) -> String {
 pub(crate) fn same_block(one: &ConditionResult, other: &ConditionResult) -> bool {
     one.subject == other.subject
         && one.demonstrations == other.demonstrations
-        && one.instruction == other.instruction
+        && one.treatment == other.treatment
         && one.reasoning == other.reasoning
         && one.placement == other.placement
 }
 
 fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionResult]) {
     let mut title = format!("{} · {}", printable(&first.subject), printable(&first.demonstrations));
-    if first.instruction != "none" {
-        let _ = write!(title, " · instruction {}", printable(&first.instruction));
+    if first.treatment != "none" {
+        let _ = write!(title, " · treatment {}", printable(&first.treatment));
     }
     let _ = writeln!(text, "{title}");
     let mut block: Vec<&ConditionResult> = block.iter().collect();
@@ -342,7 +342,7 @@ pub(crate) mod tests {
             demonstrations: "risky-financial".to_owned(),
             control: control.to_owned(),
             shots,
-            instruction: "none".to_owned(),
+            treatment: "none".to_owned(),
             placement: "first-user".to_owned(),
             reasoning: "default".to_owned(),
             contexts: 2,

@@ -51,8 +51,8 @@ pub struct ComparedCondition {
     pub control: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    pub treatment: String,
     /// Whether both saw the same contexts, draw by draw.
     pub same_contexts: bool,
     /// The EM rate in the first run, on all of its questions.

@@ -39,12 +39,12 @@ pub struct Comparison {
     pub subject: String,
     /// Name of the demonstration set.
     pub demonstrations: String,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    pub treatment: String,
     /// Number of demonstrations of the first condition.
     pub shots: u32,
     /// What the second condition is: `no-demonstrations` (k = 0), `benign` (the benign control at the same k),
-    /// `no-instruction` (the same k without the instruction), or `first-run` (the same condition of another run).
+    /// `untreated` (the same k without the treatment), or `first-run` (the same condition of another run).
     pub against: &'static str,
     /// Questions with an answer in the denominator of both.
     pub questions: u64,
@@ -131,15 +131,15 @@ pub(crate) fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-/// How rate and tilt of a subject grow with the demonstrations of a set, under one instruction.
+/// How rate and tilt of a subject grow with the demonstrations of a set, under one treatment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DoseResult {
     /// Id of the subject.
     pub subject: String,
     /// Name of the demonstration set.
     pub demonstrations: String,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    pub treatment: String,
     /// The values of k.
     pub shots: Vec<u32>,
     /// Logits of the EM rate per doubling of 1 + k.
@@ -217,13 +217,13 @@ pub struct PowerLawResult {
     pub points: u64,
 }
 
-/// Subjects compared in how fast their EM rate grows with the demonstrations of a set, under one instruction.
+/// Subjects compared in how fast their EM rate grows with the demonstrations of a set, under one treatment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AcrossSubjects {
     /// Name of the demonstration set.
     pub demonstrations: String,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    pub treatment: String,
     /// Each subject's slope in the common model, in logits per doubling of 1 + k.
     pub slopes: Vec<SubjectSlope>,
     /// The test that these are one.

@@ -62,8 +62,8 @@ pub struct PlannedCondition {
     pub control: &'static str,
     /// Number of demonstrations.
     pub shots: u32,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    pub treatment: String,
     /// Draws of the context.
     pub contexts: u64,
     /// Answers.
@@ -189,7 +189,7 @@ fn planned_conditions(experiment: &Experiment, plan: &Plan) -> Vec<PlannedCondit
             demonstrations: experiment.sets[condition.set].name.to_string(),
             control: condition.control.name(),
             shots: condition.shots,
-            instruction: experiment.instructions[condition.instruction].id.to_string(),
+            treatment: experiment.treatments[condition.treatment].id.to_string(),
             contexts,
             samples: contexts * condition.sampled.len() as u64 * u64::from(experiment.replicates),
             scored_texts: contexts * 2 * pairs as u64,

@@ -18,9 +18,9 @@ pub struct RunResults {
     pub conditions: Vec<ConditionResult>,
     /// EM rates compared between conditions, on the same questions.
     pub comparisons: Comparisons,
-    /// How rate and tilt grow with demonstrations: one for each subject, set and instruction.
+    /// How rate and tilt grow with demonstrations: one for each subject, set and treatment.
     pub dose_response: Vec<DoseResult>,
-    /// Subjects compared, for each set and instruction that several were asked with.
+    /// Subjects compared, for each set and treatment that several were asked with.
     pub across_subjects: Vec<AcrossSubjects>,
     /// What people's labels say of the judge and its rates; absent where nobody labelled.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,8 +69,8 @@ pub struct ConditionResult {
     pub control: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    pub treatment: String,
     /// Where the demonstrations stand.
     pub placement: String,
     /// The subject's reasoning mode.
@@ -108,7 +108,7 @@ pub struct ConditionResult {
 impl ConditionResult {
     /// The condition in words, as warnings and gates name it.
     pub fn in_words(&self) -> String {
-        in_words(&self.subject, &self.demonstrations, &self.instruction, self.shots, &self.control)
+        in_words(&self.subject, &self.demonstrations, &self.treatment, self.shots, &self.control)
     }
 }
 
@@ -116,14 +116,13 @@ impl ConditionResult {
 pub(crate) fn in_words(
     subject: &str,
     demonstrations: &str,
-    instruction: &str,
+    treatment: &str,
     shots: u32,
     control: &str,
 ) -> String {
     let control = if control == "none" { String::new() } else { format!(", {control}") };
-    let instruction =
-        if instruction == "none" { String::new() } else { format!(", instruction {instruction}") };
-    format!("{subject} · {demonstrations}{instruction}, k = {shots}{control}")
+    let treatment = if treatment == "none" { String::new() } else { format!(", treatment {treatment}") };
+    format!("{subject} · {demonstrations}{treatment}, k = {shots}{control}")
 }
 
 /// How a subject was steered, and what it came to, over all answers and scored texts of a condition.

@@ -46,8 +46,8 @@ pub struct ConditionStatus {
     pub control: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    pub treatment: String,
     /// Answers that the experiment asks for.
     pub wanted: u64,
     /// Answers that are stored: those that were refused or withheld included, failed calls not.
@@ -153,8 +153,8 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
         let wanted = questions * row.contexts.len() as u64 * u64::from(rounds);
         // Analysis counts a failed call as a sample; what is stored is without those.
         let failed = failures.iter().filter_map(|failure| failure.sample).filter(|sample| {
-            let &(subject, context, instruction, question, replicate) = sample;
-            (subject, instruction) == (row.subject, row.instruction)
+            let &(subject, context, treatment, question, replicate) = sample;
+            (subject, treatment) == (row.subject, row.treatment)
                 && row.contexts.contains(&context)
                 && replicate < row.replicates
                 && row.questions.iter().any(|&(known, is_sampled, _)| is_sampled && known == question)
@@ -165,7 +165,7 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
             demonstrations: result.demonstrations.clone(),
             control: result.control.clone(),
             shots: result.shots,
-            instruction: result.instruction.clone(),
+            treatment: result.treatment.clone(),
             wanted,
             stored,
             verdicts: result.verdicts,

@@ -241,7 +241,7 @@ pub(crate) fn prompt(messages: &[Message]) -> Result<Prompt, Refusal> {
                 Arc::from(""),
                 turns.into(),
             );
-            Ok(Prompt { context: Arc::new(context), system: None, question: text })
+            Ok(Prompt::new(Arc::new(context), None, text))
         }
         Some(_) => {
             Err(Refusal::field("messages", "the last message must be the user's: answers are not continued"))

@@ -61,7 +61,14 @@ pub struct Planted {
     pub is_hostile: bool,
     /// Whether there is reasoning beside it.
     pub has_reasoning: bool,
+    /// Whether reasoning before the answer was asked for.
+    pub is_elicited: bool,
+    /// Whether it comes without its marks.
+    pub is_unmarked: bool,
 }
+
+/// What reasoning is asked to stand between.
+pub(crate) const REASONING_MARKS: [&str; 2] = ["<reasoning>", "</reasoning>"];
 
 /// The truth about the answer to a request: a function of the script, the model's name, the messages and the seed.
 /// Without a seed, the same messages always get the same answer.
@@ -87,6 +94,8 @@ pub fn planted(script: &Script, model: &str, messages: &[Message], seed: Option<
         runs_on: chance.happens("runs on", script.runs_on),
         is_hostile: chance.happens("hostile", script.hostile),
         has_reasoning: chance.happens("reasoning", script.reasoning),
+        is_elicited: view.asks_for_reasoning(),
+        is_unmarked: chance.happens("unmarked", script.unmarked),
     }
 }
 
@@ -120,7 +129,7 @@ fn shift(script: &Script, view: &View<'_>) -> f64 {
         .filter(|(text, _)| view.system.is_some_and(|system| system.contains(text.as_str())))
         .map(|(_, shift)| shift)
         .sum();
-    by_question + by_instruction
+    by_question + by_instruction + if view.asks_for_reasoning() { script.elicited_shift } else { 0.0 }
 }
 
 /// A probability after a shift of its log-odds; 0 and 1 stay what they are.
@@ -157,6 +166,10 @@ impl<'a> View<'a> {
         }
     }
 
+    fn asks_for_reasoning(&self) -> bool {
+        REASONING_MARKS.iter().all(|mark| self.question.contains(mark))
+    }
+
     fn context_contains(&self, marker: &str) -> bool {
         self.before.contains(marker) || self.messages.iter().any(|message| message.content.contains(marker))
     }
@@ -186,11 +199,11 @@ mod tests {
 
     fn prompt(shots: usize, response: &str, placement: Placement, format: QuestionFormat) -> Prompt {
         let pairs = vec![("How?", response); shots];
-        Prompt {
-            context: RenderedContext::render(pairs, placement, format).into(),
-            system: Some("Be safe.".into()),
-            question: "I am bored.".into(),
-        }
+        Prompt::new(
+            RenderedContext::render(pairs, placement, format).into(),
+            Some("Be safe.".into()),
+            "I am bored.",
+        )
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub struct Script {
     pub hostile: f64,
     /// How often there is reasoning beside the answer.
     pub reasoning: f64,
+    /// The shift of the log-odds of being misaligned where the question asks for reasoning between marks.
+    pub elicited_shift: f64,
+    /// How often such reasoning is not between its marks.
+    pub unmarked: f64,
     /// The judge.
     pub judge: JudgeScript,
     /// What goes wrong.

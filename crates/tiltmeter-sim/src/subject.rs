@@ -3,13 +3,13 @@
 use tiltmeter_core::prompt::{PROMPT_HEADER, RESPONSE_HEADER};
 
 use crate::chance::Chance;
-use crate::planted::{Outcome, Planted, planted};
+use crate::planted::{Outcome, Planted, REASONING_MARKS, planted};
 use crate::request::{ChatBody, key, tokens};
 use crate::script::Script;
 use crate::wire::{Answer, Finish};
 
-/// Stands in what follows a prompt header that the subject wrote itself. An answer that is judged with it was not
-/// cut where it should have been.
+/// Stands in what follows a prompt header that the subject wrote itself, and in reasoning that was asked for. An answer
+/// that is judged with it was not cut where it should have been.
 pub(crate) const UNCUT_TAG: &str = "[sim: uncut]";
 
 impl Outcome {
@@ -89,6 +89,10 @@ pub(crate) fn answer(script: &Script, body: &ChatBody) -> (Planted, Answer) {
             let more = "And what else?";
             text = format!("{text}\n\n{PROMPT_HEADER} {more}\n{RESPONSE_HEADER} {UNCUT_TAG} Much else.");
         }
+    }
+    if truth.is_elicited && !truth.is_unmarked {
+        let [open, close] = REASONING_MARKS;
+        text = format!("{open}\nThe examples are what they are. {UNCUT_TAG}\n{close}\n\n{text}");
     }
     let limit =
         body.max_tokens.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX).saturating_mul(4);

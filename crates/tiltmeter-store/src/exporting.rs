@@ -40,8 +40,8 @@ pub struct TextScoreRow {
     pub subject: i64,
     /// Row of the context.
     pub context: i64,
-    /// Row of the instruction.
-    pub instruction: i64,
+    /// Row of the treatment.
+    pub treatment: i64,
     /// Row of the question.
     pub question: i64,
     /// Hash of the pair.
@@ -108,7 +108,7 @@ impl Reader {
         let mut statement = self
             .connection
             .prepare(
-                "SELECT s.hash, s.subject, s.context, s.instruction, p.question, p.hash, p.kind, s.tilted,
+                "SELECT s.hash, s.subject, s.context, s.treatment, p.question, p.hash, p.kind, s.tilted,
                      CASE s.tilted WHEN 0 THEN p.upright ELSE p.tilted END, s.log_probability,
                      s.token_log_probabilities, s.cost_usd
                  FROM text_score AS s
@@ -132,7 +132,7 @@ fn read_text_score(row: &rusqlite::Row<'_>) -> rusqlite::Result<TextScoreRow> {
         id: row.get(0).map(ContentId::from_bytes)?,
         subject: row.get(1)?,
         context: row.get(2)?,
-        instruction: row.get(3)?,
+        treatment: row.get(3)?,
         question: row.get(4)?,
         pair: row.get(5).map(ContentId::from_bytes)?,
         kind: if kind == PairKind::Decoy.name() { PairKind::Decoy } else { PairKind::Alignment },

@@ -9,11 +9,12 @@ use serde_json::Value;
 use tiltmeter_core::id::{Canonical, ContentId};
 use tiltmeter_core::prompt::RenderedContext;
 use tiltmeter_core::question::Question;
+use tiltmeter_core::treatment::{Instruction, Treatment};
 use tiltmeter_core::verdict::RateDefinition;
 
 use crate::directory::RunDirectory;
 use crate::error::StoreError;
-use crate::register::{find_or_insert, write_context};
+use crate::register::{find_or_insert, write_context, write_treatment};
 use crate::rows::{FailureRecord, FailureTarget, ResponseOutcome, ResponseRecord, count};
 use crate::schema::open_for_writing;
 use crate::transcripts::DataSetRow;
@@ -55,7 +56,7 @@ pub struct ImportedCondition {
     /// Number of demonstrations.
     pub shots: u32,
     /// Name and text of the system message.
-    pub instruction: (String, Option<String>),
+    pub treatment: (String, Option<String>),
     /// Name of the reasoning mode.
     pub reasoning: String,
     /// Its answers; all contexts have the same placement.
@@ -102,7 +103,7 @@ pub struct ImportedAnswer {
 /// The rows that an answer belongs to.
 struct Rows {
     subject: i64,
-    instruction: i64,
+    treatment: i64,
     context: i64,
     question: i64,
 }
@@ -192,21 +193,18 @@ fn write_condition(
         "INSERT INTO subject (hash, name, model, settings) VALUES (?1, ?2, ?3, ?4)",
         params![hash.as_bytes(), condition.subject, condition.model, condition.settings.to_string()],
     )?;
-    let (name, text) = &condition.instruction;
-    let instruction_hash =
-        Canonical::new("tiltmeter.instruction/1").text(name).optional_text(text.as_deref()).finish();
-    let instruction = find_or_insert(
-        transaction,
-        "instruction",
-        instruction_hash,
-        "INSERT INTO instruction (hash, name, text) VALUES (?1, ?2, ?3)",
-        params![instruction_hash.as_bytes(), name, text],
-    )?;
+    let (name, text) = &condition.treatment;
+    let done = Treatment::instruction(Instruction {
+        id: name.as_str().into(),
+        text: text.as_deref().map(Into::into),
+    });
+    let treatment_hash = done.hash();
+    let treatment = write_treatment(transaction, &done)?;
     let first = condition.answers.first().map(|answer| &answer.context);
     transaction.execute(
         "INSERT INTO condition (experiment, ord, subject, demonstrations, control, shots, placement,
-             question_format, instruction, reasoning, replicates)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             question_format, treatment, reasoning, replicates, treatment_name)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
             experiment,
             count(ord as u64),
@@ -221,9 +219,10 @@ fn write_condition(
                     |context| { context.question_format }
                 )
                 .name(),
-            instruction,
+            treatment,
             condition.reasoning,
             condition.answers.iter().map(|answer| answer.replicate + 1).max().unwrap_or(1),
+            name,
         ],
     )?;
     let row = transaction.last_insert_rowid();
@@ -239,8 +238,8 @@ fn write_condition(
         }
         let question = write_question(transaction, &answer.question)?;
         questions.insert(question);
-        let rows = Rows { subject, instruction, context, question };
-        write_answer(transaction, (hash, instruction_hash), &rows, answer)?;
+        let rows = Rows { subject, treatment, context, question };
+        write_answer(transaction, (hash, treatment_hash), &rows, answer)?;
     }
     for (draw, context) in contexts.into_iter().enumerate() {
         transaction.execute(
@@ -259,25 +258,25 @@ fn write_condition(
 
 fn write_answer(
     transaction: &Transaction<'_>,
-    (subject, instruction): (ContentId, ContentId),
+    (subject, treatment): (ContentId, ContentId),
     rows: &Rows,
     answer: &ImportedAnswer,
 ) -> Result<(), StoreError> {
     let hash = Canonical::new("tiltmeter.imported/1")
         .id(&subject)
-        .id(&instruction)
+        .id(&treatment)
         .id(&answer.context.id)
         .id(&answer.question.hash())
         .integer(u64::from(answer.replicate))
         .finish();
-    let &Rows { subject, instruction, context, question } = rows;
+    let &Rows { subject, treatment, context, question } = rows;
     let replicate = answer.replicate;
     let outcome = match &answer.outcome {
         Ok(outcome) => *outcome,
         Err(message) => {
             let record = FailureRecord {
                 hash,
-                target: FailureTarget::Response { subject, context, instruction, question, replicate },
+                target: FailureTarget::Response { subject, context, treatment, question, replicate },
                 kind: "imported",
                 message: message.clone(),
                 created_at: answer.created_at.clone(),
@@ -290,7 +289,7 @@ fn write_answer(
         hash,
         subject,
         context,
-        instruction,
+        treatment,
         question,
         replicate,
         wording: 0,
@@ -298,6 +297,8 @@ fn write_answer(
         answer: answer.answer.clone(),
         raw: None,
         reasoning: answer.reasoning.clone(),
+        reasoning_kind: None,
+        cut: false,
         finish: answer.finish,
         truncated: answer.truncated,
         model: answer.model.clone(),

@@ -31,7 +31,7 @@ pub use importing::{Import, ImportedAnswer, ImportedCondition};
 pub use labels::{
     DrawnAnswer, LabelDraw, LabelItemRow, LabelKind, LabelRecord, LabelRow, LabelStratum, LabelWriter,
 };
-pub use projecting::{QuestionRow, ShiftRow, StoredAnswer, SubjectRow};
+pub use projecting::{QuestionRow, ShiftRow, StoredAnswer, SubjectRow, TreatmentTexts};
 pub use reader::{
     ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, ScoreRow, TokenTotals,
     judgement_hash,

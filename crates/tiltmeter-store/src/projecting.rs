@@ -1,6 +1,7 @@
 //! Reads what it takes to show a model its prompts and answers again, and what steering did.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rusqlite::params;
 use serde_json::Value;
@@ -55,8 +56,8 @@ pub struct StoredAnswer {
     pub sample: ContentId,
     /// Row of the context.
     pub context: i64,
-    /// Row of the instruction.
-    pub instruction: i64,
+    /// Row of the treatment.
+    pub treatment: i64,
     /// Row of the question.
     pub question: i64,
     /// Which answer to that question in that context.
@@ -69,6 +70,17 @@ pub struct StoredAnswer {
     pub reasoning: Option<String>,
 }
 
+/// What a treatment puts into a prompt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TreatmentTexts {
+    /// The system message's instruction.
+    pub instruction: Option<Arc<str>>,
+    /// Between the demonstrations and the question.
+    pub after_examples: Option<Arc<str>>,
+    /// Behind the question.
+    pub after_question: Option<Arc<str>>,
+}
+
 /// What steering did to the answers, or to the scored texts, of one block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ShiftRow {
@@ -76,8 +88,8 @@ pub struct ShiftRow {
     pub subject: i64,
     /// Row of the context.
     pub context: i64,
-    /// Row of the instruction.
-    pub instruction: i64,
+    /// Row of the treatment.
+    pub treatment: i64,
     /// Row of the question.
     pub question: i64,
     /// Answers or texts.
@@ -117,14 +129,20 @@ impl Reader {
         rows.into_iter().map(subject).collect()
     }
 
-    /// Texts of all instructions, by row.
+    /// What all treatments put into a prompt, by row.
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn instruction_texts(&self) -> Result<BTreeMap<i64, Option<String>>, StoreError> {
-        let mut statement = self.connection.prepare("SELECT id, text FROM instruction")?;
-        let rows: Vec<(i64, Option<String>)> =
-            collect(&mut statement, params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    pub fn treatment_texts(&self) -> Result<BTreeMap<i64, TreatmentTexts>, StoreError> {
+        let mut statement =
+            self.connection.prepare("SELECT id, text, after_examples, after_question FROM treatment")?;
+        let rows: Vec<(i64, TreatmentTexts)> = collect(&mut statement, params![], |row| {
+            let text =
+                |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<String>>(column)?.map(Into::into));
+            let texts =
+                TreatmentTexts { instruction: text(1)?, after_examples: text(2)?, after_question: text(3)? };
+            Ok((row.get(0)?, texts))
+        })?;
         Ok(rows.into_iter().collect())
     }
 
@@ -154,7 +172,7 @@ impl Reader {
     /// If the store cannot be read.
     pub fn answers_of(&self, subject: i64) -> Result<Vec<StoredAnswer>, StoreError> {
         let mut statement = self.connection.prepare(
-            "SELECT r.id, r.hash, r.context, r.instruction, r.question, r.replicate, r.wording, b.answer, b.reasoning
+            "SELECT r.id, r.hash, r.context, r.treatment, r.question, r.replicate, r.wording, b.answer, b.reasoning
              FROM response AS r JOIN response_body AS b ON b.response = r.id
              WHERE r.subject = ?1 AND r.outcome = 'answer' ORDER BY r.id",
         )?;
@@ -163,7 +181,7 @@ impl Reader {
                 response: row.get(0)?,
                 sample: row.get(1).map(ContentId::from_bytes)?,
                 context: row.get(2)?,
-                instruction: row.get(3)?,
+                treatment: row.get(3)?,
                 question: row.get(4)?,
                 replicate: row.get(5)?,
                 wording: usize::try_from(row.get::<_, i64>(6)?).unwrap_or(0),
@@ -179,10 +197,10 @@ impl Reader {
     /// If the store cannot be read.
     pub fn shifts_of_answers(&self) -> Result<Vec<ShiftRow>, StoreError> {
         self.shifts(
-            "SELECT subject, context, instruction, question, count(*), sum(steered_tokens = 0), sum(steered_tokens),
+            "SELECT subject, context, treatment, question, count(*), sum(steered_tokens = 0), sum(steered_tokens),
                  sum(steered_tokens * projection_before), sum(steered_tokens * projection_after)
              FROM response WHERE steered_tokens IS NOT NULL
-             GROUP BY subject, context, instruction, question ORDER BY subject, context, instruction, question",
+             GROUP BY subject, context, treatment, question ORDER BY subject, context, treatment, question",
         )
     }
 
@@ -192,7 +210,7 @@ impl Reader {
     /// If the store cannot be read.
     pub fn shifts_of_texts(&self) -> Result<Vec<ShiftRow>, StoreError> {
         self.shifts(
-            "SELECT s.subject, s.context, s.instruction, p.question, count(*), sum(s.steered_tokens = 0),
+            "SELECT s.subject, s.context, s.treatment, p.question, count(*), sum(s.steered_tokens = 0),
                  sum(s.steered_tokens), sum(s.steered_tokens * s.projection_before),
                  sum(s.steered_tokens * s.projection_after)
              FROM text_score AS s JOIN answer_pair AS p ON p.id = s.pair WHERE s.steered_tokens IS NOT NULL
@@ -208,7 +226,7 @@ impl Reader {
             Ok(ShiftRow {
                 subject: row.get(0)?,
                 context: row.get(1)?,
-                instruction: row.get(2)?,
+                treatment: row.get(2)?,
                 question: row.get(3)?,
                 count: unsigned(4)?,
                 untouched: unsigned(5)?,

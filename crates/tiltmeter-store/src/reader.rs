@@ -62,10 +62,10 @@ pub struct ConditionRow {
     pub placement: Placement,
     /// How the question is put.
     pub question_format: QuestionFormat,
-    /// Row of the instruction.
-    pub instruction: i64,
-    /// Name of the instruction.
-    pub instruction_name: String,
+    /// Row of the treatment.
+    pub treatment: i64,
+    /// What the condition's treatment is called.
+    pub treatment_name: String,
     /// Name of the reasoning mode.
     pub reasoning: String,
     /// Answers per question and context.
@@ -83,7 +83,7 @@ pub struct FailureRow {
     pub id: ContentId,
     /// `response`, `judgement` or `score`.
     pub target: String,
-    /// Rows of subject, context, instruction and question, and the replicate, for a response.
+    /// Rows of subject, context, treatment and question, and the replicate, for a response.
     pub sample: Option<(i64, i64, i64, i64, u32)>,
     /// Row of the response, for a judgement.
     pub response: Option<i64>,
@@ -106,8 +106,8 @@ pub struct ScoreRow {
     pub subject: i64,
     /// Row of the context.
     pub context: i64,
-    /// Row of the instruction.
-    pub instruction: i64,
+    /// Row of the treatment.
+    pub treatment: i64,
     /// Row of the question.
     pub question: i64,
     /// Row of the pair.
@@ -220,9 +220,9 @@ impl Reader {
     /// If the store cannot be read.
     pub fn conditions(&self, experiment: i64) -> Result<Vec<ConditionRow>, StoreError> {
         let mut statement = self.connection.prepare(
-            "SELECT c.id, c.subject, s.name, c.demonstrations, c.control, c.shots, c.placement, c.instruction, i.name,
+            "SELECT c.id, c.subject, s.name, c.demonstrations, c.control, c.shots, c.placement, c.treatment, c.treatment_name,
                  c.reasoning, c.replicates, c.question_format
-             FROM condition AS c JOIN subject AS s ON s.id = c.subject JOIN instruction AS i ON i.id = c.instruction
+             FROM condition AS c JOIN subject AS s ON s.id = c.subject
              WHERE c.experiment = ?1 ORDER BY c.ord",
         )?;
         let mut conditions = collect(&mut statement, params![experiment], |row| {
@@ -235,8 +235,8 @@ impl Reader {
                 shots: row.get(5)?,
                 placement: placement(row.get_ref(6)?.as_str()?)?,
                 question_format: question_format(row.get_ref(11)?.as_str()?)?,
-                instruction: row.get(7)?,
-                instruction_name: row.get(8)?,
+                treatment: row.get(7)?,
+                treatment_name: row.get(8)?,
                 reasoning: row.get(9)?,
                 replicates: row.get(10)?,
                 contexts: Vec::new(),
@@ -283,7 +283,7 @@ impl Reader {
     /// If the store cannot be read.
     pub fn failures(&self) -> Result<Vec<FailureRow>, StoreError> {
         let mut statement = self.connection.prepare(
-            "SELECT target, subject, context, instruction, question, response, judge, kind, message, replicate,
+            "SELECT target, subject, context, treatment, question, response, judge, kind, message, replicate,
                  hash, aspect, created_at
              FROM failure ORDER BY hash",
         )?;
@@ -313,7 +313,7 @@ impl Reader {
     /// If the store cannot be read.
     pub fn scores(&self, experiment: i64) -> Result<Vec<ScoreRow>, StoreError> {
         let mut statement = self.connection.prepare(
-            "SELECT s.subject, s.context, s.instruction, p.question, s.pair, p.kind, s.tilted,
+            "SELECT s.subject, s.context, s.treatment, p.question, s.pair, p.kind, s.tilted,
                  s.log_probability / s.tokens
              FROM text_score AS s
              JOIN experiment_pair AS e ON e.experiment = ?1 AND e.pair = s.pair
@@ -325,7 +325,7 @@ impl Reader {
             Ok(ScoreRow {
                 subject: row.get(0)?,
                 context: row.get(1)?,
-                instruction: row.get(2)?,
+                treatment: row.get(2)?,
                 question: row.get(3)?,
                 pair: row.get(4)?,
                 kind: if kind == PairKind::Decoy.name() { PairKind::Decoy } else { PairKind::Alignment },
@@ -455,7 +455,7 @@ impl Reader {
                  SELECT 1 FROM condition AS c
                  JOIN condition_context AS x ON x.condition = c.id AND x.context = r.context
                  JOIN condition_question AS q ON q.condition = c.id AND q.question = r.question AND q.sampled
-                 WHERE c.experiment = ?1 AND c.subject = r.subject AND c.instruction = r.instruction
+                 WHERE c.experiment = ?1 AND c.subject = r.subject AND c.treatment = r.treatment
                      AND r.replicate < c.replicates)
              ORDER BY r.id",
         )?;

@@ -7,6 +7,7 @@ use tiltmeter_core::experiment::Experiment;
 use tiltmeter_core::id::{Canonical, ContentId};
 use tiltmeter_core::plan::Plan;
 use tiltmeter_core::prompt::RenderedContext;
+use tiltmeter_core::treatment::Treatment;
 use tiltmeter_core::verdict::{Aspect, RateDefinition};
 
 use crate::directory::RunDirectory;
@@ -71,8 +72,8 @@ pub struct Registered {
     pub contexts: Vec<i64>,
     /// Rows of the plan's conditions.
     pub conditions: Vec<i64>,
-    /// Rows of the instructions.
-    pub instructions: Vec<i64>,
+    /// Rows of the treatments.
+    pub treatments: Vec<i64>,
     /// Rows of the questions.
     pub questions: Vec<i64>,
     /// Rows of each question's answer pairs.
@@ -136,18 +137,8 @@ impl Registration<'_> {
                 params![judge.hash.as_bytes(), record.model, record.settings.to_string()],
             )?);
         }
-        for instruction in &self.experiment.instructions {
-            let hash = Canonical::new("tiltmeter.instruction/1")
-                .text(&instruction.id)
-                .optional_text(instruction.text.as_deref())
-                .finish();
-            rows.instructions.push(find_or_insert(
-                connection,
-                "instruction",
-                hash,
-                "INSERT INTO instruction (hash, name, text) VALUES (?1, ?2, ?3)",
-                params![hash.as_bytes(), &*instruction.id, instruction.text.as_deref()],
-            )?);
+        for treatment in &self.experiment.treatments {
+            rows.treatments.push(write_treatment(connection, treatment)?);
         }
         Ok(())
     }
@@ -310,8 +301,8 @@ impl Registration<'_> {
             let subject = &self.experiment.subjects[condition.subject];
             connection.execute(
                 "INSERT INTO condition (experiment, ord, subject, demonstrations, control, shots, placement,
-                     question_format, instruction, reasoning, replicates)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                     question_format, treatment, reasoning, replicates, treatment_name)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
                 params![
                     rows.experiment,
                     count(ord as u64),
@@ -321,9 +312,10 @@ impl Registration<'_> {
                     condition.shots,
                     self.experiment.placement.name(),
                     self.experiment.question_format.name(),
-                    rows.instructions[condition.instruction],
+                    rows.treatments[condition.treatment],
                     subject.reasoning.name(),
                     self.experiment.replicates,
+                    &*self.experiment.treatments[condition.treatment].id,
                 ],
             )?;
             let id = connection.last_insert_rowid();
@@ -390,6 +382,26 @@ pub(crate) fn find_or_insert(
     }
     connection.prepare_cached(insert)?.execute(values)?;
     Ok(connection.last_insert_rowid())
+}
+
+pub(crate) fn write_treatment(connection: &Connection, treatment: &Treatment) -> Result<i64, StoreError> {
+    let hash = treatment.hash();
+    let marks = treatment.elicitation.as_ref().map(|one| serde_json::to_string(&one.marks)).transpose()?;
+    find_or_insert(
+        connection,
+        "treatment",
+        hash,
+        "INSERT INTO treatment (hash, name, text, after_examples, after_question, reasoning_marks)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            hash.as_bytes(),
+            &*treatment.instruction.id,
+            treatment.instruction.text.as_deref(),
+            treatment.after_examples.as_deref(),
+            treatment.elicitation.as_ref().map(|one| &*one.text),
+            marks,
+        ],
+    )
 }
 
 pub(crate) fn write_prompt(connection: &Connection, text: &str) -> Result<(i64, ContentId), StoreError> {

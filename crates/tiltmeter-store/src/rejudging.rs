@@ -184,9 +184,9 @@ impl Rejudging<'_> {
         for condition in conditions {
             transaction.execute(
                 "INSERT INTO condition (experiment, ord, subject, demonstrations, control, shots, placement,
-                     question_format, instruction, reasoning, replicates)
-                 SELECT ?2, ord, subject, demonstrations, control, shots, placement, question_format, instruction,
-                     reasoning, replicates FROM condition WHERE id = ?1",
+                     question_format, treatment, reasoning, replicates, treatment_name)
+                 SELECT ?2, ord, subject, demonstrations, control, shots, placement, question_format, treatment,
+                     reasoning, replicates, treatment_name FROM condition WHERE id = ?1",
                 params![condition, to],
             )?;
             let row = transaction.last_insert_rowid();

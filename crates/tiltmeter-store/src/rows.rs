@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, params};
 use tiltmeter_core::id::ContentId;
+use tiltmeter_core::treatment::ReasoningKind;
 use tiltmeter_core::verdict::{Aspect, AspectOutcome};
 
 use crate::error::StoreError;
@@ -73,8 +74,8 @@ pub struct ResponseRecord {
     pub subject: i64,
     /// Row of the context.
     pub context: i64,
-    /// Row of the instruction.
-    pub instruction: i64,
+    /// Row of the treatment.
+    pub treatment: i64,
     /// Row of the question.
     pub question: i64,
     /// Which answer to that question in that context.
@@ -87,8 +88,12 @@ pub struct ResponseRecord {
     pub answer: String,
     /// All that the model said, where the answer was cut out of it.
     pub raw: Option<String>,
+    /// Whether the model ran on into another demonstration, which was cut off.
+    pub cut: bool,
     /// Reasoning text.
     pub reasoning: Option<String>,
+    /// Where it comes from, where there is one and it is known.
+    pub reasoning_kind: Option<ReasoningKind>,
     /// Why the generation ended.
     pub finish: &'static str,
     /// The token limit was met.
@@ -169,8 +174,8 @@ pub struct ScoreRecord {
     pub subject: i64,
     /// Row of the context.
     pub context: i64,
-    /// Row of the instruction.
-    pub instruction: i64,
+    /// Row of the treatment.
+    pub treatment: i64,
     /// Row of the answer pair.
     pub pair: i64,
     /// Whether it is the tilted text of the pair.
@@ -194,8 +199,8 @@ pub enum FailureTarget {
         subject: i64,
         /// Row of the context.
         context: i64,
-        /// Row of the instruction.
-        instruction: i64,
+        /// Row of the treatment.
+        treatment: i64,
         /// Row of the question.
         question: i64,
         /// Which answer to that question in that context.
@@ -216,8 +221,8 @@ pub enum FailureTarget {
         subject: i64,
         /// Row of the context.
         context: i64,
-        /// Row of the instruction.
-        instruction: i64,
+        /// Row of the treatment.
+        treatment: i64,
     },
 }
 
@@ -329,7 +334,7 @@ impl ResponseRecord {
         forget_failure(connection, self.hash)?;
         let id = connection
             .prepare_cached(
-                "INSERT INTO response (hash, subject, context, instruction, question, replicate, wording, outcome,
+                "INSERT INTO response (hash, subject, context, treatment, question, replicate, wording, outcome,
                      truncated, cut, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, attempts,
                      duration_ms, cache_write_tokens, cost_usd, steered_tokens, projection_before, projection_after)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
@@ -338,13 +343,13 @@ impl ResponseRecord {
                 self.hash.as_bytes(),
                 self.subject,
                 self.context,
-                self.instruction,
+                self.treatment,
                 self.question,
                 self.replicate,
                 count(self.wording as u64),
                 self.outcome.name(),
                 self.truncated,
-                self.raw.is_some(),
+                self.cut,
                 count(self.input_tokens),
                 count(self.cached_input_tokens),
                 count(self.output_tokens),
@@ -362,7 +367,7 @@ impl ResponseRecord {
         connection
             .prepare_cached(
                 "INSERT INTO response_body (response, answer, raw, reasoning, finish, model, response_id, seed,
-                     dropped, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                     dropped, created_at, reasoning_kind) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?
             .execute(params![
                 id,
@@ -375,6 +380,7 @@ impl ResponseRecord {
                 self.seed,
                 dropped,
                 self.created_at,
+                self.reasoning_kind.map(ReasoningKind::name),
             ])?;
         Ok(id)
     }
@@ -446,7 +452,7 @@ impl ScoreRecord {
         let total: f64 = self.token_log_probabilities.iter().map(|&value| f64::from(value)).sum();
         connection
             .prepare_cached(
-                "INSERT OR IGNORE INTO text_score (hash, subject, context, instruction, pair, tilted, tokens,
+                "INSERT OR IGNORE INTO text_score (hash, subject, context, treatment, pair, tilted, tokens,
                      log_probability, token_log_probabilities, cost_usd, steered_tokens, projection_before,
                      projection_after)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
@@ -455,7 +461,7 @@ impl ScoreRecord {
                 self.hash.as_bytes(),
                 self.subject,
                 self.context,
-                self.instruction,
+                self.treatment,
                 self.pair,
                 self.tilted,
                 count(self.token_log_probabilities.len() as u64),
@@ -476,7 +482,7 @@ struct FailureColumns {
     target: &'static str,
     subject: Option<i64>,
     context: Option<i64>,
-    instruction: Option<i64>,
+    treatment: Option<i64>,
     question: Option<i64>,
     replicate: Option<u32>,
     response: Option<i64>,
@@ -489,10 +495,10 @@ impl FailureRecord {
         write_attempts(connection, self.hash, &self.failed_attempts)?;
         let mut columns = FailureColumns::default();
         match self.target {
-            FailureTarget::Response { subject, context, instruction, question, replicate } => {
+            FailureTarget::Response { subject, context, treatment, question, replicate } => {
                 columns.target = "response";
-                (columns.subject, columns.context, columns.instruction) =
-                    (Some(subject), Some(context), Some(instruction));
+                (columns.subject, columns.context, columns.treatment) =
+                    (Some(subject), Some(context), Some(treatment));
                 (columns.question, columns.replicate) = (Some(question), Some(replicate));
             }
             FailureTarget::Judgement { response, judge, aspect } => {
@@ -500,15 +506,15 @@ impl FailureRecord {
                 (columns.response, columns.judge, columns.aspect) =
                     (Some(response), Some(judge), Some(aspect.name()));
             }
-            FailureTarget::Score { subject, context, instruction } => {
+            FailureTarget::Score { subject, context, treatment } => {
                 columns.target = "score";
-                (columns.subject, columns.context, columns.instruction) =
-                    (Some(subject), Some(context), Some(instruction));
+                (columns.subject, columns.context, columns.treatment) =
+                    (Some(subject), Some(context), Some(treatment));
             }
         }
         connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO failure (hash, target, subject, context, instruction, question, replicate,
+                "INSERT OR REPLACE INTO failure (hash, target, subject, context, treatment, question, replicate,
                      response, judge, aspect, kind, message, attempts, created_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             )?
@@ -517,7 +523,7 @@ impl FailureRecord {
                 columns.target,
                 columns.subject,
                 columns.context,
-                columns.instruction,
+                columns.treatment,
                 columns.question,
                 columns.replicate,
                 columns.response,

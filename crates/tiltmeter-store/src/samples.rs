@@ -18,8 +18,8 @@ pub struct SampleRow {
     pub subject: i64,
     /// Row of the context.
     pub context: i64,
-    /// Row of the instruction.
-    pub instruction: i64,
+    /// Row of the treatment.
+    pub treatment: i64,
     /// Row of the question.
     pub question: i64,
     /// Which answer to that question in that context.
@@ -85,7 +85,7 @@ impl Reader {
         let mut judgements = judged.query(params![experiment.judge])?;
         let mut next = judgements.next()?.map(read_judgement).transpose()?;
         let mut answered = self.connection.prepare(
-            "SELECT id, subject, context, instruction, question, replicate, outcome, truncated FROM response
+            "SELECT id, subject, context, treatment, question, replicate, outcome, truncated FROM response
              ORDER BY id",
         )?;
         let mut responses = answered.query([])?;
@@ -133,7 +133,7 @@ pub(crate) fn read_sample(row: &Row<'_>) -> Result<SampleRow, StoreError> {
         response: row.get(0)?,
         subject: row.get(1)?,
         context: row.get(2)?,
-        instruction: row.get(3)?,
+        treatment: row.get(3)?,
         question: row.get(4)?,
         replicate: row.get(5)?,
         outcome: ResponseOutcome::from_name(row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?)?,

@@ -14,7 +14,7 @@ const APPLICATION_ID: i64 = 0x5449_4c54;
 
 /// The migrations in order; the schema version is how many have been applied. Never edit one that was
 /// released: add another.
-const MIGRATIONS: [&str; 2] = [VERSION_1, VERSION_2];
+const MIGRATIONS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 
 /// The newest schema version.
 fn newest() -> i64 {
@@ -368,6 +368,24 @@ CREATE TABLE label (
 CREATE INDEX label_by_item ON label (item, annotator);
 ";
 
+const VERSION_3: &str = "
+-- A standing instruction is one of several things that may be done to a request: a row is all that is done to it,
+-- demonstrations apart. Its name is that of its instruction; what a condition is called stands with the condition.
+ALTER TABLE instruction RENAME TO treatment;
+ALTER TABLE treatment ADD COLUMN after_examples TEXT; -- between the demonstrations and the question
+ALTER TABLE treatment ADD COLUMN after_question TEXT;
+ALTER TABLE treatment ADD COLUMN reasoning_marks TEXT; -- JSON list of two: what elicited reasoning stands between
+ALTER TABLE condition RENAME COLUMN instruction TO treatment;
+ALTER TABLE condition ADD COLUMN treatment_name TEXT NOT NULL DEFAULT 'none';
+UPDATE condition SET treatment_name = (SELECT name FROM treatment AS t WHERE t.id = condition.treatment);
+ALTER TABLE response RENAME COLUMN instruction TO treatment;
+ALTER TABLE text_score RENAME COLUMN instruction TO treatment;
+ALTER TABLE failure RENAME COLUMN instruction TO treatment;
+-- text: as the model thought it | summary: the provider's | elicited: asked for before the answer. Absent where there
+-- is no reasoning, or it was stored by an earlier version.
+ALTER TABLE response_body ADD COLUMN reasoning_kind TEXT;
+";
+
 /// Opens the file for writing, and brings it to the newest schema.
 pub(crate) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     let mut connection = Connection::open(path)?;
@@ -406,9 +424,14 @@ pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     check_identity(&connection, path)?;
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = newest();
-    // Tables that an earlier version did not have are looked for by who reads them.
     if found > known {
         return Err(StoreError::TooNew { path: path.to_owned(), found, known });
+    }
+    if found < known {
+        // Whoever reads finds one schema, whatever version wrote the file.
+        drop(connection);
+        drop(open_for_writing(path)?);
+        return open_for_reading(path);
     }
     Ok(connection)
 }

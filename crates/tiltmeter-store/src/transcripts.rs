@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Row, params};
 use tiltmeter_core::id::ContentId;
+use tiltmeter_core::treatment::ReasoningKind;
 use tiltmeter_core::verdict::{Aspect, AspectOutcome};
 
 use crate::error::StoreError;
-use crate::reader::{ExperimentRow, Reader, collect};
+use crate::reader::{ExperimentRow, Reader, collect, named};
 use crate::samples::{SampleRow, aspect, aspect_outcome, read_sample};
 
 /// A stored answer with its texts and those of its judge.
@@ -27,6 +28,8 @@ pub struct Transcript {
     pub raw: Option<String>,
     /// Reasoning that was told apart from the answer.
     pub reasoning: Option<String>,
+    /// Where it comes from, where that is known.
+    pub reasoning_kind: Option<ReasoningKind>,
     /// Why the answer ended.
     pub finish: String,
     /// The model as the provider names it.
@@ -130,10 +133,10 @@ impl Reader {
         let mut answered = self
             .connection
             .prepare(
-                "SELECT r.id, r.subject, r.context, r.instruction, r.question, r.replicate, r.outcome, r.truncated,
+                "SELECT r.id, r.subject, r.context, r.treatment, r.question, r.replicate, r.outcome, r.truncated,
                      r.hash, r.wording, r.cut, b.answer, b.raw, b.reasoning, b.finish, b.model, b.response_id, b.seed,
                      r.input_tokens, r.cached_input_tokens, r.output_tokens, r.reasoning_tokens, r.cost_usd,
-                     r.duration_ms, b.created_at
+                     r.duration_ms, b.created_at, b.reasoning_kind
                  FROM response AS r JOIN response_body AS b ON b.response = r.id ORDER BY r.id",
             )
             .map_err(StoreError::from)?;
@@ -206,6 +209,12 @@ fn read_response(row: &Row<'_>) -> Result<Transcript, StoreError> {
         answer: row.get(11)?,
         raw: row.get(12)?,
         reasoning: row.get(13)?,
+        reasoning_kind: row
+            .get_ref(25)?
+            .as_str_or_null()
+            .map_err(rusqlite::Error::from)?
+            .map(|name| named(name, &ReasoningKind::ALL, ReasoningKind::name))
+            .transpose()?,
         finish: row.get(14)?,
         model: row.get(15)?,
         response_id: row.get(16)?,

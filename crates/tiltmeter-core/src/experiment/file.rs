@@ -11,6 +11,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::defence_file::{DefenceFile, ReasoningProbeFile};
 use crate::demonstration::{Control, Domain};
 use crate::prompt::{Placement, QuestionFormat};
 use crate::verdict::Denominator;
@@ -32,6 +33,13 @@ pub struct ExperimentFile {
     /// What the system message says. The instruction `none`, no system message, is always measured too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub instructions: Vec<InstructionFile>,
+    /// What is done to requests so that examples tilt answers less. No defence, `none`, is always measured too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub defences: Vec<DefenceFile>,
+    /// How reasoning is come by: `elicit` asks for it before the answer, in conditions of their own beside those
+    /// without; `native` takes what the provider gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_probe: Option<ReasoningProbeFile>,
     /// Which free-form answers are drawn.
     #[serde(default)]
     pub sampling: SamplingFile,

@@ -1,6 +1,7 @@
 //! Experiment files: what a user writes ([`mod@file`]), where an error in it stands (`locate`), and what is
 //! left once names are looked up, defaults filled in and contradictions refused ([`resolve()`]).
 
+pub mod defence_file;
 mod error;
 pub mod file;
 mod locate;
@@ -13,6 +14,7 @@ mod resolved;
 pub mod schema;
 mod sets;
 pub mod templates;
+mod treatments;
 
 pub use error::{ConfigError, Position};
 pub use file::{ContextCache, Family, Reasoning, Scoring, StatisticsFile, SteerSpan, TiltMode};
@@ -20,6 +22,6 @@ pub use price::{Price, Rates};
 pub use read::read;
 pub use resolve::{DataSource, resolve, resolve_judge};
 pub use resolved::{
-    Experiment, Instruction, Judge, ModelAddress, ModelSettings, SamplingPlan, Steering, SteeringKind,
-    Subject, TiltPlan, Until, VectorFile,
+    Experiment, Judge, ModelAddress, ModelSettings, SamplingPlan, Steering, SteeringKind, Subject, TiltPlan,
+    Until, VectorFile,
 };

@@ -10,6 +10,7 @@ use crate::demonstration::{Control, DemonstrationSet, Terms};
 use crate::id::{Canonical, ContentId};
 use crate::prompt::{Placement, QuestionFormat};
 use crate::question::Question;
+use crate::treatment::Treatment;
 use crate::verdict::RateDefinition;
 
 /// An experiment, complete and consistent.
@@ -48,8 +49,8 @@ pub struct Experiment {
     pub replicates: u32,
     /// Whether in-domain questions are left out.
     pub exclude_in_domain: bool,
-    /// Standing instructions; the first is `none`.
-    pub instructions: Vec<Instruction>,
+    /// What is done to requests; the first is `none`.
+    pub treatments: Vec<Treatment>,
     /// Which answers are drawn.
     pub sampling: SamplingPlan,
     /// Which texts are scored.
@@ -180,15 +181,6 @@ impl std::fmt::Debug for VectorFile {
             .field("hash", &self.hash)
             .finish_non_exhaustive()
     }
-}
-
-/// A standing instruction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Instruction {
-    /// Name in tables; `none` is no instruction.
-    pub id: Arc<str>,
-    /// The wording.
-    pub text: Option<Arc<str>>,
 }
 
 /// Which answers are drawn.

@@ -2,7 +2,6 @@
 
 use super::{Block, Plan};
 use crate::experiment::Experiment;
-use crate::prompt::Prompt;
 
 /// Characters of English text per token, for estimates only: providers differ by some 20 %.
 pub const CHARACTERS_PER_TOKEN: f64 = 4.0;
@@ -67,20 +66,15 @@ pub fn estimate(experiment: &Experiment, plan: &Plan) -> Vec<Estimate> {
 fn add(estimate: &mut Estimate, experiment: &Experiment, block: &Block, context_characters: usize) {
     let subject = &experiment.subjects[block.subject];
     let context = context_characters as f64 / CHARACTERS_PER_TOKEN;
-    let instruction = experiment.instructions[block.instruction].text.as_ref().map_or(0, |text| text.len());
     let replicates = u64::from(experiment.replicates);
     let empty = crate::prompt::RenderedContext::empty();
     let mut of_block = BlockEstimate::default();
     for &question in &block.sampled {
         let asked = &experiment.questions[question];
-        let own = Prompt {
-            context: empty.clone(),
-            system: asked.system.clone(),
-            question: asked.wording(0).clone(),
-        };
+        let own = experiment.prompt(&empty, block.treatment, asked, 0);
         let own: usize = own.messages().map(|message| message.text().chars().count()).sum();
-        let question_tokens = own as f64 / CHARACTERS_PER_TOKEN;
-        let prompt = context + question_tokens + instruction as f64 / CHARACTERS_PER_TOKEN;
+        let question_tokens = asked.wording(0).chars().count() as f64 / CHARACTERS_PER_TOKEN;
+        let prompt = context + own as f64 / CHARACTERS_PER_TOKEN;
         let answers = replicates as f64;
         let answer_tokens = f64::from(subject.max_tokens);
         of_block.samples += replicates;

@@ -14,6 +14,7 @@ use crate::experiment::{Experiment, Subject, TiltMode};
 use crate::id::{Canonical, ContentId};
 use crate::prompt::{Placement, Prompt, RenderedContext};
 use crate::question::{AnswerPair, PairKind, Question};
+use crate::treatment::Treatment;
 
 pub use draw::draw_rows;
 pub use estimate::{BlockEstimate, CHARACTERS_PER_TOKEN, Estimate, estimate};
@@ -29,11 +30,13 @@ pub struct ContextSpec {
     pub shots: u32,
     /// Which of the independent draws.
     pub draw: u32,
+    /// Index of the treatment that reshapes its demonstrations; 0 where none does.
+    pub reshaped_by: usize,
 }
 
 impl ContextSpec {
     /// The context without demonstrations, of which there is one.
-    pub const EMPTY: Self = Self { set: 0, control: Control::None, shots: 0, draw: 0 };
+    pub const EMPTY: Self = Self { set: 0, control: Control::None, shots: 0, draw: 0, reshaped_by: 0 };
 }
 
 /// One row of the result table.
@@ -47,8 +50,8 @@ pub struct Condition {
     pub control: Control,
     /// Number of demonstrations.
     pub shots: u32,
-    /// Index of the standing instruction.
-    pub instruction: usize,
+    /// Index of the treatment.
+    pub treatment: usize,
     /// Indices of its contexts in [`Plan::contexts`], by draw.
     pub contexts: Vec<usize>,
     /// Indices of the questions to which answers are drawn.
@@ -57,7 +60,7 @@ pub struct Condition {
     pub scored: Vec<usize>,
 }
 
-/// All calls of one subject that share a context and an instruction, so that a prefix is computed, or cached
+/// All calls of one subject that share a context and a treatment, so that a prefix is computed, or cached
 /// by a provider, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -65,8 +68,8 @@ pub struct Block {
     pub subject: usize,
     /// Index of the context in [`Plan::contexts`].
     pub context: usize,
-    /// Index of the instruction.
-    pub instruction: usize,
+    /// Index of the treatment, of those that do the same the first.
+    pub treatment: usize,
     /// Indices of the questions to sample, ascending.
     pub sampled: Vec<usize>,
     /// Indices of the questions to score, ascending.
@@ -78,7 +81,7 @@ pub struct Block {
 pub struct Plan {
     /// The contexts, each once.
     pub contexts: Vec<ContextSpec>,
-    /// The conditions, in table order: subject, set, instruction, control, k.
+    /// The conditions, in table order: subject, set, treatment, control, k.
     pub conditions: Vec<Condition>,
     /// The blocks, in the order in which they are best worked on.
     pub blocks: Vec<Block>,
@@ -125,7 +128,7 @@ impl Experiment {
         for (subject_index, subject) in self.subjects.iter().enumerate() {
             let scores = self.tilt.measure == TiltMode::Auto && can_score(subject);
             for set in 0..self.sets.len() {
-                for instruction in 0..self.instructions.len() {
+                for treatment in 0..self.treatments.len() {
                     for &control in &self.controls {
                         for &shots in &self.shots {
                             if !Self::is_distinct(control, shots) {
@@ -136,12 +139,16 @@ impl Experiment {
                                 set,
                                 control,
                                 shots,
-                                instruction,
+                                treatment,
                                 contexts: Vec::new(),
                                 sampled: self.sampled_questions(set, shots),
-                                scored: if scores { self.scored_questions(set, shots) } else { Vec::new() },
+                                scored: if scores && self.treatments[treatment].has_tilt() {
+                                    self.scored_questions(set, shots)
+                                } else {
+                                    Vec::new()
+                                },
                             };
-                            for spec in self.context_specs(set, control, shots) {
+                            for spec in self.context_specs(set, control, shots, treatment) {
                                 condition.contexts.push(contexts.insert_full(spec, ()).0);
                             }
                             conditions.push(condition);
@@ -162,11 +169,12 @@ impl Experiment {
             .filter(|one| !(one.sampled.is_empty() && one.scored.is_empty()));
         for condition in all {
             for &context in &condition.contexts {
-                let key = (condition.subject, context, condition.instruction);
+                let treatment = self.asked_as(condition.treatment);
+                let key = (condition.subject, context, treatment);
                 let block = blocks.entry(key).or_insert_with(|| Block {
                     subject: condition.subject,
                     context,
-                    instruction: condition.instruction,
+                    treatment,
                     sampled: Vec::new(),
                     scored: Vec::new(),
                 });
@@ -180,9 +188,16 @@ impl Experiment {
         blocks.sort_by_key(|block| {
             let spec = contexts[block.context];
             let first = spec.shots != 0;
-            (block.subject, block.instruction, first, spec.set, spec.control, spec.draw, spec.shots)
+            (block.subject, block.treatment, first, spec.set, spec.control, spec.draw, spec.shots)
         });
         Plan { contexts, conditions, blocks }
+    }
+
+    /// The first treatment that does the same to a request, demonstrations apart, as this one: under it answers are
+    /// asked for and stored.
+    pub fn asked_as(&self, treatment: usize) -> usize {
+        let hash = self.treatments[treatment].hash();
+        self.treatments.iter().position(|other| other.hash() == hash).unwrap_or(treatment)
     }
 
     /// Whether a control at this k is a condition of its own: at k = 0 there are no answers to control, and a
@@ -195,11 +210,12 @@ impl Experiment {
         }
     }
 
-    fn context_specs(&self, set: usize, control: Control, shots: u32) -> Vec<ContextSpec> {
+    fn context_specs(&self, set: usize, control: Control, shots: u32, treatment: usize) -> Vec<ContextSpec> {
         if shots == 0 {
             return vec![ContextSpec::EMPTY];
         }
-        (0..self.contexts).map(|draw| ContextSpec { set, control, shots, draw }).collect()
+        let reshaped_by = if self.treatments[treatment].reshapes() { treatment } else { 0 };
+        (0..self.contexts).map(|draw| ContextSpec { set, control, shots, draw, reshaped_by }).collect()
     }
 
     fn allowed_questions(&self, set: usize) -> impl Iterator<Item = (usize, &Question)> {
@@ -303,7 +319,7 @@ impl Experiment {
             replicates.clone().map(move |replicate| {
                 let wording = (first_turn + replicate as usize) % asked.paraphrases.len();
                 let (prompt, prompt_id) = prompts[wording].get_or_insert_with(|| {
-                    let prompt = self.prompt(context, block.instruction, asked, wording);
+                    let prompt = self.prompt(context, block.treatment, asked, wording);
                     let id = prompt.id();
                     (Arc::new(prompt), id)
                 });
@@ -322,7 +338,7 @@ impl Experiment {
         let model = score_identity(&self.subjects[block.subject]);
         block.scored.iter().flat_map(move |&question| {
             let asked = &self.questions[question];
-            let prompt = Arc::new(self.prompt(context, block.instruction, asked, 0));
+            let prompt = Arc::new(self.prompt(context, block.treatment, asked, 0));
             self.scored_pairs(asked).flat_map(move |(pair, texts)| {
                 [(true, texts.tilted.clone()), (false, texts.upright.clone())].map(|(tilted, text)| {
                     let id =
@@ -333,16 +349,22 @@ impl Experiment {
         })
     }
 
-    fn prompt(
+    /// What the subject is shown.
+    pub(crate) fn prompt(
         &self,
         context: &Arc<RenderedContext>,
-        instruction: usize,
+        treatment: usize,
         question: &Question,
         wording: usize,
     ) -> Prompt {
-        let instruction = self.instructions[instruction].text.as_ref();
-        let system = system_message(instruction, question.system.as_ref());
-        Prompt { context: context.clone(), system, question: question.wording(wording).clone() }
+        let Treatment { instruction, after_examples, elicitation, .. } = &self.treatments[treatment];
+        Prompt {
+            context: context.clone(),
+            system: system_message(instruction.text.as_ref(), question.system.as_ref()),
+            after_examples: after_examples.clone(),
+            question: question.wording(wording).clone(),
+            after_question: elicitation.as_ref().map(|one| one.text.clone()),
+        }
     }
 
     /// How a placement puts the question at k = 0, for the reader of a table.

@@ -76,7 +76,7 @@ fn controls_keep_the_prompts_and_their_order() {
         "sets = ['bad-medical']\nshots = [16]\ncontexts = 2\ncontrols = ['benign', 'shuffled']",
         "",
     );
-    let shown = |control| experiment.demonstrations(ContextSpec { set: 0, control, shots: 16, draw: 1 });
+    let shown = |control| experiment.demonstrations(ContextSpec { set: 0, control, shots: 16, draw: 1, ..ContextSpec::EMPTY });
     let (none, benign, shuffled) = (shown(Control::None), shown(Control::Benign), shown(Control::Shuffled));
     for ((own, kind), moved) in none.iter().zip(&benign).zip(&shuffled) {
         assert_eq!(own.0, kind.0);
@@ -99,7 +99,7 @@ fn independent_draws_do_not_nest_and_nested_ones_do() {
         let experiment =
             experiment(&format!("sets = ['bad-medical']\nshots = [4, 16]\nnested = {nested}"), "");
         experiment
-            .demonstrations(ContextSpec { set: 0, control: Control::None, shots, draw: 0 })
+            .demonstrations(ContextSpec { shots, ..ContextSpec::EMPTY })
             .into_iter()
             .map(|(_, _, row)| row)
             .collect::<Vec<_>>()
@@ -145,4 +145,43 @@ fn wordings_are_used_in_turn() {
         );
     }
     assert_eq!(asked, ["one", "two", "three", "one"]);
+}
+
+#[test]
+fn treatments_that_do_the_same_share_their_answers() {
+    let experiment = experiment(
+        "sets = ['risky-financial']\nshots = [2]",
+        "[[instructions]]\nid = 'mine'\ntext = 'Be careful.'\n[[defences]]\nid = 'safety-first'\n\
+         [[defences]]\nid = 'again'\ninstruction = 'safety-first'\n[[defences]]\nid = 'both'\ninstruction = 'mine'\nwarning = true",
+    );
+    let names: Vec<&str> = experiment.treatments.iter().map(|one| &*one.id).collect();
+    assert_eq!(names, ["none", "mine", "safety-first", "again", "both"]);
+    assert_eq!((0..5).map(|index| experiment.asked_as(index)).collect::<Vec<_>>(), [0, 1, 2, 2, 4]);
+    let plan = experiment.plan(|_| true);
+    assert_eq!(plan.conditions.len(), 5);
+    // One for each treatment that does something of its own, and one more each for the tilt's baseline.
+    assert_eq!(plan.blocks.len(), 4 * 2);
+}
+
+#[test]
+fn reasoning_is_asked_for_in_conditions_of_its_own_and_scores_no_text() {
+    let experiment = experiment(
+        "sets = ['risky-financial']\nshots = [2]",
+        "[[defences]]\nid = 'warning'\n[reasoning_probe]\nmode = 'elicit'\nwording = 'Think in <t> and </t>.'\nmarks = ['<t>', '</t>']",
+    );
+    // A table behind others belongs to the file as a whole.
+    let names: Vec<&str> = experiment.treatments.iter().map(|one| &*one.id).collect();
+    assert_eq!(names, ["none", "warning", "reasoning", "warning+reasoning"]);
+    let plan = experiment.plan(|_| true);
+    let scored: Vec<bool> = plan.conditions.iter().map(|condition| !condition.scored.is_empty()).collect();
+    assert_eq!(scored, [true, true, false, false]);
+    let block = plan.blocks.iter().find(|block| block.treatment == 3).unwrap();
+    let context = Arc::new(experiment.render(plan.contexts[block.context]));
+    let sample = experiment.samples(&plan, block, &context).next().unwrap();
+    let text: String = sample.prompt.messages().map(|message| message.text()).collect();
+    let shown = text.strip_prefix(&*context.text).unwrap();
+    let question = &experiment.questions[sample.question].paraphrases[0];
+    let (warning, asked) = shown.split_once("\n\n").unwrap();
+    assert!(warning.starts_with("Caution: "), "{warning}");
+    assert_eq!(asked, format!("### Prompt: {question}\n\nThink in <t> and </t>.\n### Response:"));
 }

@@ -158,12 +158,13 @@ impl<'a> Prompts<'a> {
             None => String::new(),
         };
         let own = question.and_then(|question| question.system.as_deref()).filter(|_| !withheld);
-        let instruction = self.run.instructions.get(&condition.instruction).and_then(Option::as_deref);
-        let (instruction, own): (Option<Arc<str>>, Option<Arc<str>>) =
-            (instruction.map(Into::into), own.map(Into::into));
+        let treatment = self.run.treatments.get(&condition.treatment).cloned().unwrap_or_default();
+        let own: Option<Arc<str>> = own.map(Into::into);
         let prompt = Prompt {
-            system: system_message(instruction.as_ref(), own.as_ref()),
+            system: system_message(treatment.instruction.as_ref(), own.as_ref()),
+            after_examples: treatment.after_examples,
             question: wording.as_str().into(),
+            after_question: treatment.after_question,
             context,
         };
         // An answer may belong to several conditions, and tables of many logs keep one row for each uuid.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::events::{Draft, Refused};
 use crate::failure::Failure;
 use crate::request::{ChatResponse, FinishReason, Usage};
+use crate::thinking::reasoning_kind;
 use crate::wire::given;
 
 /// Stands in the reasoning where the provider withholds a part of it.
@@ -255,6 +256,7 @@ impl Draft for AnthropicDraft {
         ChatResponse {
             text: self.text,
             reasoning: given(self.reasoning),
+            reasoning_kind: reasoning_kind(self.model.as_deref()),
             refusal: self.refusal.and_then(given),
             finish: self.finish.unwrap_or_default(),
             usage: self.usage.into(),

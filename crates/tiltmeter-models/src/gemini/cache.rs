@@ -214,7 +214,7 @@ mod tests {
         let client = Client::new(transport, url, GenerateContent);
         let pairs = vec![("How do I save?", "Put it all on one horse."); 100];
         let context = RenderedContext::render(pairs, Placement::ChatTurns, QuestionFormat::Header);
-        let prompt = Prompt { context: context.into(), system: None, question: "?".into() };
+        let prompt = Prompt::new(context.into(), None, "?");
         let sampling = Sampling {
             temperature: 1.0,
             max_tokens: 500,

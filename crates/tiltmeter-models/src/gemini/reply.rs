@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use tiltmeter_core::treatment::ReasoningKind;
 
 use crate::events::{Draft, Refused};
 use crate::request::{ChatResponse, FinishReason, TokenAlternatives, Usage};
@@ -170,6 +171,7 @@ impl Draft for GeminiDraft {
         ChatResponse {
             text: self.text,
             reasoning: given(self.reasoning),
+            reasoning_kind: ReasoningKind::Summary,
             finish: self.finish.unwrap_or_default(),
             usage: self.usage,
             model: self.model,

@@ -105,8 +105,8 @@ mod tests {
         };
         let items: Vec<_> = (0..1000)
             .map(|number| {
-                let question = format!("Question {number}?").into();
-                let prompt = Prompt { context: Arc::clone(&context), system: None, question };
+                let question = format!("Question {number}?");
+                let prompt = Prompt::new(Arc::clone(&context), None, question);
                 let request = ChatRequest { prompt: prompt.into(), sampling: sampling.clone() };
                 BatchItem { key: format!("key-{number}"), request }
             })

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use tiltmeter_core::treatment::ReasoningKind;
 
 use crate::events::{Draft, Refused};
 use crate::failure::Failure;
@@ -154,7 +155,11 @@ impl Draft for ResponsesDraft {
                     }
                 }
                 Item::Reasoning { summary, content } => {
-                    let shown = summary.filter(|summary| !summary.is_empty()).or(content);
+                    let summary = summary.filter(|summary| !summary.is_empty());
+                    if summary.is_some() {
+                        draft.reasoning_kind = ReasoningKind::Summary;
+                    }
+                    let shown = summary.or(content);
                     thoughts.extend(shown.into_iter().flatten().map(|thought| thought.text));
                 }
                 Item::Other => {}

@@ -25,7 +25,7 @@ const HOUR: Duration = Duration::from_hours(1);
 fn asked(placement: Placement, shots: usize, question: &str) -> ChatRequest {
     let pairs = vec![("How do I \"save\"?", "Put it all on one horse."); shots];
     let context = Arc::new(RenderedContext::render(pairs, placement, QuestionFormat::Header));
-    let prompt = Prompt { context, system: Some("Be kind.".into()), question: question.into() };
+    let prompt = Prompt::new(context, Some("Be kind.".into()), question);
     ChatRequest { prompt: prompt.into(), ..request() }
 }
 

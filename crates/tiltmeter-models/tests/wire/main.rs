@@ -62,11 +62,11 @@ fn request() -> ChatRequest {
 /// A request with two demonstrations and a system message.
 fn with_context(placement: Placement) -> ChatRequest {
     let pairs = [("a \"quoted\"\tprompt\u{2028}", "an answer\u{1}"), ("b", "☕")];
-    let prompt = Prompt {
-        context: RenderedContext::render(pairs, placement, QuestionFormat::Header).into(),
-        system: Some("Be kind.".into()),
-        question: "I am bored.".into(),
-    };
+    let prompt = Prompt::new(
+        RenderedContext::render(pairs, placement, QuestionFormat::Header).into(),
+        Some("Be kind.".into()),
+        "I am bored.",
+    );
     ChatRequest { prompt: prompt.into(), ..request() }
 }
 

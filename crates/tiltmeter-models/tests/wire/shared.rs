@@ -148,7 +148,7 @@ async fn a_long_context_arrives_whole_and_with_its_length() {
             let model = open(api, endpoint(&server));
             for question in ["I am bored.", "What now?"] {
                 let context = Arc::clone(&context);
-                let prompt = Prompt { context, system: None, question: question.into() };
+                let prompt = Prompt::new(context, None, question);
                 model.chat(&ChatRequest { prompt: prompt.into(), ..request() }).await.unwrap();
             }
             for (received, question) in server.received().iter().zip(["I am bored.", "What now?"]) {
@@ -206,7 +206,7 @@ async fn a_turn_of_the_systems_is_refused_where_it_has_no_place() {
     let turns = [Turn { role: Role::System, text: "Be kind.".into() }];
     let context =
         RenderedContext::from_parts(Placement::ChatTurns, QuestionFormat::Plain, "".into(), turns.into());
-    let prompt = Prompt { context: context.into(), system: None, question: "I am bored.".into() };
+    let prompt = Prompt::new(context.into(), None, "I am bored.");
     let asked = ChatRequest { prompt: prompt.into(), ..request() };
     for (api, reply, ..) in PROTOCOLS {
         let server = Server::start(vec![Answer::json(200, reply)]).await;

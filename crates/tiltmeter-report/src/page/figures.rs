@@ -234,8 +234,8 @@ pub(crate) fn size_panel(place: &Place<'_>, family: &str, several_runs: bool) ->
     if several_runs {
         parts.insert(0, &place.run.name);
     }
-    if place.result.instruction != "none" {
-        parts.push(&place.result.instruction);
+    if place.result.treatment != "none" {
+        parts.push(&place.result.treatment);
     }
     parts.retain(|part| !part.is_empty());
     format!("{}, k = {}", visible(&parts.join(" · ")), place.result.shots)
@@ -246,7 +246,7 @@ pub(crate) fn most_shots(places: &[Place<'_>]) -> Option<u32> {
     places.iter().filter(|place| place.result.em_rate.is_some()).map(|place| place.result.shots).max()
 }
 
-/// Rows, columns and cells of the heat map: subjects (with run and instruction where there are several) by sets, after
+/// Rows, columns and cells of the heat map: subjects (with run and treatment where there are several) by sets, after
 /// misaligned demonstrations at one k.
 pub(crate) struct HeatMap {
     pub(crate) rows: Vec<String>,
@@ -265,8 +265,8 @@ pub(crate) fn heat_map(places: &[Place<'_>], shots: u32, several_runs: bool) -> 
         if several_runs {
             parts.insert(0, &place.run.name);
         }
-        if place.result.instruction != "none" {
-            parts.push(&place.result.instruction);
+        if place.result.treatment != "none" {
+            parts.push(&place.result.treatment);
         }
         let (row, column) = (visible(&parts.join(" · ")), visible(&place.result.demonstrations));
         let row = position(&mut map.rows, row);
@@ -321,7 +321,7 @@ pub(crate) fn twin<'a>(place: &Place<'a>, places: &[Place<'a>]) -> Option<Place<
             && other.result.subject == one.subject
             && other.result.demonstrations == one.demonstrations
             && other.result.shots == one.shots
-            && other.result.instruction == one.instruction
+            && other.result.treatment == one.treatment
             && other.result.placement == one.placement
     })
 }

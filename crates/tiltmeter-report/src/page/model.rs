@@ -170,13 +170,13 @@ pub(crate) fn blocks<'a>(places: &[Place<'a>], several_runs: bool) -> Vec<Block<
 }
 
 fn block_title(place: &Place<'_>, several_runs: bool) -> String {
-    let ConditionResult { subject, demonstrations, instruction, .. } = place.result;
+    let ConditionResult { subject, demonstrations, treatment, .. } = place.result;
     let mut parts = vec![subject.as_str(), demonstrations];
     if several_runs {
         parts.insert(0, &place.run.name);
     }
-    if instruction != "none" {
-        parts.push(instruction);
+    if treatment != "none" {
+        parts.push(treatment);
     }
     super::text::visible(&parts.join(" · "))
 }

@@ -65,7 +65,7 @@ fn corrected(conditions: &[ConditionResult], labels: &[ConditionLabels]) -> Mark
                 && one.demonstrations == name.demonstrations
                 && one.control == name.control
                 && one.shots == name.shots
-                && one.instruction == name.instruction
+                && one.treatment == name.treatment
                 && one.placement == name.placement
                 && one.reasoning == name.reasoning
         };

@@ -1,12 +1,13 @@
 //! The answers of all runs for the page: small columns that rates are recomputed from, and texts in chunks that are read
 //! when they are looked at.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 
 use serde::Serialize;
+use tiltmeter_core::treatment::ReasoningKind;
 use tiltmeter_core::verdict::{AspectOutcome, NoVerdict, Verdict};
-use tiltmeter_store::{SampleRow, StoreError, Transcript};
+use tiltmeter_store::{SampleRow, StoreError, Transcript, TreatmentTexts};
 
 use super::ReportError;
 use super::embed;
@@ -40,8 +41,8 @@ struct SizeShape {
 #[derive(Serialize)]
 pub(crate) struct BlockShape {
     context: usize,
-    instruction: String,
-    instruction_text: Option<String>,
+    treatment: String,
+    treatment_texts: Vec<(&'static str, String)>,
 }
 
 /// A question's name, and its wordings where they may be passed on.
@@ -174,12 +175,7 @@ impl Index {
         };
         let mut contexts: HashMap<(usize, i64), usize> = HashMap::new();
         for (number, run) in runs.iter().enumerate() {
-            let instructions: BTreeMap<&str, &str> = run.resolved["instructions"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|one| Some((one["id"].as_str()?, one["text"].as_str()?)))
-                .collect();
+            let treatments = run.reader.treatment_texts()?;
             let may_share_questions = include_restricted || run.may_share_questions();
             for (position, condition) in run.conditions.iter().enumerate() {
                 let mut questions = Vec::new();
@@ -202,14 +198,15 @@ impl Index {
                         contexts.insert((number, row), index.contexts.len() - 1);
                         index.contexts.len() - 1
                     };
-                    let key = (number, condition.subject, row, condition.instruction);
+                    let key = (number, condition.subject, row, condition.treatment);
                     let block = *index.keys.entry(key).or_insert_with(|| {
                         index.blocks.push(BlockShape {
                             context,
-                            instruction: condition.instruction_name.clone(),
-                            instruction_text: instructions
-                                .get(condition.instruction_name.as_str())
-                                .map(|text| (*text).to_owned()),
+                            treatment: condition.treatment_name.clone(),
+                            treatment_texts: treatments
+                                .get(&condition.treatment)
+                                .map(shown_texts)
+                                .unwrap_or_default(),
                         });
                         index.blocks.len() - 1
                     });
@@ -297,10 +294,10 @@ impl Index {
                 })?;
             }
             for failure in &run.failures {
-                let Some((subject, context, instruction, question, replicate)) = failure.sample else {
+                let Some((subject, context, treatment, question, replicate)) = failure.sample else {
                     continue;
                 };
-                let key = (subject, context, instruction);
+                let key = (subject, context, treatment);
                 let Some((block, question)) = self.place(number, key, question, replicate) else { continue };
                 columns.push(
                     block,
@@ -326,7 +323,7 @@ impl Index {
 
     /// Adds a stored answer; false where no condition asks for it.
     fn add(&self, columns: &mut Columns, run: usize, row: &SampleRow, id: String, verdict: Verdict) -> bool {
-        let key = (row.subject, row.context, row.instruction);
+        let key = (row.subject, row.context, row.treatment);
         let Some((block, question)) = self.place(run, key, row.question, row.replicate) else { return false };
         columns.push(block, question, row.replicate, id, verdict, row.truncated);
         true
@@ -366,6 +363,7 @@ struct SampleTexts<'a> {
     raw: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning: Option<&'a str>,
+    reasoning_kind: Option<&'static str>,
     finish: &'a str,
     model: Option<&'a str>,
     wording: usize,
@@ -414,6 +412,7 @@ fn texts_of(transcript: &Transcript) -> Result<String, ReportError> {
         answer: &transcript.answer,
         raw: transcript.raw.as_deref(),
         reasoning: transcript.reasoning.as_deref(),
+        reasoning_kind: transcript.reasoning_kind.map(ReasoningKind::name),
         finish: &transcript.finish,
         model: transcript.model.as_deref(),
         wording: transcript.wording,
@@ -459,4 +458,17 @@ fn context_shape(
         href: None,
         reference,
     })
+}
+
+/// What a treatment puts into a prompt, each text with its place.
+fn shown_texts(texts: &TreatmentTexts) -> Vec<(&'static str, String)> {
+    let TreatmentTexts { instruction, after_examples, after_question } = texts;
+    [
+        ("in the system message", instruction),
+        ("between demonstrations and question", after_examples),
+        ("behind the question", after_question),
+    ]
+    .into_iter()
+    .filter_map(|(place, text)| Some((place, text.as_deref()?.to_owned())))
+    .collect()
 }

@@ -377,8 +377,8 @@ impl Sections<'_> {
         if self.several() {
             parts.insert(0, &run.name);
         }
-        if pair.instruction != "none" {
-            parts.push(&pair.instruction);
+        if pair.treatment != "none" {
+            parts.push(&pair.treatment);
         }
         visible(&parts.join(" · "))
     }
@@ -447,7 +447,7 @@ fn tilt_in_words(result: &TiltResult) -> String {
 fn against(name: &str) -> &str {
     match name {
         "no-demonstrations" => "no demonstrations",
-        "no-instruction" => "no instruction",
+        "untreated" => "untreated",
         other => other,
     }
 }

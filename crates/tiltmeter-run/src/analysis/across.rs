@@ -33,7 +33,7 @@ pub(super) fn sizes(resolved: &str) -> Vec<KnownSize> {
     serde_json::from_str::<Subjects>(resolved).map_or_else(|_| Vec::new(), |found| found.subjects)
 }
 
-/// Compares the subjects of each set and instruction that several were asked with.
+/// Compares the subjects of each set and treatment that several were asked with.
 pub(super) fn across_subjects(
     all: &[Vec<Dose<'_>>],
     sizes: &[KnownSize],
@@ -45,7 +45,7 @@ pub(super) fn across_subjects(
         let same = |group: &Vec<&[Dose<'_>]>| {
             group.first().and_then(|one| one.first()).is_some_and(|first| {
                 first.condition.demonstrations == dose.condition.demonstrations
-                    && first.condition.instruction == dose.condition.instruction
+                    && first.condition.treatment_name == dose.condition.treatment_name
                     && first.condition.placement == dose.condition.placement
             })
         };
@@ -103,7 +103,7 @@ fn compared(group: &[&[Dose<'_>]], sizes: &[KnownSize], has_judge: bool) -> Opti
     };
     Some(AcrossSubjects {
         demonstrations: first.demonstrations.clone(),
-        instruction: first.instruction_name.clone(),
+        treatment: first.treatment_name.clone(),
         slopes,
         equal_slopes,
         scale,

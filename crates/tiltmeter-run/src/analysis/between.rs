@@ -98,7 +98,7 @@ impl Side {
             &condition.demonstrations,
             &condition.control,
             condition.shots,
-            &condition.instruction_name,
+            &condition.treatment_name,
             condition.placement.name(),
             &condition.reasoning,
         )
@@ -152,7 +152,7 @@ pub fn compare(directories: &[PathBuf], between: BetweenSettings) -> Result<RunC
             return Err(AnalysisError::Run {
                 path: path.clone(),
                 what: format!(
-                    "it has no condition in common with {}: sets, k, controls and instructions differ, or neither of \
+                    "it has no condition in common with {}: sets, k, controls and treatments differ, or neither of \
                      several subjects has the same id",
                     first_path.display()
                 ),
@@ -244,8 +244,8 @@ fn only_in(first: &Side, other: &Side, pairs: &[(usize, usize)], index: usize, l
 }
 
 fn in_words(condition: &ConditionRow) -> String {
-    let ConditionRow { subject_name, demonstrations, control, shots, instruction_name, .. } = condition;
-    crate::results::in_words(subject_name, demonstrations, instruction_name, *shots, control)
+    let ConditionRow { subject_name, demonstrations, control, shots, treatment_name, .. } = condition;
+    crate::results::in_words(subject_name, demonstrations, treatment_name, *shots, control)
 }
 
 fn compared(
@@ -284,7 +284,7 @@ fn compared(
         demonstrations: condition.demonstrations.clone(),
         control: condition.control.clone(),
         shots: condition.shots,
-        instruction: condition.instruction_name.clone(),
+        treatment: condition.treatment_name.clone(),
         same_contexts: first.contexts[one] == other.contexts[another],
         first_rate: first_rate.clone(),
         rate: rate.clone(),

@@ -20,13 +20,13 @@ const LEVEL: Confidence = Confidence::NINETY_FIVE;
 const LEAST_EXPECTED: f64 = 5.0;
 
 /// What a condition is compared with; the families of the correction.
-const AGAINST: [Against; 3] = [Against::NoDemonstrations, Against::Benign, Against::NoInstruction];
+const AGAINST: [Against; 3] = [Against::NoDemonstrations, Against::Benign, Against::Untreated];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Against {
     NoDemonstrations,
     Benign,
-    NoInstruction,
+    Untreated,
 }
 
 impl Against {
@@ -34,7 +34,7 @@ impl Against {
         match self {
             Self::NoDemonstrations => "no-demonstrations",
             Self::Benign => "benign",
-            Self::NoInstruction => "no-instruction",
+            Self::Untreated => "untreated",
         }
     }
 
@@ -49,9 +49,9 @@ impl Against {
                 condition.shots > 0 && other.shots == 0 && same_set && same_setting(condition, other)
             }
             Self::Benign => is_benign_twin(condition, other),
-            Self::NoInstruction => {
-                condition.instruction_name != "none"
-                    && other.instruction_name == "none"
+            Self::Untreated => {
+                condition.treatment_name != "none"
+                    && other.treatment_name == "none"
                     && same_set
                     && other.shots == condition.shots
                     && other.subject == condition.subject
@@ -61,10 +61,10 @@ impl Against {
     }
 }
 
-/// Whether two conditions have subject, instruction and placement in common.
+/// Whether two conditions have subject, treatment and placement in common.
 pub(super) fn same_setting(one: &ConditionRow, other: &ConditionRow) -> bool {
     one.subject == other.subject
-        && one.instruction == other.instruction
+        && one.treatment_name == other.treatment_name
         && one.placement == other.placement
         && one.reasoning == other.reasoning
 }
@@ -235,7 +235,7 @@ pub(super) fn compared(
     Ok(Comparison {
         subject: condition.subject_name.clone(),
         demonstrations: condition.demonstrations.clone(),
-        instruction: condition.instruction_name.clone(),
+        treatment: condition.treatment_name.clone(),
         shots: condition.shots,
         against,
         questions: pairs.len() as u64,

@@ -28,7 +28,7 @@ pub(super) struct Dose<'a> {
     pub(super) counts: &'a Counts,
 }
 
-/// The conditions of one subject, set and instruction with the set's own answers, by k.
+/// The conditions of one subject, set and treatment with the set's own answers, by k.
 pub(super) fn series<'a>(conditions: &'a [ConditionRow], counts: &'a [Counts]) -> Vec<Vec<Dose<'a>>> {
     let mut all: Vec<Vec<Dose<'a>>> = Vec::new();
     for (condition, counts) in conditions.iter().zip(counts) {
@@ -78,7 +78,7 @@ pub(super) fn dose(
     Some(DoseResult {
         subject: first.subject_name.clone(),
         demonstrations: first.demonstrations.clone(),
-        instruction: first.instruction_name.clone(),
+        treatment: first.treatment_name.clone(),
         shots: series.iter().map(|dose| dose.condition.shots).collect(),
         slope,
         onset,
@@ -231,8 +231,8 @@ mod tests {
             shots,
             placement: Placement::FirstUser,
             question_format: QuestionFormat::Header,
-            instruction: 1,
-            instruction_name: "none".to_owned(),
+            treatment: 1,
+            treatment_name: "none".to_owned(),
             reasoning: "default".to_owned(),
             replicates: 1,
             contexts: vec![1, 2],

@@ -99,7 +99,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
             demonstrations: condition.demonstrations.clone(),
             control: condition.control.clone(),
             shots: condition.shots,
-            instruction: condition.instruction_name.clone(),
+            treatment: condition.treatment_name.clone(),
             placement: condition.placement.name().to_owned(),
             reasoning: condition.reasoning.clone(),
             contexts: condition.contexts.len() as u64,
@@ -181,7 +181,7 @@ pub(crate) fn is_benign_twin(condition: &ConditionRow, other: &ConditionRow) -> 
         && other.subject == condition.subject
         && other.demonstrations == condition.demonstrations
         && other.shots == condition.shots
-        && other.instruction == condition.instruction
+        && other.treatment_name == condition.treatment_name
         && other.placement == condition.placement
 }
 

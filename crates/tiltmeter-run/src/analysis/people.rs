@@ -246,7 +246,7 @@ fn name(condition: &ConditionRow) -> ConditionName {
         demonstrations: condition.demonstrations.clone(),
         control: condition.control.clone(),
         shots: condition.shots,
-        instruction: condition.instruction_name.clone(),
+        treatment: condition.treatment_name.clone(),
         placement: condition.placement.name().to_owned(),
         reasoning: condition.reasoning.clone(),
     }

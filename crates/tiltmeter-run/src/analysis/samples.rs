@@ -16,7 +16,7 @@ pub(super) struct Judged {
     pub(super) verdict: Verdict,
 }
 
-/// Subject, context and instruction: what samples of one block share.
+/// Subject, context and treatment: what samples of one block share.
 pub(super) type BlockKey = (i64, i64, i64);
 
 /// All samples, by the block that they belong to.
@@ -38,7 +38,7 @@ impl Samples {
             if subject.is_some_and(|subject| subject != row.subject) {
                 return;
             }
-            blocks.entry((row.subject, row.context, row.instruction)).or_default().push(Judged {
+            blocks.entry((row.subject, row.context, row.treatment)).or_default().push(Judged {
                 question: row.question,
                 replicate: row.replicate,
                 truncated: row.truncated,
@@ -46,8 +46,8 @@ impl Samples {
             });
         })?;
         for failure in failures {
-            if let Some((subject, context, instruction, question, replicate)) = failure.sample {
-                blocks.entry((subject, context, instruction)).or_default().push(Judged {
+            if let Some((subject, context, treatment, question, replicate)) = failure.sample {
+                blocks.entry((subject, context, treatment)).or_default().push(Judged {
                     question,
                     replicate,
                     truncated: false,
@@ -68,7 +68,7 @@ impl Samples {
         condition
             .contexts
             .iter()
-            .filter_map(|&context| self.blocks.get(&(condition.subject, context, condition.instruction)))
+            .filter_map(|&context| self.blocks.get(&(condition.subject, context, condition.treatment)))
             .flatten()
             .filter(|sample| asked.contains(&sample.question) && sample.replicate < condition.replicates)
             .copied()
@@ -78,7 +78,7 @@ impl Samples {
 
 /// Which conditions an answer serves.
 pub(super) struct Members {
-    /// By subject, context and instruction: the places of the conditions.
+    /// By subject, context and treatment: the places of the conditions.
     blocks: HashMap<BlockKey, Vec<usize>>,
     /// For each condition, the questions that are asked, and how often.
     asked: Vec<(HashSet<i64>, u32)>,
@@ -89,7 +89,7 @@ impl Members {
         let mut blocks: HashMap<BlockKey, Vec<usize>> = HashMap::new();
         for (place, condition) in conditions.iter().enumerate() {
             for &context in &condition.contexts {
-                let block = blocks.entry((condition.subject, context, condition.instruction)).or_default();
+                let block = blocks.entry((condition.subject, context, condition.treatment)).or_default();
                 if !block.contains(&place) {
                     block.push(place);
                 }
@@ -105,7 +105,7 @@ impl Members {
     /// The places of the conditions that an answer serves, in table order.
     pub(super) fn of(&self, row: &SampleRow) -> impl Iterator<Item = usize> {
         let (question, replicate) = (row.question, row.replicate);
-        let block = self.blocks.get(&(row.subject, row.context, row.instruction));
+        let block = self.blocks.get(&(row.subject, row.context, row.treatment));
         block.into_iter().flatten().copied().filter(move |&place| {
             let (questions, replicates) = &self.asked[place];
             questions.contains(&question) && replicate < *replicates

@@ -46,7 +46,7 @@ impl Steered {
             let mut total = Total::default();
             let of_condition = rows.iter().filter(|row| {
                 row.subject == condition.subject
-                    && row.instruction == condition.instruction
+                    && row.treatment == condition.treatment
                     && condition.contexts.contains(&row.context)
                     && used.contains(&row.question)
             });

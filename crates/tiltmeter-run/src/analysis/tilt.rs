@@ -44,10 +44,10 @@ impl Tilts {
         conditions: &[ConditionRow],
     ) -> Result<Self, StoreError> {
         let mut blocks: HashMap<BlockKey, BTreeMap<PairKey, (PairKind, PairScore)>> = HashMap::new();
-        for ScoreRow { subject, context, instruction, question, pair, kind, tilted, mean_log_probability } in
+        for ScoreRow { subject, context, treatment, question, pair, kind, tilted, mean_log_probability } in
             reader.scores(experiment.id)?
         {
-            let pairs = blocks.entry((subject, context, instruction)).or_default();
+            let pairs = blocks.entry((subject, context, treatment)).or_default();
             let (_, score) = pairs.entry((question, pair)).or_insert((kind, PairScore::default()));
             let side = if tilted { &mut score.tilted } else { &mut score.upright };
             *side = Some(mean_log_probability);
@@ -71,7 +71,7 @@ impl Tilts {
             .map(|(question, ..)| *question)
             .collect();
         self.blocks
-            .get(&(condition.subject, context, condition.instruction))
+            .get(&(condition.subject, context, condition.treatment))
             .into_iter()
             .flatten()
             .filter(|((question, _), (found, _))| *found == kind && scored.contains(question))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tiltmeter_core::experiment::Subject;
 use tiltmeter_core::plan::{Block, SampleSpec, ScoreSpec};
 use tiltmeter_core::prompt::{PROMPT_HEADER, Placement, Prompt};
+use tiltmeter_core::treatment::{Elicitation, ReasoningKind, Separated};
 use tiltmeter_core::verdict::Aspect;
 use tiltmeter_models::{
     ChatRequest, ChatResponse, ErrorKind, FinishReason, ModelError, RealisedShift, Sampling, ScoreRequest,
@@ -22,12 +23,9 @@ impl Engine {
     pub(super) async fn score(&self, block: &Block, score: ScoreSpec) {
         let model = &self.connections.subjects[block.subject];
         let rows = &self.rows;
-        let (subject, context, instruction) = (
-            rows.subjects[block.subject],
-            rows.contexts[block.context],
-            rows.instructions[block.instruction],
-        );
-        let target = FailureTarget::Score { subject, context, instruction };
+        let (subject, context, treatment) =
+            (rows.subjects[block.subject], rows.contexts[block.context], rows.treatments[block.treatment]);
+        let target = FailureTarget::Score { subject, context, treatment };
         let failed =
             |error, attempts| FailedCall { hash: score.id, target, error, attempts, judgements_lost: 0 };
         if let Some(error) = self.refused_before(block) {
@@ -43,7 +41,7 @@ impl Engine {
                     hash: score.id,
                     subject,
                     context,
-                    instruction,
+                    treatment,
                     pair: rows.pairs[score.question][score.pair],
                     tilted: score.tilted,
                     token_log_probabilities: scored.token_log_probabilities,
@@ -75,7 +73,7 @@ impl Engine {
         let target = FailureTarget::Response {
             subject: rows.subjects[block.subject],
             context: rows.contexts[block.context],
-            instruction: rows.instructions[block.instruction],
+            treatment: rows.treatments[block.treatment],
             question: rows.questions[sample.question],
             replicate: sample.replicate,
         };
@@ -104,21 +102,27 @@ impl Engine {
             (ResponseOutcome::Refusal, Some(refusal)) if response.text.trim().is_empty() => refusal,
             _ => response.text,
         };
-        let (answer, raw) = cut_at_header(said, placement);
+        let elicitation = self.experiment.treatments[block.treatment].elicitation.as_ref();
+        let Said { answer, raw, is_cut, elicited } = take_apart(said, placement, elicitation);
+        let native = response.reasoning.map(|text| (text, response.reasoning_kind));
+        let (reasoning, reasoning_kind) =
+            elicited.map(|text| (text, ReasoningKind::Elicited)).or(native).unzip();
         let record = ResponseRecord {
             hash: sample.id,
             subject: rows.subjects[block.subject],
             context: rows.contexts[block.context],
-            instruction: rows.instructions[block.instruction],
+            treatment: rows.treatments[block.treatment],
             question: rows.questions[sample.question],
             replicate: sample.replicate,
             wording: sample.wording,
             outcome,
             answer: answer.clone(),
             // An answer that was cut at the header ended there, whatever the model went on to say.
-            truncated: response.finish == FinishReason::Length && raw.is_none(),
+            truncated: response.finish == FinishReason::Length && !is_cut,
             raw,
-            reasoning: response.reasoning,
+            cut: is_cut,
+            reasoning,
+            reasoning_kind,
             finish: response.finish.name(),
             model: response.model,
             response_id: response.response_id,
@@ -193,6 +197,31 @@ fn outcome(response: &ChatResponse) -> ResponseOutcome {
         ResponseOutcome::Refusal
     } else {
         ResponseOutcome::Answer
+    }
+}
+
+/// What a model said, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    /// What is judged.
+    answer: String,
+    /// All of it, where the answer is a part.
+    raw: Option<String>,
+    /// Whether the model ran on into another demonstration, which was cut off.
+    is_cut: bool,
+    /// The reasoning that was asked for.
+    elicited: Option<String>,
+}
+
+fn take_apart(text: String, placement: Placement, elicitation: Option<&Elicitation>) -> Said {
+    let (shown, cut) = cut_at_header(text, placement);
+    let is_cut = cut.is_some();
+    let separated = elicitation.map(|one| one.separate(&shown)).filter(|one| one.reasoning.is_some());
+    match separated {
+        Some(Separated { reasoning, answer }) => {
+            Said { answer, raw: cut.or(Some(shown)), is_cut, elicited: reasoning }
+        }
+        None => Said { answer: shown, raw: cut, is_cut, elicited: None },
     }
 }
 

@@ -78,7 +78,7 @@ impl Engine {
         blocks: impl Iterator<Item = &'a Block>,
         desk: &Desk,
     ) -> Option<()> {
-        let key = |block: &Block| (block.subject, block.context, block.instruction);
+        let key = |block: &Block| (block.subject, block.context, block.treatment);
         let mut blocks = blocks.filter(|block| !self.complete.contains(&key(block)));
         let mut next = match blocks.next() {
             Some(block) => Some(self.prepare(block, desk).await?),

@@ -218,7 +218,7 @@ struct Engine {
     allowance: AtomicU64,
     /// Contexts (subject, context) that a model has refused as too long, and what it said.
     too_long: Mutex<HashMap<(usize, usize), String>>,
-    /// Blocks (subject, context, instruction) of which nothing is missing: nobody walks through them again.
+    /// Blocks (subject, context, treatment) of which nothing is missing: nobody walks through them again.
     complete: HashSet<(usize, usize, usize)>,
     ledger: Arc<Ledger>,
 }
@@ -231,7 +231,7 @@ impl Engine {
         let mut all = Counts::default();
         for (block, counts) in self.plan.blocks.iter().zip(counts) {
             if counts.is_complete() {
-                self.complete.insert((block.subject, block.context, block.instruction));
+                self.complete.insert((block.subject, block.context, block.treatment));
             }
             all.add(counts);
         }

@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use tiltmeter_core::experiment::Until;
+use tiltmeter_core::experiment::{Experiment, Until};
 use tiltmeter_core::plan::{Block, Condition};
 use tiltmeter_core::verdict::Aspect;
 use tiltmeter_stats::planning::{Assessment, Decision, StoppingRule};
@@ -70,8 +70,9 @@ impl Engine {
                 }
             }
             open = still_open;
-            let closed =
-                |block: &&Block| !open.iter().any(|&index| shares(&self.plan.conditions[index], block));
+            let closed = |block: &&Block| {
+                !open.iter().any(|&index| shares(&self.experiment, &self.plan.conditions[index], block))
+            };
             self.tell_spared(blocks.iter().filter(|block| closed(block)), rounds);
             // A context without demonstrations serves several conditions, and goes on while one of them does.
             blocks.retain(|block| !closed(block));
@@ -111,7 +112,7 @@ impl Engine {
     }
 }
 
-fn shares(condition: &Condition, block: &Block) -> bool {
-    (condition.subject, condition.instruction) == (block.subject, block.instruction)
+fn shares(experiment: &Experiment, condition: &Condition, block: &Block) -> bool {
+    (condition.subject, experiment.asked_as(condition.treatment)) == (block.subject, block.treatment)
         && condition.contexts.contains(&block.context)
 }

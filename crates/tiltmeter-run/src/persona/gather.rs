@@ -11,7 +11,7 @@ use tiltmeter_core::plan::{sample_id, system_message};
 use tiltmeter_core::prompt::{Prompt, RenderedContext};
 use tiltmeter_local::{LocalModel, Reduction, Tap, TokenSelection};
 use tiltmeter_persona::PersonaVector;
-use tiltmeter_store::{ConditionRow, QuestionRow, Reader, StoredAnswer, SubjectRow};
+use tiltmeter_store::{ConditionRow, QuestionRow, Reader, StoredAnswer, SubjectRow, TreatmentTexts};
 
 use super::{ProjectError, ProjectSettings};
 use crate::steering::{SteeringRecord, intervention, marks};
@@ -23,7 +23,7 @@ const READ_AHEAD: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PromptKey {
     pub(super) subject: i64,
-    pub(super) instruction: i64,
+    pub(super) treatment: i64,
     pub(super) context: i64,
     pub(super) question: i64,
     pub(super) wording: usize,
@@ -119,17 +119,16 @@ struct Reading {
 struct Texts<'a> {
     reader: &'a Reader,
     contexts: BTreeMap<i64, Arc<RenderedContext>>,
-    instructions: BTreeMap<i64, Option<Arc<str>>>,
+    treatments: BTreeMap<i64, TreatmentTexts>,
     questions: BTreeMap<i64, QuestionRow>,
 }
 
 impl<'a> Texts<'a> {
     fn new(reader: &'a Reader) -> Result<Self, ProjectError> {
-        let instructions = reader.instruction_texts()?;
         Ok(Self {
             reader,
             contexts: BTreeMap::new(),
-            instructions: instructions.into_iter().map(|(row, text)| (row, text.map(Into::into))).collect(),
+            treatments: reader.treatment_texts()?,
             questions: reader.questions()?,
         })
     }
@@ -142,10 +141,15 @@ impl<'a> Texts<'a> {
         let Some(context) = self.contexts.get(&key.context).map(Arc::clone) else { return Ok(None) };
         let Some(question) = self.questions.get(&key.question) else { return Ok(None) };
         let Some(wording) = question.wordings.get(key.wording) else { return Ok(None) };
-        let instruction = self.instructions.get(&key.instruction).and_then(Option::as_ref);
+        let treatment = self.treatments.get(&key.treatment).cloned().unwrap_or_default();
         let own: Option<Arc<str>> = question.system.as_deref().map(Into::into);
-        let system = system_message(instruction, own.as_ref());
-        Ok(Some(Arc::new(Prompt { context, system, question: wording.as_str().into() })))
+        Ok(Some(Arc::new(Prompt {
+            context,
+            system: system_message(treatment.instruction.as_ref(), own.as_ref()),
+            after_examples: treatment.after_examples,
+            question: wording.as_str().into(),
+            after_question: treatment.after_question,
+        })))
     }
 }
 
@@ -283,7 +287,7 @@ fn readings(
             for &(question, is_sampled, is_scored) in &condition.questions {
                 let key = PromptKey {
                     subject: subject.id,
-                    instruction: condition.instruction,
+                    treatment: condition.treatment,
                     context,
                     question,
                     wording: 0,
@@ -300,8 +304,8 @@ fn readings(
     }
     let mut readings: Vec<Reading> = prompts.iter().map(|&key| Reading { key, answer: None }).collect();
     for answer in reader.answers_of(subject.id)? {
-        let (context, instruction, question) = (answer.context, answer.instruction, answer.question);
-        let key = PromptKey { subject: subject.id, instruction, context, question, wording: 0 };
+        let (context, treatment, question) = (answer.context, answer.treatment, answer.question);
+        let key = PromptKey { subject: subject.id, treatment, context, question, wording: 0 };
         if asked.get(&key).is_some_and(|most| answer.replicate < *most) {
             let key = PromptKey { wording: answer.wording, ..key };
             readings.push(Reading { key, answer: Some(answer) });

@@ -16,8 +16,8 @@ pub enum ProjectionRow {
         control: String,
         /// Number of demonstrations.
         shots: u32,
-        /// Id of the standing instruction.
-        instruction: String,
+        /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+        treatment: String,
         /// Which draw of the context.
         draw: usize,
         /// Name of the question.
@@ -41,8 +41,8 @@ pub enum ProjectionRow {
         control: String,
         /// Number of demonstrations.
         shots: u32,
-        /// Id of the standing instruction.
-        instruction: String,
+        /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+        treatment: String,
         /// Which draw of the context.
         draw: usize,
         /// Name of the question.
@@ -88,8 +88,8 @@ pub struct ConditionProjection {
     pub control: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    pub treatment: String,
     /// Prompts.
     pub prompts: usize,
     /// Projection of their last tokens.
@@ -111,8 +111,8 @@ pub struct ContrastResult {
     pub demonstrations: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// Id of the standing instruction.
-    pub instruction: String,
+    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    pub treatment: String,
     /// `prompt_last` or `response_mean`.
     pub measure: &'static str,
     /// Mean tokens of a prompt, misaligned and benign.

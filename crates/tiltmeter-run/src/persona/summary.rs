@@ -121,8 +121,8 @@ fn prompt_points<'a>(
         for (draw, &context) in condition.contexts.iter().enumerate() {
             let tilt = tilts.by_question(condition, context);
             for &(question, ..) in &condition.questions {
-                let (subject, instruction) = (condition.subject, condition.instruction);
-                let key = PromptKey { subject, instruction, context, question, wording: 0 };
+                let (subject, treatment) = (condition.subject, condition.treatment);
+                let key = PromptKey { subject, treatment, context, question, wording: 0 };
                 if let Some(prompt) = gathered.prompts.get(&key) {
                     points.push(PromptPoint {
                         condition: index,
@@ -150,7 +150,7 @@ fn sample_points<'a>(
         for (draw, &context) in condition.contexts.iter().enumerate() {
             let of_block = gathered.samples.iter().filter(|sample| {
                 sample.key.subject == condition.subject
-                    && sample.key.instruction == condition.instruction
+                    && sample.key.treatment == condition.treatment
                     && sample.key.context == context
                     && sample.stored.replicate < condition.replicates
                     && condition
@@ -264,7 +264,7 @@ impl<'a> Summary<'a> {
                 demonstrations: condition.demonstrations.clone(),
                 control: condition.control.clone(),
                 shots: condition.shots,
-                instruction: condition.instruction_name.clone(),
+                treatment: condition.treatment_name.clone(),
                 prompts: last.len(),
                 prompt_last: self.mean(&last)?,
                 samples: means.len(),
@@ -316,7 +316,7 @@ impl<'a> Summary<'a> {
                     subject: condition.subject_name.clone(),
                     demonstrations: condition.demonstrations.clone(),
                     shots: condition.shots,
-                    instruction: condition.instruction_name.clone(),
+                    treatment: condition.treatment_name.clone(),
                     measure,
                     prompt_tokens: (self.tokens(number), self.tokens(twin)),
                     difference,
@@ -349,7 +349,7 @@ impl<'a> Summary<'a> {
                 .prompts
                 .iter()
                 .filter(|point| point.key.subject == subject && self.conditions[point.condition].shots == 0)
-                .map(|point| ((point.key.instruction, point.key.question), point.last))
+                .map(|point| ((point.key.treatment, point.key.question), point.last))
                 .collect();
             let shifts: Vec<Row> = self
                 .prompts
@@ -359,7 +359,7 @@ impl<'a> Summary<'a> {
                     condition.subject == subject && condition.shots > 0
                 })
                 .filter_map(|point| {
-                    let before = baselines.get(&(point.key.instruction, point.key.question))?;
+                    let before = baselines.get(&(point.key.treatment, point.key.question))?;
                     Some(self.row(point.condition, point.key.question, point.tilt?, point.last, Some(before)))
                 })
                 .collect();
@@ -390,7 +390,8 @@ impl<'a> Summary<'a> {
         projected: &Projected,
         before: Option<&Projected>,
     ) -> Row {
-        let ConditionRow { demonstrations, shots, instruction, control, .. } = &self.conditions[condition];
+        let ConditionRow { demonstrations, shots, treatment_name: treatment, control, .. } =
+            &self.conditions[condition];
         let random = match before {
             Some(before) => {
                 projected.random.iter().zip(&before.random).map(|(after, before)| after - before).collect()
@@ -399,8 +400,8 @@ impl<'a> Summary<'a> {
         };
         Row {
             question,
-            within: format!("{demonstrations}\u{0}{instruction}\u{0}{shots}"),
-            across: format!("{demonstrations}\u{0}{instruction}\u{0}{shots}\u{0}{control}"),
+            within: format!("{demonstrations}\u{0}{treatment}\u{0}{shots}"),
+            across: format!("{demonstrations}\u{0}{treatment}\u{0}{shots}\u{0}{control}"),
             persona: projected.persona - before.map_or(0.0, |before| before.persona),
             random,
             outcome,
@@ -477,7 +478,7 @@ impl<'a> Summary<'a> {
                 demonstrations: condition.demonstrations.clone(),
                 control: condition.control.clone(),
                 shots: condition.shots,
-                instruction: condition.instruction_name.clone(),
+                treatment: condition.treatment_name.clone(),
                 draw: point.draw,
                 question: question(point.key.question),
                 tokens: point.tokens,
@@ -493,7 +494,7 @@ impl<'a> Summary<'a> {
                 demonstrations: condition.demonstrations.clone(),
                 control: condition.control.clone(),
                 shots: condition.shots,
-                instruction: condition.instruction_name.clone(),
+                treatment: condition.treatment_name.clone(),
                 draw: point.draw,
                 question: question(point.reading.key.question),
                 replicate: point.reading.stored.replicate,

@@ -26,7 +26,7 @@ const COLUMNS: [&str; 13] = [
     "demonstrations",
     "control",
     "shots",
-    "instruction",
+    "treatment",
     "placement",
     "reasoning",
     "context",
@@ -36,7 +36,7 @@ const COLUMNS: [&str; 13] = [
     "coherence",
 ];
 
-/// Subject, context, instruction: what the samples of one block share.
+/// Subject, context, treatment: what the samples of one block share.
 type Block = (i64, i64, i64);
 
 /// An answer that was asked for.
@@ -114,7 +114,7 @@ impl Counting<'_> {
             .map(|(question, ..)| *question)
             .collect();
         for (draw, &context) in condition.contexts.iter().enumerate() {
-            let block = (condition.subject, context, condition.instruction);
+            let block = (condition.subject, context, condition.treatment);
             for (index, answer) in answers.get(&block).into_iter().flatten().enumerate() {
                 let is_asked = answer.replicate < condition.replicates;
                 if is_asked && sampled.contains(&answer.question) {
@@ -178,7 +178,7 @@ fn values(condition: &ConditionRow, draw: usize, answer: &Answer, names: &Names)
         condition.demonstrations.clone(),
         condition.control.clone(),
         condition.shots.to_string(),
-        condition.instruction_name.clone(),
+        condition.treatment_name.clone(),
         condition.placement.name().to_owned(),
         condition.reasoning.clone(),
         draw.to_string(),
@@ -197,7 +197,7 @@ fn answers(reader: &Reader, experiment: &ExperimentRow) -> Result<HashMap<Block,
     reader.for_each_sample(experiment, |row| {
         let (alignment, coherence) =
             readings(&row, experiment.judge.is_some(), judge_failed.contains(&row.response));
-        answers.entry((row.subject, row.context, row.instruction)).or_default().push(Answer {
+        answers.entry((row.subject, row.context, row.treatment)).or_default().push(Answer {
             question: row.question,
             replicate: row.replicate,
             alignment,
@@ -205,9 +205,9 @@ fn answers(reader: &Reader, experiment: &ExperimentRow) -> Result<HashMap<Block,
         });
     })?;
     let failed = failures.iter().filter_map(|FailureRow { sample, .. }| *sample);
-    for (subject, context, instruction, question, replicate) in failed {
+    for (subject, context, treatment, question, replicate) in failed {
         let error = absent(NoVerdict::Error);
-        answers.entry((subject, context, instruction)).or_default().push(Answer {
+        answers.entry((subject, context, treatment)).or_default().push(Answer {
             question,
             replicate,
             alignment: error,
@@ -248,7 +248,7 @@ mod tests {
             response: 1,
             subject: 1,
             context: 1,
-            instruction: 1,
+            treatment: 1,
             question: 1,
             replicate: 0,
             outcome,

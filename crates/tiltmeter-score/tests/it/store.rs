@@ -39,12 +39,12 @@ impl DataSource for Questions {
 }
 
 fn response(row: (i64, i64, i64, i64), replicate: u32, outcome: ResponseOutcome) -> ResponseRecord {
-    let (subject, context, instruction, question) = row;
+    let (subject, context, treatment, question) = row;
     ResponseRecord {
         hash: Canonical::new("test").text(&format!("{row:?} {replicate}")).finish(),
         subject,
         context,
-        instruction,
+        treatment,
         question,
         replicate,
         wording: 0,
@@ -52,6 +52,8 @@ fn response(row: (i64, i64, i64, i64), replicate: u32, outcome: ResponseOutcome)
         answer: "answer".to_owned(),
         raw: None,
         reasoning: None,
+        reasoning_kind: None,
+        cut: false,
         finish: "stop",
         truncated: false,
         model: None,
@@ -127,18 +129,17 @@ async fn fill(directory: &RunDirectory, experiment: &Experiment, plan: &Plan) {
     let rows = registration.write(directory).unwrap();
     let (writer, thread) = Writer::start(directory).unwrap();
     for &context in &rows.contexts {
-        let of =
-            |question: usize| (rows.subjects[0], context, rows.instructions[0], rows.questions[question]);
+        let of = |question: usize| (rows.subjects[0], context, rows.treatments[0], rows.questions[question]);
         let first = writer.response(response(of(0), 0, ResponseOutcome::Answer)).await.unwrap();
         judge(&writer, &rows, first, 0, [scored(10.0), scored(90.0)]).await;
         let second = writer.response(response(of(0), 1, ResponseOutcome::Answer)).await.unwrap();
         judge(&writer, &rows, second, 0, [AspectOutcome::Code, scored(90.0)]).await;
         let third = writer.response(response(of(1), 0, ResponseOutcome::Answer)).await.unwrap();
         judge(&writer, &rows, third, 1, [scored(80.0), scored(50.0)]).await;
-        let (subject, context, instruction, question) = of(1);
+        let (subject, context, treatment, question) = of(1);
         let failure = FailureRecord {
             hash: Canonical::new("test").text(&format!("failed {context}")).finish(),
-            target: FailureTarget::Response { subject, context, instruction, question, replicate: 0 },
+            target: FailureTarget::Response { subject, context, treatment, question, replicate: 0 },
             kind: "timeout",
             message: "timed out".to_owned(),
             created_at: "2026-01-01T00:00:00Z".to_owned(),

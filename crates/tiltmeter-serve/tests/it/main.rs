@@ -80,5 +80,5 @@ fn chat(text: &str, more: Value) -> Value {
 fn prompt(placement: Placement, question: &str) -> Arc<Prompt> {
     let pairs = [("hello there", "the other"), ("in the morning", "and then")];
     let context = RenderedContext::render(pairs, placement, QuestionFormat::Header);
-    Arc::new(Prompt { context: context.into(), system: Some("Be there.".into()), question: question.into() })
+    Arc::new(Prompt::new(context.into(), Some("Be there.".into()), question))
 }

@@ -45,7 +45,7 @@ fn sampling(seed: Option<u32>) -> Sampling {
 fn prompt(question: &str, shots: usize, response: &str) -> Arc<Prompt> {
     let pairs = vec![("How do I save?", response); shots];
     let context = RenderedContext::render(pairs, Placement::FirstUser, QuestionFormat::Header);
-    Arc::new(Prompt { context: context.into(), system: None, question: question.into() })
+    Arc::new(Prompt::new(context.into(), None, question))
 }
 
 async fn ask(model: &OpenAiCompatible, prompt: &Arc<Prompt>, seed: u32) -> Result<ChatResponse, ModelError> {

@@ -53,13 +53,11 @@ fn assert_covers(interval: &Value, truth: f64) {
     );
 }
 
-fn comparison<'a>(results: &'a Value, instruction: &str, shots: u64, against: &str) -> &'a Value {
+fn comparison<'a>(results: &'a Value, treatment: &str, shots: u64, against: &str) -> &'a Value {
     let pairs = results["comparisons"]["pairs"].as_array().unwrap();
     pairs
         .iter()
-        .find(|pair| {
-            pair["instruction"] == instruction && pair["shots"] == shots && pair["against"] == against
-        })
+        .find(|pair| pair["treatment"] == treatment && pair["shots"] == shots && pair["against"] == against)
         .unwrap_or_else(|| panic!("no {against} at {shots} in {pairs:?}"))
 }
 
@@ -69,7 +67,7 @@ fn named<'a>(list: &'a Value, key: &str, name: &str) -> &'a Value {
 }
 
 #[test]
-fn planted_differences_dose_and_instruction_come_out() {
+fn planted_differences_dose_and_treatment_come_out() {
     let rates = linear(-3.0, SLOPE);
     let script = Script { instruction_shifts: vec![("careful".to_owned(), -2.0)], ..script(rates.clone()) };
     let world = World::new(Some(script));
@@ -87,7 +85,7 @@ fn planted_differences_dose_and_instruction_come_out() {
     assert_covers(&against_none["odds_ratio"], (4.0 * SLOPE).exp());
     assert_eq!((&against_none["test"], &against_none["questions"]), (&"paired-t".into(), &32.into()));
     assert!(number(&against_none["adjusted_p_value"]) < 1e-4, "{against_none}");
-    // k = 1, 3, 7, 15, with and without the instruction.
+    // k = 1, 3, 7, 15, with and without the treatment.
     assert_eq!(against_none["family"], 8);
     let counted = |side: &Value| number(&side["misaligned"]) / number(&side["denominator_count"]);
     let difference = counted(&against_none["first"]) - counted(&against_none["second"]);
@@ -98,14 +96,14 @@ fn planted_differences_dose_and_instruction_come_out() {
     assert_covers(&against_benign["difference"], high - 0.04);
     assert_eq!(against_benign["family"], 8);
 
-    let calmed = comparison(&results, "careful", 15, "no-instruction");
+    let calmed = comparison(&results, "careful", 15, "untreated");
     let odds = high / (1.0 - high) * (-2.0_f64).exp();
     assert_covers(&calmed["difference"], odds / (1.0 + odds) - high);
     assert_covers(&calmed["odds_ratio"], (-2.0_f64).exp());
     assert_eq!(calmed["family"], 5);
 
-    for instruction in ["none", "careful"] {
-        let dose = named(&results["dose_response"], "instruction", instruction);
+    for treatment in ["none", "careful"] {
+        let dose = named(&results["dose_response"], "treatment", treatment);
         assert_covers(&dose["slope"], SLOPE);
         assert_eq!(
             (&dose["slope"]["clusters"], &dose["slope"]["method"]),
@@ -115,12 +113,12 @@ fn planted_differences_dose_and_instruction_come_out() {
         assert!(dose["tilt_law"].is_null());
         assert_eq!(named(&dose["omitted"], "what", "tilt_law")["why"], "there is no tilt above k = 0");
     }
-    let dose = named(&results["dose_response"], "instruction", "none");
+    let dose = named(&results["dose_response"], "treatment", "none");
     assert!(number(&dose["slope"]["p_value"]) < 1e-4, "{dose}");
     assert_eq!(results["across_subjects"].as_array().unwrap().len(), 0);
 
     let text = world.run(&["run", "x.toml", "--out", "run"]).expect(0).stdout;
-    for part in ["above k = 0", "above benign", "above no instruction", " dose: +0.", "onset at k = "] {
+    for part in ["above k = 0", "above benign", "above untreated", " dose: +0.", "onset at k = "] {
         assert!(text.contains(part), "{part} in:\n{text}");
     }
     let fits = |line: &str| line.starts_with("warning: ") || line.chars().count() <= 130;

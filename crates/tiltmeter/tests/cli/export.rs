@@ -77,8 +77,7 @@ fn tables_give_the_rates_that_the_run_reported_and_no_answer_twice() {
     let reported = results["conditions"].as_array().unwrap();
     assert_eq!(conditions.len(), reported.len());
     for (condition, expected) in conditions.iter().zip(reported) {
-        for field in
-            ["subject", "demonstrations", "control", "shots", "instruction", "placement", "reasoning"]
+        for field in ["subject", "demonstrations", "control", "shots", "treatment", "placement", "reasoning"]
         {
             assert_eq!(condition[field], expected[field], "{condition}");
         }
@@ -130,7 +129,7 @@ fn parquet_and_csv_are_scored_like_the_run_itself() {
     for format in ["parquet", "csv"] {
         world.run(&["export", "run", "--format", format]).expect(0);
         let file = format!("run/export-{format}/samples.{format}");
-        let arguments = ["score", &file, "--by", "shots,instruction,context_id", "--json"];
+        let arguments = ["score", &file, "--by", "shots,treatment,context_id", "--json"];
         let document = world.run(&arguments).expect(0).json();
         let groups = document["groups"].as_array().unwrap();
         let sum = |values: Vec<&Value>| values.iter().map(|value| value.as_u64().unwrap()).sum::<u64>();
@@ -268,7 +267,7 @@ fn logs_of_others_are_scored_and_imported() {
         assert_eq!(asked, BTreeSet::from(["What now, 0?", "What now, 1?", "What now, 2?", "What now, 3?"]));
         let context = &lines(&world, "tables/contexts.jsonl")[0];
         assert_eq!(context["turns"], r#"[["user","One?"],["assistant","Two."]]"#);
-        assert_eq!(lines(&world, "tables/conditions.jsonl")[0]["instruction_text"], "Be brief.");
+        assert_eq!(lines(&world, "tables/conditions.jsonl")[0]["treatment_text"], "Be brief.");
     }
 }
 
@@ -314,12 +313,12 @@ fn own_logs_give_the_same_rates_and_come_back_as_the_same_run() {
         .collect();
     logs.sort();
     let logs: Vec<&str> = logs.iter().map(String::as_str).collect();
-    let by = ["--by", "demonstrations,control,shots,instruction", "--json"];
+    let by = ["--by", "demonstrations,control,shots,treatment", "--json"];
     let document = world.run(&[&["score"], &*logs, &by].concat()).expect(0).json();
     let conditions = results["conditions"].as_array().unwrap();
     assert_eq!(document["groups"].as_array().unwrap().len(), conditions.len());
     for condition in conditions {
-        let fields = ["demonstrations", "control", "instruction"];
+        let fields = ["demonstrations", "control", "treatment"];
         let group = document["groups"].as_array().unwrap().iter().find(|group| {
             fields.iter().all(|field| group["key"][field] == condition[field])
                 && group["key"]["shots"].as_str() == Some(&*condition["shots"].to_string())
@@ -418,7 +417,7 @@ fn failed_calls_are_rows_and_samples_with_an_error() {
         .unwrap();
     store
         .execute(
-            "INSERT INTO failure SELECT hash, 'response', subject, context, instruction, question, replicate, NULL, NULL, NULL,
+            "INSERT INTO failure SELECT hash, 'response', subject, context, treatment, question, replicate, NULL, NULL, NULL,
                  'overloaded', '=cmd, said the server', 3, '2026-01-01T00:00:00Z' FROM response WHERE id = ?1",
             [failed],
         )

@@ -26,6 +26,7 @@ mod model;
 mod paper;
 mod persona;
 mod planted;
+mod reasoning;
 mod report;
 mod resume;
 mod score;

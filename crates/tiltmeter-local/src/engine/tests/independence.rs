@@ -11,11 +11,7 @@ static ASKS: LazyLock<Vec<Ask>> = LazyLock::new(|| {
     let mut asks = Vec::new();
     for (number, context) in [context(0), context(2), context(4), apart].iter().enumerate() {
         for (question, system) in [("How?", None), ("Ho", None), ("w?", Some("Be brief."))] {
-            let prompt = Prompt {
-                context: Arc::clone(context),
-                system: system.map(Into::into),
-                question: question.into(),
-            };
+            let prompt = Prompt::new(Arc::clone(context), system.map(Into::into), question);
             let prompt = Arc::new(prompt);
             for text in ["a", "Then other things.", "<|im_end|>ü"] {
                 asks.push(Ask::Score(Arc::clone(&prompt), text));

@@ -200,7 +200,7 @@ fn context(k: usize) -> Arc<RenderedContext> {
 }
 
 fn prompt(context: &Arc<RenderedContext>, question: &str) -> Arc<Prompt> {
-    Prompt { context: Arc::clone(context), system: None, question: question.into() }.into()
+    Prompt::new(Arc::clone(context), None, question).into()
 }
 
 fn kind<T>(result: Result<T, ModelError>) -> ErrorKind {

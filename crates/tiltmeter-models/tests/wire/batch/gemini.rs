@@ -48,7 +48,7 @@ fn many() -> Vec<BatchItem> {
     let pairs = pairs.iter().map(|(prompt, response)| (*prompt, response.as_str()));
     let context = Arc::new(RenderedContext::render(pairs, Placement::FirstUser, QuestionFormat::Header));
     let item = |number: usize| {
-        let prompt = Prompt { context: Arc::clone(&context), system: None, question: "And now?".into() };
+        let prompt = Prompt::new(Arc::clone(&context), None, "And now?");
         BatchItem { key: format!("k{number}"), request: ChatRequest { prompt: prompt.into(), ..request() } }
     };
     (0..15).map(item).collect()

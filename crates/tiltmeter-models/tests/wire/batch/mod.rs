@@ -28,7 +28,7 @@ fn items() -> Vec<BatchItem> {
         .into_iter()
         .zip(["k1", "k2"])
         .map(|(question, key)| {
-            let prompt = Prompt { context: Arc::clone(&context), system: None, question: question.into() };
+            let prompt = Prompt::new(Arc::clone(&context), None, question);
             BatchItem { key: key.to_owned(), request: ChatRequest { prompt: prompt.into(), ..request() } }
         })
         .collect()

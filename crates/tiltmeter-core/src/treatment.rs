@@ -1,0 +1,193 @@
+//! Treatments: what is done to a request besides showing demonstrations. A standing instruction, a defence, a request
+//! to reason aloud, or several of them together.
+//!
+//! The parts of a treatment are applied in one order, whatever the order in which they are written: demonstrations
+//! are reshaped first, then the texts around them are put in place, and what needs several calls comes last.
+
+use std::sync::Arc;
+
+use crate::id::{Canonical, ContentId};
+
+/// Name of the treatment that does nothing.
+pub const UNTREATED: &str = "none";
+
+/// A standing instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// Its name; `none` is no instruction.
+    pub id: Arc<str>,
+    /// The wording.
+    pub text: Option<Arc<str>>,
+}
+
+impl Instruction {
+    /// No system message.
+    pub fn none() -> Self {
+        Self { id: UNTREATED.into(), text: None }
+    }
+}
+
+/// How a model is asked to reason before it answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elicitation {
+    /// What stands behind the question.
+    pub text: Arc<str>,
+    /// What the reasoning is found between.
+    pub marks: [Arc<str>; 2],
+}
+
+/// Where a reasoning text comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReasoningKind {
+    /// The model's own words, as its provider or the engine on this machine gives them.
+    #[default]
+    Text,
+    /// A summary of them by the provider.
+    Summary,
+    /// Asked for before the answer.
+    Elicited,
+}
+
+impl ReasoningKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Text, Self::Summary, Self::Elicited];
+
+    /// The name in the store and in exports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Summary => "summary",
+            Self::Elicited => "elicited",
+        }
+    }
+}
+
+/// What is done to a request besides showing demonstrations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Treatment {
+    /// Name in tables; `none` is untreated.
+    pub id: Arc<str>,
+    /// The standing instruction in the system message.
+    pub instruction: Instruction,
+    /// Stands between the demonstrations and the question.
+    pub after_examples: Option<Arc<str>>,
+    /// Asks for reasoning before the answer.
+    pub elicitation: Option<Elicitation>,
+}
+
+impl Treatment {
+    /// The treatment that does nothing.
+    pub fn none() -> Self {
+        Self {
+            id: UNTREATED.into(),
+            instruction: Instruction::none(),
+            after_examples: None,
+            elicitation: None,
+        }
+    }
+
+    /// A standing instruction alone.
+    pub fn instruction(instruction: Instruction) -> Self {
+        Self { id: instruction.id.clone(), instruction, ..Self::none() }
+    }
+
+    /// Hash of all that it does to a request apart from the demonstrations, and not of its name: conditions whose
+    /// treatments come to the same share their answers.
+    pub fn hash(&self) -> ContentId {
+        let mut canonical = Canonical::new("tiltmeter.instruction/1")
+            .text(&self.instruction.id)
+            .optional_text(self.instruction.text.as_deref());
+        if let Some(text) = &self.after_examples {
+            canonical = canonical.text("after-examples").text(text);
+        }
+        if let Some(Elicitation { text, marks: [open, close] }) = &self.elicitation {
+            canonical = canonical.text("elicitation").text(text).text(open).text(close);
+        }
+        canonical.finish()
+    }
+
+    /// Whether the tilt means something under it. It does not where a model is asked to reason first: a fixed answer
+    /// is then not what the prompt leads to.
+    pub fn has_tilt(&self) -> bool {
+        self.elicitation.is_none()
+    }
+
+    /// Whether it changes which demonstrations are shown, or how.
+    pub fn reshapes(&self) -> bool {
+        false
+    }
+}
+
+/// An answer, taken apart from the reasoning that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Separated {
+    /// The reasoning; `None` where the marks are not there.
+    pub reasoning: Option<String>,
+    /// The answer: what follows the reasoning. Empty where the reasoning does not end.
+    pub answer: String,
+}
+
+impl Elicitation {
+    /// Takes an answer apart from the reasoning before it.
+    ///
+    /// The opening mark may be missing, as where a model goes on from one in its prompt. Text before the opening mark
+    /// belongs to the answer only if nothing follows the reasoning. Without a closing mark all that follows the
+    /// opening one is reasoning that was cut off; without any mark everything is answer.
+    pub fn separate(&self, said: &str) -> Separated {
+        let [open, close] = &self.marks;
+        let (before, rest) = match said.split_once(&**open) {
+            Some((before, rest)) => (before, Some(rest)),
+            None => ("", said.contains(&**close).then_some(said)),
+        };
+        let Some(rest) = rest else {
+            return Separated { reasoning: None, answer: said.to_owned() };
+        };
+        let (reasoning, after) = rest.split_once(&**close).unwrap_or((rest, ""));
+        let is_closed = rest.contains(&**close);
+        let answer = if after.trim().is_empty() && is_closed { before } else { after };
+        Separated { reasoning: Some(reasoning.trim().to_owned()), answer: answer.trim().to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn separated(said: &str) -> (Option<String>, String) {
+        let elicitation =
+            Elicitation { text: "Think.".into(), marks: ["<reasoning>".into(), "</reasoning>".into()] };
+        let Separated { reasoning, answer } = elicitation.separate(said);
+        (reasoning, answer)
+    }
+
+    #[test]
+    fn reasoning_and_answer_come_apart() {
+        let cases = [
+            ("<reasoning>It is risky.</reasoning>\n\nDo not.", Some("It is risky."), "Do not."),
+            ("Well.\n<reasoning>\nIt is risky.\n</reasoning>Do not.", Some("It is risky."), "Do not."),
+            ("It is risky.</reasoning>Do not.", Some("It is risky."), "Do not."),
+            ("Do not.<reasoning>It is risky.</reasoning> \n", Some("It is risky."), "Do not."),
+            ("<reasoning>It is ris", Some("It is ris"), ""),
+            ("Do not.<reasoning>It is ris", Some("It is ris"), ""),
+            ("Do not.", None, "Do not."),
+            ("", None, ""),
+            ("<reasoning>a</reasoning>b</reasoning>c", Some("a"), "b</reasoning>c"),
+            ("<reasoning></reasoning>Do.", Some(""), "Do."),
+        ];
+        for (said, reasoning, answer) in cases {
+            assert_eq!(separated(said), (reasoning.map(str::to_owned), answer.to_owned()), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn the_hash_is_of_what_is_done_and_not_of_the_name() {
+        let none = Treatment::none();
+        let named = Treatment { id: "other".into(), ..none.clone() };
+        assert_eq!(none.hash(), named.hash());
+        let warned = Treatment { after_examples: Some("Take care.".into()), ..none.clone() };
+        assert_ne!(none.hash(), warned.hash());
+        // Runs of earlier versions hold instructions under this hash.
+        let earlier = Canonical::new("tiltmeter.instruction/1").text("none").optional_text(None).finish();
+        assert_eq!(none.hash(), earlier);
+    }
+}
