@@ -5,6 +5,7 @@
 //! is parsed and written again.
 
 pub mod conversation;
+pub mod detection;
 pub mod inspect;
 pub mod inspection;
 mod literal;
