@@ -10,6 +10,7 @@ mod few_shot;
 mod inspector;
 mod judge;
 mod local;
+pub mod output;
 mod risk;
 mod rules;
 mod split;

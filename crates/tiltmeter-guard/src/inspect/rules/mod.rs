@@ -71,6 +71,17 @@ struct File {
 enum Scope {
     Instructions,
     Examples,
+    Answers,
+}
+
+impl Scope {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Instructions => "instructions",
+            Self::Examples => "examples",
+            Self::Answers => "answers",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -146,7 +157,7 @@ impl Rules {
             }
             canonical = canonical
                 .text(&entry.id)
-                .integer(u64::from(entry.r#in == Scope::Examples))
+                .text(entry.r#in.name())
                 .integer(u64::from(entry.negation == Negation::Ignored))
                 .number(entry.weight)
                 .text(&entry.pattern);
@@ -186,6 +197,11 @@ impl Rules {
             .into_iter()
             .flat_map(|text| self.list.find(text, &[Scope::Instructions, Scope::Examples]));
         verdict(findings)
+    }
+
+    /// Looks at the texts of an answer: what in them tells that the model takes on a part, or follows the examples.
+    pub fn of_answer<'a>(&self, texts: impl Iterator<Item = &'a str>) -> Vec<Finding> {
+        verdict(texts.flat_map(|text| self.list.find(text, &[Scope::Answers]))).findings
     }
 
     /// Looks at instructions and the question.
