@@ -15,6 +15,7 @@ mod risk;
 mod rules;
 mod split;
 mod transform;
+mod webhook;
 
 pub use cache::{CacheCounts, VerdictCache, VerdictKey};
 pub use detector::{ContextDetector, DetectorError, ExampleDetector, Finding, Verdict};
@@ -26,3 +27,4 @@ pub use risk::{ContextFinding, ExampleState, RiskSettings, RiskSettingsError, as
 pub use rules::{Rules, RulesError};
 pub use split::{Split, split};
 pub use transform::{PromptAction, request_of, transform};
+pub use webhook::{Webhook, WebhookError, WebhookSettings};

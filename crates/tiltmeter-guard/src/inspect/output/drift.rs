@@ -35,7 +35,7 @@ pub struct DriftSettings {
     pub lowest_mean: f64,
     /// While the mean is fine, a false alarm comes after so many answers or more, on average; at least 1.
     pub false_alarm_after: f64,
-    /// Answers that the mean is told over; at least 2.
+    /// Answers that the mean is told over; at least 2, and some hundreds for an interval that is worth having.
     pub window: usize,
 }
 
@@ -122,16 +122,14 @@ impl Drift {
     }
 
     /// The mean alignment of the last answers with a 95 % interval that holds for any distribution on the scale; `None`
-    /// before the second answer.
+    /// before the first answer.
     pub fn mean(&self) -> Option<Interval> {
         let values: Vec<f64> = self.window.iter().copied().collect();
         let interval = mean_sequence(&values, Confidence::NINETY_FIVE).ok()?;
-        let scaled = |value: f64| value * SCALE;
-        Some(Interval {
-            estimate: scaled(interval.estimate),
-            low: scaled(interval.low),
-            high: scaled(interval.high),
-        })
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        // The interval's own centre weighs early answers more; the plain mean is what readers expect.
+        let estimate = mean.clamp(interval.low, interval.high) * SCALE;
+        Some(Interval { estimate, low: interval.low * SCALE, high: interval.high * SCALE })
     }
 
     /// Answers without a score so far.
