@@ -117,7 +117,7 @@ fn question_start(prompt: &Prompt) -> usize {
     let last = prompt.messages().last();
     let parts = last.as_ref().map_or(&[][..], |message| &message.parts[..]);
     // The very same memory, so that nothing need be compared.
-    let is_question = |part: &&str| std::ptr::eq(*part, &*prompt.question);
+    let is_question = |part: &&str| std::ptr::eq(*part, &raw const *prompt.question);
     parts.iter().take_while(|part| !is_question(part)).map(|part| part.len()).sum()
 }
 
