@@ -14,10 +14,11 @@ pub mod schema;
 mod sets;
 pub mod templates;
 
-pub use error::{ConfigError, Position};
+pub use error::{ConfigError, Position, suggestion};
 pub use file::{ContextCache, Family, Reasoning, Scoring, StatisticsFile, SteerSpan, TiltMode};
+pub use locate::{Step, locate};
 pub use price::{Price, Rates};
-pub use read::read;
+pub use read::{read, read_toml};
 pub use resolve::{DataSource, resolve, resolve_judge};
 pub use resolved::{
     Experiment, Instruction, Judge, ModelAddress, ModelSettings, SamplingPlan, Steering, SteeringKind,
