@@ -90,6 +90,12 @@ pub enum ConversationError {
     /// Not JSON, or not of the shape that the protocol has.
     #[error("the body is not a request of this protocol: {0}")]
     Json(#[from] serde_json::Error),
+    /// JSON, but a list or a single value.
+    #[error("the body is not a JSON object")]
+    NotAnObject,
+    /// The model is named by something else than a text.
+    #[error("the body's `model` is not a text")]
+    Model,
     /// The messages are missing.
     #[error("the body has no `{0}`")]
     Missing(&'static str),
@@ -139,6 +145,9 @@ impl RequestView {
     /// # Errors
     /// Where it is not JSON, names a field twice, or has no messages where the protocol has them.
     pub fn read(protocol: Protocol, body: Bytes) -> Result<Self, ConversationError> {
+        if !is_object(&body) {
+            return Err(ConversationError::NotAnObject);
+        }
         let raw: RawBody<'_> = serde_json::from_slice(&body)?;
         let reader = Reader { start: body.as_ptr() as usize };
         let model = raw.model.as_deref().unwrap_or("").to_owned();
@@ -203,6 +212,10 @@ impl Reader {
     }
 
     fn message(&self, raw: &RawValue) -> Result<Message, ConversationError> {
+        if !is_object(raw.get().as_bytes()) {
+            let unread = raw.get().len() as u64;
+            return Ok(Message { role: Role::Other, span: self.span(raw), texts: Vec::new(), unread });
+        }
         let message: RawMessage<'_> = serde_json::from_str(raw.get())?;
         let kind = message.r#type.as_deref().unwrap_or("message");
         let role = match message.role.as_deref() {
@@ -242,6 +255,10 @@ impl Reader {
         };
         let mut unread = 0;
         for raw in parts {
+            if !is_object(raw.get().as_bytes()) {
+                unread += raw.get().len() as u64;
+                continue;
+            }
             let part = serde_json::from_str::<RawPart<'_>>(raw.get());
             unread += match part {
                 Ok(RawPart { text: Some(text), .. }) if is_text(text) => {
@@ -259,6 +276,33 @@ impl Reader {
         }
         unread
     }
+}
+
+/// The model that a body names, and where: the bytes of its literal with the quotes. `None` where it names none.
+pub(crate) fn model(body: &Bytes) -> Result<Option<(Cow<'_, str>, Range<usize>)>, ConversationError> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        model: Option<&'a RawValue>,
+    }
+    if !is_object(body) {
+        return Err(ConversationError::NotAnObject);
+    }
+    let named: Named<'_> = serde_json::from_slice(body)?;
+    match named.model {
+        None => Ok(None),
+        Some(raw) if raw.get() == "null" => Ok(None),
+        Some(raw) if is_text(raw) => {
+            let reader = Reader { start: body.as_ptr() as usize };
+            Ok(Some((literal::text(raw.get()), reader.span(raw))))
+        }
+        Some(_) => Err(ConversationError::Model),
+    }
+}
+
+/// A list would be read as an object whose fields come in their order.
+fn is_object(json: &[u8]) -> bool {
+    json.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
 }
 
 fn is_text(raw: &RawValue) -> bool {

@@ -4,8 +4,27 @@
 //! Bodies are forwarded byte for byte. What an action changes in a request is cut out of or put into its bytes; nothing
 //! is parsed and written again.
 
+mod answer;
+mod answer_text;
+pub mod audit;
+pub mod built_in;
+mod client;
+pub mod config;
 pub mod conversation;
 pub mod detection;
+mod endpoint;
+mod exchange;
+mod gateway;
+mod head;
+mod hold_back;
 pub mod inspect;
 pub mod inspection;
 mod literal;
+mod names;
+pub mod output;
+mod refusal;
+mod relay;
+mod sse;
+
+pub use client::TlsError;
+pub use gateway::{Gateway, GuardError};

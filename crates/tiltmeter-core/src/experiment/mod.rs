@@ -16,10 +16,11 @@ mod sets;
 pub mod templates;
 mod treatments;
 
-pub use error::{ConfigError, Position};
+pub use error::{ConfigError, Position, suggestion};
 pub use file::{ContextCache, Family, Reasoning, Scoring, StatisticsFile, SteerSpan, TiltMode};
+pub use locate::{Step, locate};
 pub use price::{Price, Rates};
-pub use read::read;
+pub use read::{read, read_toml};
 pub use resolve::{DataSource, resolve, resolve_judge};
 pub use resolved::{
     Experiment, Judge, ModelAddress, ModelSettings, SamplingPlan, Steering, SteeringKind, Subject, TiltPlan,

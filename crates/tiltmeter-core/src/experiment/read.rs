@@ -1,5 +1,7 @@
 //! From text to [`ExperimentFile`], with errors that name line, column and the nearest known name.
 
+use serde::de::DeserializeOwned;
+
 use super::error::{ConfigError, Position, suggestion};
 use super::file::ExperimentFile;
 
@@ -8,6 +10,14 @@ use super::file::ExperimentFile;
 /// # Errors
 /// A [`ConfigError`] for bad syntax, a wrong type, a missing or an unknown field.
 pub fn read(name: &str, text: &str) -> Result<ExperimentFile, ConfigError> {
+    read_toml(name, text)
+}
+
+/// Parses any configuration file in TOML whose types refuse unknown fields. `name` is the file's name for error texts.
+///
+/// # Errors
+/// A [`ConfigError`] for bad syntax, a wrong type, a missing or an unknown field.
+pub fn read_toml<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, ConfigError> {
     toml::from_str(text).map_err(|error| {
         let position = error.span().map(|span| Position::of(text, span.start));
         let mut result = ConfigError::new(name, error.message().trim().replace('\n', "; ")).at(position);
