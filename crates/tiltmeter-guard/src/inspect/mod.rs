@@ -10,6 +10,7 @@ mod few_shot;
 mod inspector;
 mod judge;
 mod local;
+mod open;
 pub mod output;
 mod risk;
 mod rules;
@@ -23,6 +24,10 @@ pub use example::{Content, Example, ExampleKind};
 pub use inspector::{ContextInspector, DetectorTerms, Timing};
 pub use judge::{ExampleJudge, ExampleJudgeSettings};
 pub use local::{AnswerPairs, PersonaDetector, PersonaSettings, TiltDetector, TiltSettings};
+pub use open::{
+    ContextFile, JudgeFile, OpenError, PersonaFile, RulesFile, Surroundings, TiltFile, TimingFile,
+    WebhookFile,
+};
 pub use risk::{ContextFinding, ExampleState, RiskSettings, RiskSettingsError, assess};
 pub use rules::{Rules, RulesError};
 pub use split::{Split, split};
