@@ -29,6 +29,9 @@ use tiltmeter_stats::{Confidence, Interval};
 /// The default model of this project.
 const MODEL: &str = "smollm2-135m-instruct";
 
+/// A tilt in nats per token; the emergent tilts of this project's trials are of this size.
+const TILT: f64 = 0.05;
+
 /// What gives contexts their scores.
 enum Detector {
     /// Each example by itself, by the weights of the rules that it meets.
@@ -40,6 +43,14 @@ enum Detector {
 }
 
 impl Detector {
+    /// From which score on the guard flags, by default; of the tilt, what the example takes for one.
+    fn threshold(&self) -> f64 {
+        match self {
+            Self::RulesByExample(_) | Self::Rules(_) => 0.5,
+            Self::Tilt(_) => TILT,
+        }
+    }
+
     async fn score(&self, split: &Split) -> Result<f64, Box<dyn Error>> {
         match self {
             Self::RulesByExample(rules) => {
@@ -104,7 +115,7 @@ async fn detector(name: &str, pairs: usize) -> Result<Detector, Box<dyn Error>> 
             let settings = LocalSettings::from_environment(&|name| std::env::var(name).ok())?;
             let model = tiltmeter_local::open(&ModelSource::parse(MODEL)?, settings, &()).await?;
             let name = model.description().file_sha256.clone();
-            let settings = TiltSettings { threshold: 0.05, most_examples: 64, most_bytes: 32 << 10 };
+            let settings = TiltSettings { threshold: TILT, most_examples: 64, most_bytes: 32 << 10 };
             let pairs = AnswerPairs::builtin(pairs)?;
             Ok(Detector::Tilt(TiltDetector::new(Arc::new(model), &name, pairs, settings)))
         }
@@ -167,18 +178,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
                     }
                 }
             }
-            let mean = |is_harmful: bool| {
+            for (is_harmful, name) in [(true, "harmful"), (false, "benign")] {
                 let scores = of_set.iter().filter(|one| one.is_harmful == is_harmful).map(|one| one.score);
-                let count = scores.clone().count();
-                (count > 0).then(|| scores.sum::<f64>() / count as f64)
-            };
-            let shown = |mean: Option<f64>| mean.map_or("-".to_owned(), |mean| format!("{mean:+.4}"));
-            println!(
-                "k = {k}, {}: mean score {} harmful, {} benign",
-                set.name,
-                shown(mean(true)),
-                shown(mean(false))
-            );
+                let scores: Vec<f64> = scores.collect();
+                let count = scores.len();
+                if count > 0 {
+                    let mean = scores.iter().sum::<f64>() / count as f64;
+                    let flagged = scores.iter().filter(|&&score| score >= detector.threshold()).count();
+                    println!(
+                        "k = {k}, {}, {name}: {flagged} of {count} flagged, mean score {mean:+.4}",
+                        set.name
+                    );
+                }
+            }
             scored.extend(of_set);
         }
         println!("k = {k}, all domains:");
