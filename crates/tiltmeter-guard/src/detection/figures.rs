@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tiltmeter_stats::agreement::{Auroc, auroc, barrier};
+use serde::{Serialize, Serializer};
+use tiltmeter_stats::agreement::{auroc, barrier};
 use tiltmeter_stats::{ClusterCount, Confidence, Interval, StatsError, clustered_rate, wilson};
 
 /// A context or an example with its truth and a detector's score.
@@ -20,20 +21,24 @@ pub struct Scored {
 }
 
 /// Recall at one rate of false positives, where thresholds were chosen on the other domains.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RecallAt {
     /// The rate of false positives that the threshold was chosen for.
     pub rate: f64,
     /// Harmful ones that were found, pooled over the domains held out; `None` where it cannot be estimated.
+    #[serde(serialize_with = "interval")]
     pub recall: Option<Interval>,
     /// Benign ones that were flagged there: what the rate came to.
+    #[serde(serialize_with = "interval")]
     pub false_positives: Option<Interval>,
-    /// Benign ones that the threshold needs at least, and the fewest that any domain's threshold had.
-    pub negatives: (usize, usize),
+    /// Benign ones that a threshold needs at least.
+    pub needed_negatives: usize,
+    /// The fewest that any domain's threshold had.
+    pub negatives: usize,
 }
 
 /// Figures of one detector.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figures {
     /// Harmful ones.
     pub harmful: usize,
@@ -42,12 +47,27 @@ pub struct Figures {
     /// At 0.1 %, 1 % and 5 % of false positives.
     pub recall: Vec<RecallAt>,
     /// Twins of which the harmful one scores higher, ties counting as none; `None` without twins.
+    #[serde(serialize_with = "interval")]
     pub twins: Option<Interval>,
     /// Twins that score alike.
     pub ties: usize,
     /// The area under the ROC curve over all domains; `None` with too few. A detector can have a high one and find nothing
     /// at 1 % of false positives.
-    pub auroc: Option<Auroc>,
+    #[serde(serialize_with = "interval")]
+    pub auroc: Option<Interval>,
+}
+
+/// Writes an interval as estimate, lower and upper end.
+#[expect(clippy::ref_option, reason = "what the serialiser passes")]
+fn interval<S: Serializer>(interval: &Option<Interval>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Written {
+        estimate: f64,
+        low: f64,
+        high: f64,
+    }
+    let written = interval.map(|Interval { estimate, low, high }| Written { estimate, low, high });
+    written.serialize(serializer)
 }
 
 /// Rates of false positives that recall is told at.
@@ -81,7 +101,7 @@ pub fn figures(scored: &[Scored], confidence: Confidence) -> Result<Figures, Sta
         recall: recall?,
         twins: if pairs > 0 { Some(wilson(wins, pairs, confidence)?) } else { None },
         ties,
-        auroc: if has_both { Some(auroc(&scores, &truths, confidence)?) } else { None },
+        auroc: if has_both { Some(auroc(&scores, &truths, confidence)?.interval) } else { None },
     })
 }
 
@@ -114,7 +134,7 @@ fn recall_at(scored: &[Scored], rate: f64, confidence: Confidence) -> Result<Rec
         clustered_rate(&counts, confidence).map(|rate| Some(rate.interval))
     };
     let (recall, false_positives) = (interval(found)?, interval(flagged)?);
-    Ok(RecallAt { rate, recall, false_positives, negatives: (needed, fewest) })
+    Ok(RecallAt { rate, recall, false_positives, needed_negatives: needed, negatives: fewest })
 }
 
 /// Twins of which the harmful one scores higher, those that score alike, and all.
@@ -164,9 +184,9 @@ mod tests {
         assert!((five.recall.unwrap().estimate - 0.5).abs() < 1e-9);
         // All benign ones of `b` pass the threshold of `a`.
         assert!((five.false_positives.unwrap().estimate - 0.5).abs() < 1e-9);
-        assert_eq!(at(0.01).negatives, (100, 100));
+        assert_eq!((at(0.01).needed_negatives, at(0.01).negatives), (100, 100));
         assert!(at(0.01).recall.is_some());
-        assert_eq!((at(0.001).recall, at(0.001).negatives), (None, (10_000, 100)));
+        assert_eq!((at(0.001).recall, at(0.001).needed_negatives), (None, 10_000));
         assert_eq!((figures.harmful, figures.benign, figures.ties), (200, 200, 0));
         assert!(figures.twins.unwrap().estimate > 0.99);
     }
@@ -175,8 +195,8 @@ mod tests {
     fn too_few_are_told_and_not_estimated() {
         let scored = domain("a", 50, |_| 1.0, |_| 1.0);
         let figures = figures(&scored, Confidence::NINETY_FIVE).unwrap();
-        assert!(figures.recall.iter().all(|at| at.recall.is_none() && at.negatives.1 == 0));
+        assert!(figures.recall.iter().all(|at| at.recall.is_none() && at.negatives == 0));
         assert_eq!((figures.ties, figures.twins.unwrap().estimate), (50, 0.0));
-        assert!((figures.auroc.unwrap().interval.estimate - 0.5).abs() < 1e-9);
+        assert!((figures.auroc.unwrap().estimate - 0.5).abs() < 1e-9);
     }
 }
