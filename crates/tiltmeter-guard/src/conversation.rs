@@ -158,7 +158,7 @@ impl RequestView {
         };
         let mut instructions = Vec::new();
         if let Some(outside) = outside {
-            reader.texts(outside, TextKind::Said, &mut instructions);
+            reader.texts(outside, TextKind::Said, &mut instructions)?;
         }
         let messages = match protocol {
             Protocol::ChatCompletions | Protocol::Messages => {
@@ -230,10 +230,10 @@ impl Reader {
         let mut texts = Vec::new();
         let mut unread = 0;
         if let Some(content) = message.content {
-            unread += self.texts(content, said, &mut texts);
+            unread += self.texts(content, said, &mut texts)?;
         }
         if let Some(output) = message.output {
-            unread += self.texts(output, TextKind::ToolResult, &mut texts);
+            unread += self.texts(output, TextKind::ToolResult, &mut texts)?;
         }
         if message.content.is_none() && message.output.is_none() {
             unread += raw.get().len() as u64;
@@ -242,16 +242,21 @@ impl Reader {
     }
 
     /// Gathers the texts of a content, which is a text or a list of parts. Gives the bytes of what is neither.
-    fn texts(&self, content: &RawValue, kind: TextKind, texts: &mut Vec<Text>) -> u64 {
+    fn texts(
+        &self,
+        content: &RawValue,
+        kind: TextKind,
+        texts: &mut Vec<Text>,
+    ) -> Result<u64, ConversationError> {
         if is_text(content) {
             texts.push(Text { span: self.span(content), kind });
-            return 0;
+            return Ok(0);
         }
         if content.get() == "null" {
-            return 0;
+            return Ok(0);
         }
         let Ok(parts) = serde_json::from_str::<Vec<&RawValue>>(content.get()) else {
-            return content.get().len() as u64;
+            return Ok(content.get().len() as u64);
         };
         let mut unread = 0;
         for raw in parts {
@@ -259,22 +264,23 @@ impl Reader {
                 unread += raw.get().len() as u64;
                 continue;
             }
-            let part = serde_json::from_str::<RawPart<'_>>(raw.get());
+            // A part that has its text twice would be read differently behind.
+            let part = serde_json::from_str::<RawPart<'_>>(raw.get())?;
             unread += match part {
-                Ok(RawPart { text: Some(text), .. }) if is_text(text) => {
+                RawPart { text: Some(text), .. } if is_text(text) => {
                     texts.push(Text { span: self.span(text), kind });
                     0
                 }
                 // Their contents are not nested again: a list within a list ends here.
-                Ok(RawPart { r#type: Some(name), content: Some(inner), .. })
+                RawPart { r#type: Some(name), content: Some(inner), .. }
                     if name == "tool_result" && kind == TextKind::Said =>
                 {
-                    self.texts(inner, TextKind::ToolResult, texts)
+                    self.texts(inner, TextKind::ToolResult, texts)?
                 }
                 _ => raw.get().len() as u64,
             };
         }
-        unread
+        Ok(unread)
     }
 }
 
@@ -382,6 +388,8 @@ mod tests {
         refuse(b"{\"messages\":[],\"messages\":[]}");
         refuse(b"{\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}");
         refuse(b"{\"model\":\"m\"}");
+        refuse(br#"{"messages":[{"role":"user","content":"a","content":"b"}]}"#);
+        refuse(br#"{"messages":[{"role":"user","content":[{"type":"text","text":"a","text":"b"}]}]}"#);
         let deep = format!(
             r#"{{"messages":[{{"role":"user","content":{}{}}}]}}"#,
             "[".repeat(100_000),

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,21 +15,30 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::{Audit, AuditError};
 use crate::client::{Server, TlsError};
 use crate::config::Settings;
+use crate::config::file::AuditFailure;
 use crate::exchange;
+use crate::inspecting::Detectors;
+use crate::metrics::Metrics;
 
 /// Settings, and what was built from them.
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) settings: Settings,
     pub(crate) servers: Vec<Server>,
+    pub(crate) detectors: Detectors,
 }
 
 impl Live {
     fn new(settings: Settings) -> Result<Self, GuardError> {
         let servers = settings.upstreams.iter().map(|upstream| Server::new(Arc::clone(upstream)));
-        Ok(Self { servers: servers.collect::<Result<_, _>>()?, settings })
+        Ok(Self {
+            servers: servers.collect::<Result<_, _>>()?,
+            detectors: Detectors::new(&settings),
+            settings,
+        })
     }
 }
 
@@ -38,6 +47,9 @@ impl Live {
 pub(crate) struct Shared {
     live: RwLock<Arc<Live>>,
     pub(crate) tasks: TaskTracker,
+    pub(crate) audit: Option<Audit>,
+    pub(crate) metrics: Metrics,
+    is_stopping: AtomicBool,
     /// Part of all ids of this process.
     started: u64,
     requests: AtomicU64,
@@ -47,6 +59,22 @@ impl Shared {
     /// What a request begins with, and keeps.
     pub(crate) fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether requests without a record are refused, and none can be written.
+    pub(crate) fn must_refuse(&self) -> bool {
+        self.audit
+            .as_ref()
+            .is_some_and(|audit| audit.on_failure() == AuditFailure::Refuse && audit.watch().is_broken())
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.must_refuse() && !self.is_stopping.load(Ordering::Relaxed)
+    }
+
+    /// All figures as text.
+    pub(crate) fn figures(&self) -> String {
+        self.metrics.text(self.audit.as_ref().map(|audit| &**audit.watch()))
     }
 
     /// An id that no other request has.
@@ -61,6 +89,9 @@ pub enum GuardError {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
 }
 
 /// A gateway.
@@ -84,12 +115,16 @@ impl Gateway {
     /// Makes a gateway; it does not listen yet.
     ///
     /// # Errors
-    /// Where TLS cannot be set up.
+    /// Where TLS cannot be set up, or the audit log cannot be opened.
     pub fn new(settings: Settings) -> Result<Self, GuardError> {
+        let audit = settings.audit.as_ref().map(Audit::start).transpose()?;
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let shared = Shared {
             live: RwLock::new(Arc::new(Live::new(settings)?)),
             tasks: TaskTracker::new(),
+            audit,
+            metrics: Metrics::new(),
+            is_stopping: AtomicBool::new(false),
             started: u64::try_from(started.as_micros()).unwrap_or(0),
             requests: AtomicU64::new(0),
         };
@@ -139,6 +174,7 @@ impl Gateway {
             }
         }
         drop((listener, admin));
+        self.shared.is_stopping.store(true, Ordering::Relaxed);
         self.shared.tasks.close();
         let over = async {
             graceful.shutdown().await;
@@ -146,6 +182,9 @@ impl Gateway {
         };
         if tokio::time::timeout(limits.grace, over).await.is_err() {
             tracing::warn!(target: "tiltmeter::guard", "requests in flight were given up at the end of the grace");
+        }
+        if let Some(audit) = &self.shared.audit {
+            audit.stop().await;
         }
         Ok(())
     }

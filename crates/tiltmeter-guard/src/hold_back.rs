@@ -19,8 +19,8 @@ use crate::relay::{Done, Ended, Leaving, RelayError, Source};
 use crate::sse::{Event, Splitter};
 
 /// Words for cuts that no check asked for.
-const TOO_MUCH: &str = "held-back-too-much";
-const UNREADABLE: &str = "unreadable";
+pub(crate) const TOO_MUCH: &str = "held-back-too-much";
+pub(crate) const UNREADABLE: &str = "unreadable";
 
 /// An event that waits.
 struct Held {
@@ -111,12 +111,11 @@ impl Checking {
             return self.unreadable(event.raw, UNREADABLE);
         };
         let texts = pieces.iter().map(|(choice, text)| (*choice, text.len())).collect();
-        self.hold(event.raw, texts);
         for (choice, text) in pieces {
             let verdict = self.watch.text(choice, &text);
             self.follow(Some(choice), verdict);
         }
-        self.release();
+        self.hold(event.raw, texts);
         if self.held_bytes > self.limit {
             self.fail(TOO_MUCH);
         }
@@ -228,11 +227,7 @@ impl Checking {
         let pieces = if body.len() > self.limit { None } else { answer_text::of_answer(body) };
         let Some(pieces) = pieces else {
             let word = if body.len() > self.limit { TOO_MUCH } else { UNREADABLE };
-            if self.on_failure == OnFailure::Closed {
-                self.cut(word);
-            }
-            self.unchecked += body.len() as u64;
-            return !self.is_cut;
+            return self.whole_unchecked(body.len(), word);
         };
         for (choice, text) in pieces {
             let verdict = self.watch.text(choice, &text);
@@ -240,6 +235,19 @@ impl Checking {
         }
         let verdict = self.watch.end();
         self.follow(None, verdict);
+        !self.is_cut
+    }
+}
+
+impl Checking {
+    /// A whole answer cannot be checked: whether it may be given all the same.
+    pub(crate) fn whole_unchecked(&mut self, bytes: usize, word: &'static str) -> bool {
+        if self.on_failure == OnFailure::Closed {
+            self.cut(word);
+        }
+        if !self.is_cut {
+            self.unchecked += bytes as u64;
+        }
         !self.is_cut
     }
 }

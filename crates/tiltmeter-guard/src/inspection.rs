@@ -35,6 +35,21 @@ pub enum RiskLevel {
     High,
 }
 
+impl UncheckedReason {
+    /// As logs and figures name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too-large",
+            Self::NotText => "not-text",
+            Self::Unknown => "unknown",
+            Self::TimedOut => "timed-out",
+            Self::Failed => "failed",
+            Self::Shed => "shed",
+            Self::Resting => "resting",
+        }
+    }
+}
+
 impl RiskLevel {
     /// As configuration, headers and logs name it.
     pub fn name(self) -> &'static str {
@@ -85,7 +100,7 @@ pub struct Reason {
 pub struct ExampleId(pub ContentId);
 
 /// Where something stands in a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// Whole messages: their indices in [`RequestView::messages`].
     Messages(Range<usize>),
@@ -101,7 +116,7 @@ pub enum Place {
 }
 
 /// An example that should not reach the model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FlaggedExample {
     /// Which one.
     pub id: ExampleId,

@@ -4,6 +4,7 @@
 //! Bodies are forwarded byte for byte. What an action changes in a request is cut out of or put into its bytes; nothing
 //! is parsed and written again.
 
+mod actions;
 mod answer;
 mod answer_text;
 pub mod audit;
@@ -14,14 +15,18 @@ pub mod conversation;
 pub mod detection;
 mod endpoint;
 mod exchange;
+mod finish;
 mod gateway;
 mod head;
 mod hold_back;
 pub mod inspect;
+mod inspecting;
 pub mod inspection;
 mod literal;
+mod metrics;
 mod names;
 pub mod output;
+mod policy;
 mod refusal;
 mod relay;
 mod sse;

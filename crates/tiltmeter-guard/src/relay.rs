@@ -1,10 +1,11 @@
 //! An answer on its way from the upstream to the client: each piece goes on as it comes, and is counted.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
@@ -50,14 +51,29 @@ pub(crate) struct Outcome {
     pub(crate) cut_by: Option<String>,
     /// Bytes of the upstream's answer.
     pub(crate) bytes: u64,
-    /// Their BLAKE3 hash.
-    pub(crate) hash: blake3::Hash,
+    /// Their BLAKE3 hash, where somebody wants it.
+    pub(crate) hash: Option<blake3::Hash>,
     /// Those of them that no check of answers saw before they were given.
     pub(crate) unchecked: u64,
     /// When the first of them came.
     pub(crate) first: Option<Instant>,
     /// For how long pieces were held back, the longest.
     pub(crate) held_back: Duration,
+}
+
+impl Outcome {
+    /// Of an answer that has not begun, or is the gateway's own.
+    pub(crate) fn without_answer(ended: Ended) -> Self {
+        Self {
+            ended,
+            cut_by: None,
+            bytes: 0,
+            hash: None,
+            unchecked: 0,
+            first: None,
+            held_back: Duration::ZERO,
+        }
+    }
 }
 
 /// Is told once what became of an answer.
@@ -72,27 +88,37 @@ pub(crate) enum RelayError {
     Idle,
 }
 
+/// Whether answers are hashed, which the audit log wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hashes {
+    Wanted,
+    NotWanted,
+}
+
 /// Reads an upstream's answer, under a limit of time between two pieces, and counts it.
 pub(crate) struct Source {
     body: Incoming,
     idle_time: Duration,
     idle: Pin<Box<Sleep>>,
     bytes: u64,
-    hasher: blake3::Hasher,
+    hasher: Option<blake3::Hasher>,
     first: Option<Instant>,
     ended: Option<Ended>,
+    /// Pieces that were read ahead, counted already.
+    ahead: VecDeque<Frame<Bytes>>,
 }
 
 impl Source {
-    pub(crate) fn new(body: Incoming, idle_time: Duration) -> Self {
+    pub(crate) fn new(body: Incoming, idle_time: Duration, hashes: Hashes) -> Self {
         Self {
             body,
             idle_time,
             idle: Box::pin(tokio::time::sleep(idle_time)),
             bytes: 0,
-            hasher: blake3::Hasher::new(),
+            hasher: (hashes == Hashes::Wanted).then(blake3::Hasher::new),
             first: None,
             ended: None,
+            ahead: VecDeque::new(),
         }
     }
 
@@ -100,15 +126,56 @@ impl Source {
         self.bytes
     }
 
+    /// How it ended; `None` while there is more.
     pub(crate) fn ended(&self) -> Option<Ended> {
+        if !self.ahead.is_empty() {
+            return None;
+        }
         // With a length that is known, nobody asks once more after the last piece.
         self.ended.or_else(|| self.body.is_end_stream().then_some(Ended::Complete))
+    }
+
+    /// Whether it broke off, whatever of it is still to be given.
+    pub(crate) fn failed(&self) -> Option<Ended> {
+        self.ended.filter(|ended| *ended != Ended::Complete)
+    }
+
+    /// Reads all of it, if it is no more than so many bytes. Otherwise, and where it breaks off, what was read is given again
+    /// by [`Source::poll`].
+    pub(crate) async fn whole(&mut self, limit: usize) -> Option<Bytes> {
+        let mut ahead = VecDeque::new();
+        let mut bytes = 0;
+        let is_whole = loop {
+            match std::future::poll_fn(|context| self.poll(context)).await {
+                None => break true,
+                Some(Err(_)) => break false,
+                Some(Ok(frame)) => {
+                    bytes += frame.data_ref().map_or(0, Bytes::len);
+                    ahead.push_back(frame);
+                    if bytes > limit {
+                        break false;
+                    }
+                }
+            }
+        };
+        if !is_whole {
+            self.ahead = ahead;
+            return None;
+        }
+        let mut whole = BytesMut::with_capacity(bytes);
+        for data in ahead.iter().filter_map(Frame::data_ref) {
+            whole.extend_from_slice(data);
+        }
+        Some(whole.freeze())
     }
 
     pub(crate) fn poll(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+        if let Some(frame) = self.ahead.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
         let polled = Pin::new(&mut self.body).poll_frame(context);
         let Poll::Ready(frame) = polled else {
             ready!(self.idle.as_mut().poll(context));
@@ -120,7 +187,9 @@ impl Source {
                 if let Some(data) = frame.data_ref() {
                     self.first = self.first.or_else(|| Some(Instant::now()));
                     self.bytes += data.len() as u64;
-                    self.hasher.update(data);
+                    if let Some(hasher) = &mut self.hasher {
+                        hasher.update(data);
+                    }
                 }
                 self.idle.as_mut().reset(tokio::time::Instant::now() + self.idle_time);
                 Some(Ok(frame))
@@ -136,12 +205,16 @@ impl Source {
         })
     }
 
+    fn hash(&self) -> Option<blake3::Hash> {
+        self.hasher.as_ref().map(blake3::Hasher::finalize)
+    }
+
     pub(crate) fn outcome(&self, ended: Ended, unchecked: u64) -> Outcome {
         Outcome {
             ended,
             cut_by: None,
             bytes: self.bytes,
-            hash: self.hasher.finalize(),
+            hash: self.hash(),
             unchecked,
             first: self.first,
             held_back: Duration::ZERO,
@@ -171,7 +244,7 @@ impl Leaving {
         self.tasks.spawn(async move {
             source.drain().await;
             outcome.bytes = source.bytes;
-            outcome.hash = source.hasher.finalize();
+            outcome.hash = source.hash();
             done(outcome);
         });
     }
@@ -205,11 +278,13 @@ impl Body for Relay {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.as_ref().is_none_or(|source| source.body.is_end_stream())
+        self.source.as_ref().is_none_or(|source| source.ahead.is_empty() && source.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.source.as_ref().map(|source| source.body.size_hint()).unwrap_or_default()
+        // With pieces read ahead, the rest is not the whole.
+        let source = self.source.as_ref().filter(|source| source.ahead.is_empty());
+        source.map(|source| source.body.size_hint()).unwrap_or_default()
     }
 }
 

@@ -35,6 +35,7 @@ fn main() -> std::process::ExitCode {
         Command::Data(arguments) => commands::data::data(&arguments),
         Command::Model(arguments) => commands::model::model(&arguments),
         Command::Persona(arguments) => commands::persona::persona(&arguments),
+        Command::Guard(arguments) => commands::guard::guard(&arguments),
         Command::Schema => commands::schema::schema(),
     };
     let exit = result.unwrap_or_else(|failure: Failure| {

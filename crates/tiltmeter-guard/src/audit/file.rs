@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::AuditError;
 use super::chain::{Chain, GENESIS, Link};
@@ -254,8 +254,9 @@ impl LogFile {
         size(&self.path) + size(&journal)
     }
 
-    /// Whether a record of a kind says something; for tests and for what verification looks up.
+    #[cfg(test)]
     pub(super) fn find(&self, kind: &str, request: &str) -> Result<Option<String>, AuditError> {
+        use rusqlite::OptionalExtension as _;
         self.connection
             .query_row(
                 "SELECT payload FROM record WHERE kind = ?1 AND request = ?2",

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use record::{Decision, Entry, OutcomeRecord};
 pub use verify::{Verified, verify};
-pub(crate) use writer::{Audit, AuditWatch, Unwritten};
+pub(crate) use writer::{Audit, AuditWatch};
 
 /// Why a log cannot be opened, written or verified.
 #[derive(Debug, thiserror::Error)]

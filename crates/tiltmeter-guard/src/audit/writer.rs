@@ -1,7 +1,7 @@
 //! The thread that writes, and the queue before it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The record was not written, or not in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unwritten;
+
+/// What the writer is handed.
+enum Work {
+    Record(Job),
+    /// Nothing more is to be written.
+    Stop,
+}
 
 struct Job {
     entry: Entry,
@@ -69,10 +76,10 @@ impl AuditWatch {
 /// The log, for those who have something to record.
 #[derive(Debug)]
 pub(crate) struct Audit {
-    queue: mpsc::Sender<Job>,
+    queue: mpsc::Sender<Work>,
     watch: Arc<AuditWatch>,
     on_failure: AuditFailure,
-    thread: JoinHandle<()>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Audit {
@@ -89,18 +96,27 @@ impl Audit {
         let writer = Writer { log, watch: Arc::clone(&watch), on_failure, unrecorded: 0 };
         let thread =
             std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(receiver))?;
-        Ok(Self { queue: sender, watch, on_failure, thread })
+        Ok(Self { queue: sender, watch, on_failure, thread: Mutex::new(Some(thread)) })
     }
 
     pub(crate) fn watch(&self) -> &Arc<AuditWatch> {
         &self.watch
     }
 
+    pub(crate) fn on_failure(&self) -> AuditFailure {
+        self.on_failure
+    }
+
+    /// A record that nobody could hand over.
+    pub(crate) fn lose_one(&self) {
+        self.watch.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Hands a record over and waits until it is on disk.
     pub(crate) async fn write(&self, entry: Entry) -> Result<(), Unwritten> {
         let (told, written) = oneshot::channel();
         let work = async {
-            self.queue.send(self.job(entry, Some(told))).await.map_err(|_| Unwritten)?;
+            self.queue.send(job(entry, Some(told))).await.map_err(|_| Unwritten)?;
             written.await.map_err(|_| Unwritten)
         };
         tokio::time::timeout(PATIENCE, work).await.unwrap_or(Err(Unwritten))
@@ -108,14 +124,14 @@ impl Audit {
 
     /// Hands a record over, and waits for a place in the queue only; where the policy is to count, not even that.
     pub(crate) async fn push(&self, entry: Entry) -> Result<(), Unwritten> {
-        let job = self.job(entry, None);
+        let job = job(entry, None);
         match self.on_failure {
             AuditFailure::Refuse => {
                 let sent = tokio::time::timeout(PATIENCE, self.queue.send(job)).await;
                 sent.map_err(|_| Unwritten)?.map_err(|_| Unwritten)
             }
             AuditFailure::Count => self.queue.try_send(job).map_err(|_| {
-                self.watch.lost.fetch_add(1, Ordering::Relaxed);
+                self.lose_one();
                 Unwritten
             }),
         }
@@ -123,21 +139,30 @@ impl Audit {
 
     /// Hands a record over from where nothing can wait. Gives it back where the queue is full.
     pub(crate) fn try_push(&self, entry: Entry) -> Result<(), Entry> {
-        self.queue.try_send(self.job(entry, None)).map_err(|error| error.into_inner().entry)
+        match self.queue.try_reserve() {
+            Ok(place) => {
+                place.send(job(entry, None));
+                Ok(())
+            }
+            Err(_) => Err(entry),
+        }
     }
 
-    fn job(&self, entry: Entry, written: Option<oneshot::Sender<()>>) -> Job {
-        Job { entry, since: Instant::now(), written }
-    }
-
-    /// Waits until all that was handed over is written.
-    pub(crate) fn stop(self) {
+    /// Waits until all that was handed over is written, and closes the log.
+    pub(crate) async fn stop(&self) {
         self.watch.is_stopping.store(true, Ordering::Relaxed);
-        drop(self.queue);
-        if self.thread.join().is_err() {
+        // Where nobody takes it, the writer has ended already.
+        let _ = self.queue.send(Work::Stop).await;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        if !matches!(tokio::task::spawn_blocking(|| thread.join()).await, Ok(Ok(()))) {
             tracing::error!(target: "tiltmeter::guard", "the audit log's writer failed");
         }
     }
+}
+
+fn job(entry: Entry, written: Option<oneshot::Sender<()>>) -> Work {
+    Work::Record(Job { entry, since: Instant::now(), written })
 }
 
 struct Writer {
@@ -149,22 +174,33 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        let mut group = Vec::with_capacity(GROUP);
+    fn run(mut self, mut queue: mpsc::Receiver<Work>) {
+        let mut works = Vec::with_capacity(GROUP);
         // Records that did not fit into the queue are counted by those who had them.
         let mut counted = 0;
-        while queue.blocking_recv_many(&mut group, GROUP) > 0 {
+        let mut is_over = false;
+        while !is_over && queue.blocking_recv_many(&mut works, GROUP) > 0 {
+            let mut group = Vec::with_capacity(works.len());
+            for work in works.drain(..) {
+                match work {
+                    Work::Record(job) => group.push(job),
+                    Work::Stop => is_over = true,
+                }
+            }
             self.watch.waiting.store((group.len() + queue.len()) as u64, Ordering::Relaxed);
             let lost = self.watch.lost();
             self.unrecorded += lost - counted;
             counted = lost;
-            counted += self.write(std::mem::take(&mut group));
+            counted += self.write(group);
             self.watch.waiting.store(queue.len() as u64, Ordering::Relaxed);
         }
     }
 
     /// Writes a group, or as the policy says. Gives how many of it were lost.
     fn write(&mut self, group: Vec<Job>) -> u64 {
+        if group.is_empty() && self.unrecorded == 0 {
+            return 0;
+        }
         let mut is_first_try = true;
         loop {
             match self.commit(&group) {

@@ -134,6 +134,16 @@ pub enum OnFailure {
     Closed,
 }
 
+impl OnFailure {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// Something that looks at contexts.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

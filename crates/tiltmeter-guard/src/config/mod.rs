@@ -19,3 +19,11 @@ use tiltmeter_core::experiment::{ConfigError, read_toml};
 pub fn read(name: &str, text: &str, sources: &Sources<'_>) -> Result<Settings, ConfigError> {
     resolve(name, text, read_toml(name, text)?, sources)
 }
+
+/// The JSON Schema of configurations, which editors complete by.
+pub fn schema() -> String {
+    let schema = schemars::schema_for!(file::GuardFile);
+    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    text.push('\n');
+    text
+}

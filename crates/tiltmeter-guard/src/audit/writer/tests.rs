@@ -149,8 +149,8 @@ fn a_record_that_is_acknowledged_is_there() {
         for index in 0..100 {
             audit.push(entry(&index.to_string())).await.unwrap();
         }
+        audit.stop().await;
     });
-    audit.stop();
     assert_eq!(verify(folder.path(), None, None).unwrap().records, 101);
 }
 
@@ -175,13 +175,15 @@ fn without_room_nothing_is_acknowledged() {
                     _ => refused += 1,
                 }
             }
+            assert!(watch.is_broken());
+            audit.stop().await;
         });
-        assert!(watch.is_broken());
         assert_eq!(refused, 1);
-        audit.stop();
         assert_eq!(watch.lost(), 1, "{policy:?}");
         assert_eq!(watch.written(), acknowledged);
-        assert_eq!(verify(folder.path(), None, None).unwrap().records, acknowledged);
+        let verified = verify(folder.path(), None, None).unwrap();
+        // Where there is room for that, the last record tells of the gap.
+        assert_eq!(verified.records - u64::from(verified.lost > 0), acknowledged);
     }
 }
 
