@@ -46,6 +46,7 @@ impl UncheckedReason {
             Self::Failed => "failed",
             Self::Shed => "shed",
             Self::Resting => "resting",
+            Self::Pending => "pending",
         }
     }
 }

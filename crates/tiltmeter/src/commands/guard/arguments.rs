@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::log::LogArguments;
 
@@ -23,6 +23,84 @@ pub(crate) enum GuardCommand {
     Verify(GuardVerifyArguments),
     /// Print the JSON Schema of GUARD.toml
     Schema,
+    /// Measure how well a detector finds harmful contexts of the starter sets, and of files
+    Detect(GuardDetectArguments),
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DetectorName {
+    /// The risk of contexts as the built-in rules tell it
+    Rules,
+    /// The weight of the built-in rules that an example meets; of a context, the highest
+    RulesByExample,
+    /// The tilt that a context causes in a local model
+    Tilt,
+}
+
+impl DetectorName {
+    /// As the document names it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Rules => "rules",
+            Self::RulesByExample => "rules-by-example",
+            Self::Tilt => "tilt",
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GuardDetectArguments {
+    /// The detector
+    #[arg(value_name = "DETECTOR")]
+    pub(crate) detector: DetectorName,
+    /// Demonstrations in a context
+    #[arg(long = "k", value_name = "K", value_delimiter = ',', default_value = "4,8,16")]
+    pub(crate) shots: Vec<usize>,
+    /// The most contexts of a set; default: all that can be made without showing a row twice
+    #[arg(long, value_name = "N")]
+    pub(crate) contexts: Option<usize>,
+    /// A further set: harmful rows in JSON Lines, and benign answers to the same prompts where there are any
+    #[arg(long, value_name = "NAME=HARMFUL[,BENIGN]")]
+    pub(crate) file: Vec<String>,
+    /// The model of `tilt`
+    #[arg(long, value_name = "local/MODEL", default_value = "local/smollm2-135m-instruct")]
+    pub(crate) model: String,
+    /// Questions of `tilt`, each with a pair of answers
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = pairs)]
+    pub(crate) pairs: usize,
+    /// A tilt from here on counts as flagged, in nats per token
+    #[arg(long, value_name = "NATS", default_value_t = 0.05, value_parser = positive)]
+    pub(crate) tilt_threshold: f64,
+    /// Print one JSON document (schema tiltmeter.guard-detection/1)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// From which score of the rules on the guard flags an example, and calls a risk high.
+const RULES_THRESHOLD: f64 = 0.5;
+
+impl GuardDetectArguments {
+    /// From which score on something counts as flagged.
+    pub(super) fn threshold(&self) -> f64 {
+        match self.detector {
+            DetectorName::Rules | DetectorName::RulesByExample => RULES_THRESHOLD,
+            DetectorName::Tilt => self.tilt_threshold,
+        }
+    }
+}
+
+fn pairs(text: &str) -> Result<usize, String> {
+    let range = 1..=32;
+    text.parse()
+        .ok()
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| "a number from 1 to 32".to_owned())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let is_positive = |value: &f64| *value > 0.0 && value.is_finite();
+    text.parse().ok().filter(is_positive).ok_or_else(|| "a number above 0".to_owned())
 }
 
 #[derive(Args, Debug)]

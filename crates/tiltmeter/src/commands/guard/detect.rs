@@ -48,7 +48,9 @@ impl Detector {
             Self::Rules(inspector) => Ok(inspector.inspect_split(split).await.risk.score),
             Self::Tilt(detector) => {
                 let tilt = detector.tilt(split).await.map_err(Failure::failed)?;
-                tilt.ok_or_else(|| Failure::failed("a context has no demonstrations: no tilt can be measured"))
+                tilt.ok_or_else(|| {
+                    Failure::failed("a context has no demonstrations: no tilt can be measured")
+                })
             }
         }
     }
@@ -151,13 +153,16 @@ async fn open(arguments: &GuardDetectArguments, progress: &Progress) -> Result<D
     match arguments.detector {
         DetectorName::RulesByExample => Ok(Detector::RulesByExample(rules)),
         DetectorName::Rules => {
-            let inspector = ContextInspector::new(RiskSettings::default(), Arc::new(VerdictCache::new(CACHE)));
+            let inspector =
+                ContextInspector::new(RiskSettings::default(), Arc::new(VerdictCache::new(CACHE)));
             Ok(Detector::Rules(Box::new(inspector.with_examples(Arc::new(rules), DetectorTerms::default()))))
         }
         DetectorName::Tilt => {
             let Some(name) = arguments.model.strip_prefix("local/") else {
                 let model = &arguments.model;
-                return Err(Failure::configuration(format!("`{model}` is not a local model: write `local/…`")));
+                return Err(Failure::configuration(format!(
+                    "`{model}` is not a local model: write `local/…`"
+                )));
             };
             let source = ModelSource::parse(name).map_err(Failure::configuration)?;
             let settings = LocalSettings::from_environment(&|name| std::env::var(name).ok());
@@ -224,7 +229,10 @@ fn text(document: &Document) -> String {
         for set in &shots.sets {
             let kind = if set.is_harmful { "harmful" } else { "benign" };
             let SetDocument { set, contexts, flagged, mean_score, .. } = set;
-            let _ = writeln!(text, "  {set}, {kind}: {flagged} of {contexts} flagged, mean score {mean_score:+.4}");
+            let _ = writeln!(
+                text,
+                "  {set}, {kind}: {flagged} of {contexts} flagged, mean score {mean_score:+.4}"
+            );
         }
         let figures = &shots.figures;
         for at in &figures.recall {
@@ -232,7 +240,10 @@ fn text(document: &Document) -> String {
             let _ = match (at.recall, at.false_positives) {
                 (Some(recall), Some(flagged)) => {
                     let (recall, flagged) = (percent(recall), percent(flagged));
-                    writeln!(text, "  recall at {rate} % false positives: {recall}; benign flagged: {flagged}")
+                    writeln!(
+                        text,
+                        "  recall at {rate} % false positives: {recall}; benign flagged: {flagged}"
+                    )
                 }
                 _ => writeln!(
                     text,

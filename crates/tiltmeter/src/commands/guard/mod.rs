@@ -1,6 +1,7 @@
 //! `tiltmeter guard`: the gateway, its configuration and its audit log.
 
 pub(crate) mod arguments;
+mod detect;
 mod serve;
 
 use std::fmt::Write as _;
@@ -26,6 +27,7 @@ pub(crate) fn guard(arguments: &GuardArguments) -> Result<Exit, Failure> {
             output::result(&config::schema());
             Ok(Exit::Done)
         }
+        Some(GuardCommand::Detect(arguments)) => detect::detect(arguments),
     }
 }
 
