@@ -7,10 +7,7 @@ use super::error::{ConfigError, suggestion};
 use super::file::{ExperimentFile, Reasoning};
 use super::locate::Step::{Index, Key};
 use super::resolve::Resolver;
-use crate::treatment::{Elicitation, Instruction, Treatment, UNTREATED};
-
-/// What a treatment's name gets where reasoning is asked for.
-const WITH_REASONING: &str = "reasoning";
+use crate::treatment::{Elicitation, Instruction, Treatment, UNTREATED, WITH_REASONING};
 
 /// The defences that need no more than a name.
 const BUILT_IN: [&str; 4] = ["safety-first", "context-first", "warning", "role-reminder"];
