@@ -19,6 +19,7 @@ mod effects;
 mod engine;
 mod export;
 mod gates;
+mod guard;
 mod judges;
 mod local;
 mod log;
