@@ -25,7 +25,7 @@ pub(crate) fn of_event(protocol: Protocol, data: &str) -> Option<Vec<Piece>> {
     let value: Value = serde_json::from_str(data).ok()?;
     // What ends a part, or all of it, repeats its text.
     let is_repeated = protocol == Protocol::Responses
-        && value["type"].as_str().is_some_and(|kind| !kind.ends_with(".delta"));
+        && value["type"].as_str().is_some_and(|kind| kind.rsplit('.').next() != Some("delta"));
     let mut pieces = Vec::new();
     if !is_repeated {
         gather(&value, 0, &mut pieces);
@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn texts_are_found_in_all_protocols() {
-        let cases: [(Protocol, &str, &[(u64, &str)]); 7] = [
+        type Case = (Protocol, &'static str, &'static [(u64, &'static str)]);
+        let cases: [Case; 7] = [
             (
                 Protocol::ChatCompletions,
                 r#"{"choices":[{"index":1,"delta":{"content":"a","role":"assistant"}}]}"#,

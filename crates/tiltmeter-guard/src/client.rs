@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
-use http_body_util::{Either, Full, Limited};
+use http_body_util::{Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
@@ -17,7 +17,7 @@ use crate::config::Upstream;
 use crate::refusal::Refusal;
 
 /// How long a connection may lie idle before it is closed.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// What is sent: a body that was read, or one that is passed on as it comes.
 pub(crate) type Outgoing = Either<Full<Bytes>, Limited<Incoming>>;
@@ -89,7 +89,7 @@ impl Server {
                 tracing::warn!(target: "tiltmeter::guard", upstream = %self.upstream.name, error = %error, "no answer");
                 let limited = std::error::Error::source(&error)
                     .and_then(std::error::Error::source)
-                    .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+                    .is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
                 Err(if limited { Refusal::broken_body() } else { Refusal::unreachable() })
             }
             Ok(Ok(response)) => Ok(response),

@@ -211,7 +211,7 @@ impl Exchange {
         {
             let view = self.view(body).await?;
             found = self.live.detectors.run(route, view.as_ref(), body.len()).await;
-            let literal = wanted.model.as_ref().map(|(_, literal)| literal.clone());
+            let literal = wanted.model.as_ref().map(|(_, literal)| literal);
             deed = policy::decide(route, &found, view.as_ref(), literal);
             self.tell(route, &found, &deed);
         }

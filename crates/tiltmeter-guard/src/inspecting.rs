@@ -67,13 +67,13 @@ impl Detectors {
         }
     }
 
-    /// How many detectors may run for a request that comes now, of so many. Up to half of the requests that are inspected at
-    /// a time, all; from there on fewer; none beyond.
-    fn allowed(&self, detectors: usize, running: usize) -> usize {
-        if 2 * running <= self.most {
+    /// How many detectors, of so many, may run for a request while so many others are inspected. Up to half of the limit, all;
+    /// from there on fewer; none where the limit is reached.
+    fn allowed(&self, detectors: usize, others: usize) -> usize {
+        let free = self.most.saturating_sub(others);
+        if 2 * others <= self.most && free > 0 {
             return detectors;
         }
-        let free = self.most.saturating_sub(running);
         (detectors * 2 * free).div_ceil(self.most).min(detectors)
     }
 
@@ -81,12 +81,12 @@ impl Detectors {
     pub(crate) async fn run(&self, route: &Route, view: Option<&Arc<RequestView>>, bytes: usize) -> Found {
         let began = Instant::now();
         let place = Place::take(&self.running);
-        let allowed = self.allowed(route.detectors.len(), place.number);
+        let allowed = self.allowed(route.detectors.len(), place.others);
         let mut tasks = Vec::with_capacity(route.detectors.len());
         for (index, detector) in route.detectors.iter().enumerate() {
             // Those that fail closed would refuse requests: they are left out last, with all others.
             let is_shed =
-                place.number > self.most || (index >= allowed && detector.on_failure == OnFailure::Open);
+                place.others >= self.most || (index >= allowed && detector.on_failure == OnFailure::Open);
             let reason = match view {
                 None => Some(UncheckedReason::Unknown),
                 Some(_) if bytes > self.largest => Some(UncheckedReason::TooLarge),
@@ -198,15 +198,16 @@ async fn finish(
     }
 }
 
-/// A place among the requests that are inspected, counted from 1.
+/// A place among the requests that are inspected.
 struct Place<'a> {
     running: &'a AtomicUsize,
-    number: usize,
+    /// How many others were inspected when this one came.
+    others: usize,
 }
 
 impl<'a> Place<'a> {
     fn take(running: &'a AtomicUsize) -> Self {
-        Self { number: running.fetch_add(1, Ordering::Relaxed) + 1, running }
+        Self { others: running.fetch_add(1, Ordering::Relaxed), running }
     }
 }
 
@@ -234,9 +235,9 @@ mod tests {
     fn detectors_are_left_out_bit_by_bit() {
         let detectors =
             Detectors { breakers: BTreeMap::new(), running: AtomicUsize::new(0), most: 100, largest: 0 };
-        let allowed: Vec<usize> = [1, 50, 51, 60, 75, 76, 90, 99, 100, 500]
+        let allowed: Vec<usize> = [0, 50, 51, 60, 75, 76, 90, 99, 100, 500]
             .iter()
-            .map(|running| detectors.allowed(4, *running))
+            .map(|others| detectors.allowed(4, *others))
             .collect();
         assert_eq!(allowed, [4, 4, 4, 4, 2, 2, 1, 1, 0, 0]);
     }

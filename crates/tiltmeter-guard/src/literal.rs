@@ -114,7 +114,7 @@ mod tests {
             let mut literal = serde_json::to_string(&whole).unwrap();
             if is_ascii {
                 literal = literal.chars().map(|character| if character.is_ascii() { character.to_string() } else {
-                    character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
+                    character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<Vec<_>>().concat()
                 }).collect();
             }
             prop_assert_eq!(text(&literal), whole.as_str());

@@ -47,7 +47,7 @@ pub(crate) fn decide(
     route: &Route,
     found: &Found,
     view: Option<&Arc<RequestView>>,
-    model: Option<Range<usize>>,
+    model: Option<&Range<usize>>,
 ) -> Deed {
     let mut deed = Deed::default();
     if found.must_refuse() {
@@ -78,9 +78,9 @@ pub(crate) fn decide(
                 deed.refusal = Some(Refusal::blocked());
                 true
             }
-            Action::Fallback => match (&route.fallback_model, model.clone()) {
+            Action::Fallback => match (&route.fallback_model, model) {
                 (Some(name), Some(literal)) => {
-                    edits.push(actions::fall_back(literal, name));
+                    edits.push(actions::fall_back(literal.clone(), name));
                     deed.fallback = Some(name.clone());
                     true
                 }

@@ -291,12 +291,10 @@ impl Body for Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         let (Some(source), Some(done)) = (self.source.take(), self.done.take()) else { return };
-        match source.ended() {
-            Some(ended) => done(source.outcome(ended, source.bytes())),
-            None => {
-                let outcome = source.outcome(Ended::ClientLeft, source.bytes());
-                self.leaving.leave(source, outcome, done);
-            }
+        if let Some(ended) = source.ended() {
+            return done(source.outcome(ended, source.bytes()));
         }
+        let outcome = source.outcome(Ended::ClientLeft, source.bytes());
+        self.leaving.leave(source, outcome, done);
     }
 }

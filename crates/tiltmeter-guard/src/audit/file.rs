@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, params};
 use super::AuditError;
 use super::chain::{Chain, GENESIS, Link};
 
-/// Tells SQLite's tools, and this program, whose file it is: "TlGd".
+/// Tells SQLite's tools, and this program, whose file it is: `TlGd`.
 const APPLICATION_ID: i32 = 0x546c_4764;
 const VERSION: i32 = 1;
 
@@ -128,7 +128,7 @@ pub(super) fn numbers(folder: &Path) -> Result<Vec<u32>, AuditError> {
 
 impl LogFile {
     /// Begins a file.
-    pub(super) fn create(folder: &Path, title: Title, began: &str) -> Result<Self, AuditError> {
+    pub(super) fn create(folder: &Path, title: &Title, began: &str) -> Result<Self, AuditError> {
         let path = folder.join(name(title.number));
         // All of it or nothing: a file without its title would be in the way for ever.
         let unfinished = folder.join(format!("{}.new", name(title.number)));

@@ -37,12 +37,11 @@ impl Log {
             Err(TryLockError::WouldBlock) => return Err(AuditError::Locked(folder.to_owned())),
             Err(TryLockError::Error(error)) => return Err(AuditError::Io(error)),
         }
-        let file = match file::numbers(folder)?.last() {
-            Some(number) => LogFile::open(&folder.join(file::name(*number)))?,
-            None => {
-                let title = Title { number: 1, previous: Head::GENESIS, is_keyed: chain.is_keyed() };
-                LogFile::create(folder, title, &super::now())?
-            }
+        let file = if let Some(number) = file::numbers(folder)?.last() {
+            LogFile::open(&folder.join(file::name(*number)))?
+        } else {
+            let title = Title { number: 1, previous: Head::GENESIS, is_keyed: chain.is_keyed() };
+            LogFile::create(folder, &title, &super::now())?
         };
         if file.title.is_keyed != chain.is_keyed() {
             return Err(AuditError::Keyed { file: file.path, is_keyed: file.title.is_keyed });
@@ -109,7 +108,7 @@ impl Log {
             previous: self.head,
             is_keyed: self.chain.is_keyed(),
         };
-        let next = LogFile::create(&self.folder, title, &super::now())?;
+        let next = LogFile::create(&self.folder, &title, &super::now())?;
         let full = std::mem::replace(&mut self.file, next);
         // Closing empties its journal.
         drop(full);

@@ -119,7 +119,7 @@ impl Walk {
         loop {
             let rows = file.rows_from(Some(self.head.seq))?;
             if rows.is_empty() {
-                return self.nothing_before(&file, path);
+                return nothing_before(&file, path);
             }
             for row in rows {
                 self.head = row.check(&self.chain, self.head).map_err(|message| broken(path, message))?;
@@ -128,20 +128,6 @@ impl Walk {
                 self.wanted.take_if(|wanted| *wanted == hash);
                 self.note(&row.kind, &row.payload);
             }
-        }
-    }
-
-    /// Records with numbers that belong to files before would not be met otherwise.
-    fn nothing_before(&self, file: &LogFile, path: &Path) -> Result<(), AuditError> {
-        let start = i64::try_from(file.title.previous.seq).unwrap_or(i64::MAX);
-        let strays: i64 = file
-            .connection
-            .query_row("SELECT count(*) FROM record WHERE seq <= ?1", [start], |row| row.get(0))
-            .map_err(|error| AuditError::sqlite(path, error))?;
-        if strays == 0 {
-            Ok(())
-        } else {
-            Err(broken(path, format!("{strays} records do not belong into it")))
         }
     }
 
@@ -157,6 +143,16 @@ impl Walk {
             _ => {}
         }
     }
+}
+
+/// Records with numbers that belong to files before would not be met otherwise.
+fn nothing_before(file: &LogFile, path: &Path) -> Result<(), AuditError> {
+    let start = i64::try_from(file.title.previous.seq).unwrap_or(i64::MAX);
+    let strays: i64 = file
+        .connection
+        .query_row("SELECT count(*) FROM record WHERE seq <= ?1", [start], |row| row.get(0))
+        .map_err(|error| AuditError::sqlite(path, error))?;
+    if strays == 0 { Ok(()) } else { Err(broken(path, format!("{strays} records do not belong into it"))) }
 }
 
 fn broken(path: &Path, message: String) -> AuditError {

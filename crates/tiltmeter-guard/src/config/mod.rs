@@ -5,7 +5,7 @@ mod models;
 mod resolve;
 mod settings;
 
-pub use resolve::{Environment, Sources, resolve};
+pub use resolve::{Environment, Maker, Sources, resolve};
 pub use settings::{
     AuditSettings, Detector, Limits, OutputSettings, PatternError, Redaction, Route, Settings, Upstream,
 };
@@ -17,7 +17,7 @@ use tiltmeter_core::experiment::{ConfigError, read_toml};
 /// # Errors
 /// A [`ConfigError`] that says what is wrong and where.
 pub fn read(name: &str, text: &str, sources: &Sources<'_>) -> Result<Settings, ConfigError> {
-    resolve(name, text, read_toml(name, text)?, sources)
+    resolve(name, text, &read_toml(name, text)?, sources)
 }
 
 /// The JSON Schema of configurations, which editors complete by.

@@ -21,16 +21,19 @@ use crate::output::OutputCheck;
 /// Gives the value of an environment variable.
 pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
+/// Makes something of a kind with its settings. The error says what is wrong with either.
+pub type Maker<'a, T> = dyn Fn(&str, &toml::Table) -> Result<Arc<T>, String> + 'a;
+
 /// What a configuration is resolved with.
 pub struct Sources<'a> {
     /// Environment variables, which hold the keys.
     pub environment: &'a Environment<'a>,
     /// The folder that paths are relative to.
     pub folder: &'a Path,
-    /// Makes a detector of a kind with its settings. The error says what is wrong with either.
-    pub inspector: &'a dyn Fn(&str, &toml::Table) -> Result<Arc<dyn Inspector>, String>,
-    /// Makes a check of answers, likewise.
-    pub output_check: &'a dyn Fn(&str, &toml::Table) -> Result<Arc<dyn OutputCheck>, String>,
+    /// Makes a detector.
+    pub inspector: &'a Maker<'a, dyn Inspector>,
+    /// Makes a check of answers.
+    pub output_check: &'a Maker<'a, dyn OutputCheck>,
 }
 
 /// The safety instruction where a route names none.
@@ -49,7 +52,7 @@ type Resolved<T> = Result<T, ConfigError>;
 ///
 /// # Errors
 /// Where a name, a key or an address is missing or wrong, or settings contradict one another.
-pub fn resolve(name: &str, text: &str, file: GuardFile, sources: &Sources<'_>) -> Resolved<Settings> {
+pub fn resolve(name: &str, text: &str, file: &GuardFile, sources: &Sources<'_>) -> Resolved<Settings> {
     let resolver = Resolver { name, text, sources };
     let listen = resolver.address(&file.server.listen, "listen")?;
     let admin = match &file.server.admin {
@@ -59,8 +62,8 @@ pub fn resolve(name: &str, text: &str, file: GuardFile, sources: &Sources<'_>) -
     let client_keys = resolver.client_keys(&file.server)?;
     let limits = resolver.limits(&file.server)?;
     let (upstreams, upstream_of, default_upstream) = resolver.upstreams(&file.upstreams)?;
-    resolver.check_keys(&file, listen, client_keys.is_some())?;
-    let (routes, route_of) = resolver.routes(&file)?;
+    resolver.check_keys(file, listen, client_keys.is_some())?;
+    let (routes, route_of) = resolver.routes(file)?;
     for (index, route) in file.routes.iter().enumerate() {
         if let Some(model) = &route.fallback_model
             && upstream_of.find(model).or(default_upstream).is_none()

@@ -101,7 +101,6 @@ fn endless() -> (Upstream, mpsc::Receiver<&'static str>, mpsc::Sender<()>) {
         stream.set_nonblocking(true)?;
         let ended = loop {
             match stream.read(&mut [0; 1]) {
-                Ok(0) => break "left",
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 _ => break "left",
             }

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::upstream::{parse_head, read_chunk, read_head};
 
 /// Nothing on one machine takes so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a gateway is made of.
 #[derive(Default)]
@@ -268,7 +268,7 @@ impl Connection {
         }
         let length = reply.header("content-length").map(|length| length.parse::<usize>().unwrap());
         reply.body = std::mem::take(&mut self.buffer);
-        let mut piece = [0; 64 << 10];
+        let mut piece = [0; 16 << 10];
         while length.is_none_or(|length| reply.body.len() < length) {
             match self.stream.read(&mut piece) {
                 Ok(0) | Err(_) => break,

@@ -19,6 +19,7 @@ mod effects;
 mod engine;
 mod export;
 mod gates;
+mod guard;
 mod guard_detect;
 mod judges;
 mod local;
