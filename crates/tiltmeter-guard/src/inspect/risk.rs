@@ -8,7 +8,8 @@
 //!   was seen from two examples on (`dose`), and clean examples put behind bad ones must not hide them (`floor`).
 //! - **Share**: `share · F / (F + C)`, with C the same sum over examples that were checked and not flagged. What was not
 //!   checked counts nowhere here; it is told apart.
-//! - **Instructions**: the score of what amplifies, or of a persona that is assigned.
+//! - **Instructions**: `instructions` times the score of what amplifies, or of a persona that is assigned, so that a single
+//!   phrase of a user's is low by itself.
 //! - **Contexts**: the score of each detector that flagged the context as a whole, such as by its tilt.
 //!
 //! The weights were set by judgement, not fitted: `docs/guard-detectors.md` has what is measured. One flagged example alone
@@ -33,6 +34,8 @@ pub struct RiskSettings {
     pub dose: f64,
     /// What a context of flagged examples alone counts by their share, 0 to 1.
     pub share: f64,
+    /// What instructions count, times what their rules weigh, 0 to 1.
+    pub instructions: f64,
     /// Examples from the end of the context over which the weight above the floor halves; above 0.
     pub half_life: f64,
     /// The weight of the oldest examples, 0 to 1.
@@ -45,7 +48,7 @@ pub struct RiskSettings {
 
 impl Default for RiskSettings {
     fn default() -> Self {
-        Self { dose: 2.0, share: 0.25, half_life: 32.0, floor: 0.5, low: 0.2, high: 0.5 }
+        Self { dose: 2.0, share: 0.25, instructions: 0.8, half_life: 32.0, floor: 0.5, low: 0.2, high: 0.5 }
     }
 }
 
@@ -65,6 +68,7 @@ impl RiskSettings {
         let checks = [
             ("dose", length(self.dose)),
             ("share", share(self.share)),
+            ("instructions", share(self.instructions)),
             ("half_life", length(self.half_life)),
             ("floor", share(self.floor)),
             ("low", share(self.low)),
@@ -147,11 +151,12 @@ pub fn assess(
         add(SELF, "flagged-share".into(), share);
         doubt *= (1.0 - dose) * (1.0 - share);
     }
-    let counted = instructions.iter().chain(contexts.iter().filter(|context| context.verdict.is_flagged));
-    for finding in counted {
-        doubt *= 1.0 - finding.verdict.score.clamp(0.0, 1.0);
+    let instructions = instructions.iter().map(|finding| (finding, settings.instructions));
+    let contexts = contexts.iter().filter(|finding| finding.verdict.is_flagged).map(|finding| (finding, 1.0));
+    for (finding, share) in instructions.chain(contexts) {
+        doubt *= 1.0 - share * finding.verdict.score.clamp(0.0, 1.0);
         for found in &finding.verdict.findings {
-            add(finding.detector, found.code.clone(), found.score);
+            add(finding.detector, found.code.clone(), share * found.score);
         }
     }
     reasons.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -221,12 +226,13 @@ mod tests {
         let wrong = [
             RiskSettings { dose: 0.0, ..fine },
             RiskSettings { share: 1.1, ..fine },
+            RiskSettings { instructions: -1.0, ..fine },
             RiskSettings { half_life: f64::NAN, ..fine },
             RiskSettings { floor: -0.1, ..fine },
             RiskSettings { low: 2.0, ..fine },
             RiskSettings { high: 0.1, ..fine },
         ];
-        let names = ["dose", "share", "half_life", "floor", "low", "high"];
+        let names = ["dose", "share", "instructions", "half_life", "floor", "low", "high"];
         for (settings, name) in wrong.iter().zip(names) {
             assert_eq!(settings.check(), Err(RiskSettingsError(name)));
         }

@@ -10,33 +10,57 @@ mod tilt;
 
 use std::sync::Arc;
 
+use tiltmeter_core::id::{Canonical, ContentId};
 use tiltmeter_core::prompt::{Placement, QuestionFormat, RenderedContext};
 
 pub use persona::{PersonaDetector, PersonaSettings};
 pub use tilt::{AnswerPairs, TiltDetector, TiltSettings};
 
-use super::detector::{Finding, Verdict};
+use super::detector::{DetectorError, Finding, Verdict};
 use super::example::Example;
 use super::split::Split;
 
-/// The demonstrations of a context, the last ones of them: at most so many, and so many bytes.
-fn demonstrations(split: &Split, most: usize, most_bytes: usize) -> Option<Arc<RenderedContext>> {
+/// The demonstrations of a context, the last ones of them: at most so many, and so many bytes. `None` where there are none.
+///
+/// # Errors
+/// Where the last one alone is too large: what is not shown is not clean.
+fn demonstrations(
+    split: &Split,
+    most: usize,
+    most_bytes: usize,
+) -> Result<Option<Arc<RenderedContext>>, DetectorError> {
+    let demonstrations = split.examples.iter().rev().filter(|example| example.kind.is_demonstration());
+    let Some(last) = demonstrations.clone().next() else { return Ok(None) };
     let mut bytes = 0;
-    let mut chosen: Vec<&Example> = split
-        .examples
-        .iter()
-        .rev()
-        .filter(|example| example.kind.is_demonstration())
+    let mut chosen: Vec<&Example> = demonstrations
         .take(most)
         .take_while(|example| {
             bytes += example.content.len();
             bytes <= most_bytes
         })
         .collect();
+    if chosen.is_empty() {
+        return Err(DetectorError::TooLarge { bytes: last.content.len() });
+    }
     chosen.reverse();
     let pairs = chosen.iter().map(|example| (&*example.content.prompt, &*example.content.response));
-    let context = RenderedContext::render(pairs, Placement::FirstUser, QuestionFormat::Header);
-    (!chosen.is_empty()).then(|| context.into())
+    Ok(Some(RenderedContext::render(pairs, Placement::FirstUser, QuestionFormat::Header).into()))
+}
+
+/// The key of a detector's verdict on what is shown of a context.
+fn key(
+    name: &str,
+    identity: &ContentId,
+    shown: &Result<Option<Arc<RenderedContext>>, DetectorError>,
+) -> ContentId {
+    let canonical = Canonical::new(name).id(identity);
+    match shown {
+        Ok(Some(context)) => canonical.id(&context.id),
+        Ok(None) => canonical,
+        // Never the key of a context without demonstrations, which is clean.
+        Err(_) => canonical.text("too large"),
+    }
+    .finish()
 }
 
 /// The same form without demonstrations.

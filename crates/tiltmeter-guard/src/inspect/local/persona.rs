@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 
 use super::super::detector::{ContextDetector, DetectorError, Verdict};
 use super::super::split::Split;
-use super::{demonstrations, verdict, without};
+use super::{demonstrations, key, verdict, without};
 
 /// How a context is projected.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -107,13 +107,13 @@ impl PersonaDetector {
     /// # Errors
     /// Where the model cannot be asked.
     pub async fn shift(&self, split: &Split) -> Result<Option<f64>, DetectorError> {
-        let Some(context) = self.context(split) else { return Ok(None) };
+        let Some(context) = self.context(split)? else { return Ok(None) };
         let without = without();
         let baseline = self.baseline.get_or_try_init(|| self.projection(&without)).await?;
         Ok(Some(self.projection(&context).await? - baseline))
     }
 
-    fn context(&self, split: &Split) -> Option<Arc<RenderedContext>> {
+    fn context(&self, split: &Split) -> Result<Option<Arc<RenderedContext>>, DetectorError> {
         demonstrations(split, self.settings.most_examples, self.settings.most_bytes)
     }
 
@@ -154,12 +154,7 @@ impl ContextDetector for PersonaDetector {
     }
 
     fn key(&self, split: &Split) -> ContentId {
-        let canonical = Canonical::new("tiltmeter.guard-persona-context/1").id(&self.identity);
-        match self.context(split) {
-            Some(context) => canonical.id(&context.id),
-            None => canonical,
-        }
-        .finish()
+        key("tiltmeter.guard-persona-context/1", &self.identity, &self.context(split))
     }
 
     async fn detect(&self, split: &Split) -> Result<Verdict, DetectorError> {

@@ -87,6 +87,14 @@ fn keys_are_those_of_what_is_shown() {
 }
 
 #[tokio::test]
+async fn a_demonstration_too_large_to_be_shown_is_not_clean() {
+    let (_, detector) = detector(false);
+    let split = split_of(ExampleKind::Turns, &["bad", &"x".repeat(1001)]);
+    assert_eq!(detector.detect(&split).await, Err(DetectorError::TooLarge { bytes: 1002 }));
+    assert_ne!(detector.key(&split), detector.key(&split_of(ExampleKind::Turns, &[])));
+}
+
+#[tokio::test]
 async fn projections_are_the_contexts() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tiltmeter-local/tests/fixtures/tiny-qwen3");
     let source = ModelSource::File(PathBuf::from(folder));

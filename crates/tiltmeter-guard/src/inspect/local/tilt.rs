@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 
 use super::super::detector::{ContextDetector, DetectorError, Verdict};
 use super::super::split::Split;
-use super::{demonstrations, verdict, without};
+use super::{demonstrations, key, verdict, without};
 
 /// How the tilt of a context is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,13 +99,13 @@ impl TiltDetector {
     /// # Errors
     /// Where the model cannot be asked, or gives no numbers.
     pub async fn tilt(&self, split: &Split) -> Result<Option<f64>, DetectorError> {
-        let Some(context) = self.context(split) else { return Ok(None) };
+        let Some(context) = self.context(split)? else { return Ok(None) };
         let without = without();
         let baseline = self.baseline.get_or_try_init(|| self.difference(&without)).await?;
         Ok(Some(self.difference(&context).await? - baseline))
     }
 
-    fn context(&self, split: &Split) -> Option<Arc<RenderedContext>> {
+    fn context(&self, split: &Split) -> Result<Option<Arc<RenderedContext>>, DetectorError> {
         demonstrations(split, self.settings.most_examples, self.settings.most_bytes)
     }
 
@@ -144,12 +144,7 @@ impl ContextDetector for TiltDetector {
     }
 
     fn key(&self, split: &Split) -> ContentId {
-        let canonical = Canonical::new("tiltmeter.guard-tilt-context/1").id(&self.identity);
-        match self.context(split) {
-            Some(context) => canonical.id(&context.id),
-            None => canonical,
-        }
-        .finish()
+        key("tiltmeter.guard-tilt-context/1", &self.identity, &self.context(split))
     }
 
     async fn detect(&self, split: &Split) -> Result<Verdict, DetectorError> {
