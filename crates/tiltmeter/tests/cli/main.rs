@@ -21,6 +21,8 @@ mod effects;
 mod engine;
 mod export;
 mod gates;
+mod guard;
+mod guard_detect;
 mod judges;
 mod local;
 mod log;
