@@ -214,12 +214,14 @@ impl Experiment {
         }
         let contexts = contexts.into_specs();
         let mut blocks: Vec<Block> = blocks.into_values().collect();
-        // Draw before k: the context of k = 16 then extends that of k = 4, whose prefix is still at hand.
+        // Draw before k: the context of k = 16 then extends that of k = 4, whose prefix is still at hand. Treatments under
+        // which a prompt begins alike follow each other at each context, which is then still at hand as well.
         blocks.sort_by_key(|block| {
             let spec = contexts[block.context];
             let first = spec.shots != 0;
             let order = (spec.placement, spec.set, spec.control, spec.draw, spec.shots);
-            (block.subject, block.treatment, first, spec.reshaped_by, order, block.purpose)
+            let begins = self.begins_as(block.treatment);
+            (block.subject, begins, first, spec.reshaped_by, order, block.treatment, block.purpose)
         });
         Plan { contexts, conditions, blocks }
     }
@@ -229,6 +231,12 @@ impl Experiment {
     pub fn asked_as(&self, treatment: usize) -> usize {
         let hash = self.treatments[treatment].hash();
         self.treatments.iter().position(|other| other.hash() == hash).unwrap_or(treatment)
+    }
+
+    /// The first treatment under which prompts begin as under this one: what differs stands behind the demonstrations.
+    fn begins_as(&self, treatment: usize) -> usize {
+        let instruction = &self.treatments[treatment].instruction.text;
+        self.treatments.iter().position(|other| other.instruction.text == *instruction).unwrap_or(treatment)
     }
 
     fn context_specs(&self, condition: &Condition) -> Vec<ContextSpec> {
