@@ -357,7 +357,7 @@ impl Resolver<'_> {
                     control.name()
                 ));
             }
-            let is_rounded = |k: u32| k * u32::from(mix.eighths) % 8 != 0;
+            let is_rounded = |k: u32| !(k * u32::from(mix.eighths)).is_multiple_of(8);
             if let Some(rounded) = list(&|k| control.is_distinct(k) && is_rounded(k)) {
                 self.notes.push(format!(
                     "`{}` at k = {rounded}: its share is no whole number of demonstrations and is rounded{}",

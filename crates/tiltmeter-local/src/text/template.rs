@@ -147,8 +147,8 @@ impl ChatTemplate {
             let mut text = message.text();
             if message.role == Role::ToolCall && tools == Tools::Own {
                 // It stands within a JSON text.
-                let quoted = serde_json::Value::from(text).to_string();
-                text = quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned();
+                let quoted = serde_json::Value::from(text.as_str()).to_string();
+                quoted.get(1..quoted.len() - 1).unwrap_or_default().clone_into(&mut text);
             }
             pieces.text.push_str(match (kept_before, kept_after) {
                 (Some(_), Some(_)) => &text,

@@ -95,7 +95,7 @@ pub fn rank_treatments(directory: &Path) -> Result<TreatmentRanking, AnalysisErr
             match comparisons::compared(condition, "untreated", &pairs, wanted.equivalence_margin) {
                 Ok(comparison) => em_rate = Some(comparison),
                 Err(error) => {
-                    all.omitted.push(Omission::new(super::between::in_words(condition), error.to_string()))
+                    all.omitted.push(Omission::new(super::between::in_words(condition), error.to_string()));
                 }
             }
         }
