@@ -10,5 +10,7 @@ pub mod id;
 pub mod plan;
 pub mod prompt;
 pub mod question;
+pub mod reshaping;
 pub mod treatment;
+pub mod usefulness;
 pub mod verdict;

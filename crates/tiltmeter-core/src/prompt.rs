@@ -106,7 +106,8 @@ pub struct RenderedContext {
     pub placement: Placement,
     /// How the question is put behind them.
     pub question_format: QuestionFormat,
-    /// The demonstrations as one text, for `first-user` and `system`; ends with a blank line unless empty.
+    /// The demonstrations as one text, for `first-user` and `system`, and for `chat-turns` where they are quoted; ends with
+    /// a blank line unless empty.
     pub text: Arc<str>,
     /// The demonstrations as turns, for `chat-turns`.
     pub turns: Arc<[Turn]>,
@@ -160,6 +161,38 @@ impl RenderedContext {
         Self { id: canonical.finish(), placement, question_format, text, turns }
     }
 
+    /// Whether there is no demonstration in it.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.turns.is_empty()
+    }
+
+    /// The same demonstrations as quoted data: between two lines that carry a mark, behind an introduction in which
+    /// `{mark}` stands for these lines. They stand where they stood; turns of a chat become a transcript at the beginning
+    /// of the question's message. The empty context stays as it is.
+    ///
+    /// The mark is derived from the key, and is one that does not occur in the demonstrations.
+    #[must_use]
+    pub fn quoted(&self, introduction: &str, key: ContentId) -> Self {
+        if self.is_empty() {
+            return self.clone();
+        }
+        let mut quoted = self.text.to_string();
+        for turn in self.turns.iter() {
+            let (speaker, end) = match turn.role {
+                Role::System => ("System", "\n"),
+                Role::User => ("User", "\n"),
+                Role::Assistant => ("Assistant", "\n\n"),
+            };
+            for part in [speaker, ": ", &turn.text, end] {
+                quoted.push_str(part);
+            }
+        }
+        let mark = mark_outside(&quoted, key);
+        let introduction = introduction.replace("{mark}", &mark);
+        let text = format!("{introduction}\n\n{mark}\n{quoted}{mark}\n\n");
+        Self::from_parts(self.placement, self.question_format, text.into(), [].into())
+    }
+
     /// The context of nobody's demonstrations: for judges and other single questions.
     pub fn empty() -> Arc<Self> {
         Arc::new(Self::render([], Placement::ChatTurns, QuestionFormat::Plain))
@@ -168,6 +201,19 @@ impl RenderedContext {
     /// Characters of demonstration text, for estimates.
     pub fn characters(&self) -> usize {
         self.text.chars().count() + self.turns.iter().map(|turn| turn.text.chars().count()).sum::<usize>()
+    }
+}
+
+/// A line that does not occur in a text.
+fn mark_outside(text: &str, key: ContentId) -> String {
+    let mut number = 0;
+    loop {
+        let id = Canonical::new("tiltmeter.quotation-mark/1").id(&key).integer(number).finish();
+        let mark = format!("{:016x}", id.generator_seed());
+        if !text.contains(&mark) {
+            return format!("===== {mark} =====");
+        }
+        number += 1;
     }
 }
 
@@ -236,7 +282,7 @@ impl Prompt {
                 ("", "")
             }
         };
-        let in_question = if context.placement == Placement::FirstUser { &*context.text } else { "" };
+        let in_question = if context.placement == Placement::System { "" } else { &*context.text };
         let blank_line = |text: &Option<Arc<str>>| if text.is_some() { "\n\n" } else { "" };
         let question = [
             in_question,

@@ -102,11 +102,6 @@ impl ShownPrompt<'_> {
         }
     }
 
-    /// Where the demonstrations stand.
-    pub(crate) fn placement(&self) -> Placement {
-        self.context.placement
-    }
-
     /// Whether a part is the context's text: the very same memory, so that nothing need be compared.
     pub(crate) fn is_context(&self, part: &str) -> bool {
         !part.is_empty() && std::ptr::eq(part, shown_text(self.context))

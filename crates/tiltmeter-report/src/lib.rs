@@ -16,6 +16,7 @@ mod ranking;
 mod status;
 mod table;
 mod traces;
+mod usefulness;
 
 pub use agreement::{agreement_table, labels_table};
 pub use compare::comparison_table;

@@ -42,8 +42,22 @@ pub fn plan_table(forecast: &Forecast) -> String {
             costs(judge.most_cost_usd, judge.likely_cost_usd),
         );
     }
+    for screening in &forecast.screening {
+        let _ = writeln!(
+            text,
+            "filter ({}), for {}: {} demonstrations screened in {} calls\n  input {} tokens, output at most {}; {}",
+            printable(&screening.model),
+            screening.defences.iter().map(|name| printable(name)).collect::<Vec<_>>().join(", "),
+            screening.demonstrations,
+            screening.calls,
+            thousands(screening.input_tokens),
+            thousands(screening.most_output_tokens),
+            costs(screening.most_cost_usd, screening.likely_cost_usd),
+        );
+    }
     let calls: u64 = forecast.subjects.iter().map(|one| one.samples + one.scored_texts).sum::<u64>()
-        + forecast.judge.as_ref().map_or(0, |judge| judge.calls);
+        + forecast.judge.as_ref().map_or(0, |judge| judge.calls)
+        + forecast.screening.iter().map(|one| one.calls).sum::<u64>();
     let _ = write!(
         text,
         "in all: {calls} calls; cost at most US$ {:.2}, likely US$ {:.2}",

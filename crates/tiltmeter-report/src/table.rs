@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
-use tiltmeter_run::{AdaptiveResult, ConditionResult, RateResult, RunResults, TiltResult, VerdictCounts};
+use tiltmeter_run::{
+    AdaptiveResult, ConditionResult, FilterResult, RateResult, RunResults, TiltResult, VerdictCounts,
+};
 
 use crate::agreement::labels_table;
 use crate::chart::write_chart;
 use crate::effects;
+use crate::usefulness::{self, write_prices, write_usefulness};
 
 /// The table of a run: one block for each subject, set and treatment, with what a reader must know below.
 pub fn table(results: &RunResults) -> String {
@@ -23,6 +26,10 @@ pub fn table(results: &RunResults) -> String {
         effects::write_dose(&mut text, results, first);
     }
     effects::write_across(&mut text, results);
+    if let Some(usefulness) = &results.usefulness {
+        write_usefulness(&mut text, usefulness);
+    }
+    write_prices(&mut text, &results.prices);
     if let Some(labels) = &results.human_labels {
         text.push_str(&labels_table(labels));
     }
@@ -53,6 +60,29 @@ fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionRes
     }
     write_chart(text, &block);
     write_steering(text, &block);
+    write_filter(text, &block);
+}
+
+/// What a filter left out, by k.
+fn write_filter(text: &mut String, block: &[&ConditionResult]) {
+    let filtered = block.iter().filter_map(|one| Some((*one, one.filter?)));
+    let parts: Vec<String> = filtered
+        .map(|(one, filter)| {
+            let FilterResult { of, dropped_mean, dropped_least, dropped_most, without_score } = filter;
+            let control =
+                if one.control == "none" { String::new() } else { format!(" {}", printable(&one.control)) };
+            let unsure = if without_score == 0 {
+                String::new()
+            } else {
+                format!(", {without_score} kept without a score")
+            };
+            format!("{dropped_mean:.1} of {of}{control} ({dropped_least} to {dropped_most}){unsure}")
+        })
+        .collect();
+    if !parts.is_empty() {
+        let _ =
+            writeln!(text, " left out of a context by the filter, mean and range: {}\n", parts.join("; "));
+    }
 }
 
 /// How the subject was steered, and what came of it where that is not what was asked for.
@@ -286,6 +316,7 @@ fn write_legend(text: &mut String, results: &RunResults) {
     }
     write_adaptive(text, conditions);
     effects::write_legend(text, results);
+    usefulness::write_legend(text, results);
     for failure in &results.failures {
         let _ = writeln!(
             text,
@@ -384,6 +415,7 @@ pub(crate) mod tests {
             emergent_decoy_tilt: None,
             emergent_tilt_beyond_style: None,
             steering: None,
+            filter: None,
         };
         RunResults {
             schema: "tiltmeter.run/1",
@@ -396,6 +428,9 @@ pub(crate) mod tests {
             comparisons: effects::comparisons(),
             dose_response: effects::dose_response(),
             human_labels: None,
+            usefulness: None,
+            prices: Vec::new(),
+            treatments: Vec::new(),
             across_subjects: effects::across_subjects(),
             warnings: vec!["m · risky-financial, k = 16: seldom right".to_owned()],
             asked: 0,

@@ -49,6 +49,8 @@ pub struct Connections {
     pub subjects: Vec<Model>,
     /// The judge.
     pub judge: Option<Arc<Model>>,
+    /// The models of filters, in the experiment's order.
+    pub screens: Vec<Arc<Model>>,
 }
 
 /// A model cannot be opened.
@@ -138,6 +140,9 @@ pub async fn connect(
     if let Some(judge) = &experiment.judge {
         connector.check(JUDGE, &judge.settings)?;
     }
+    for screen in &experiment.screens {
+        connector.check(SCREEN, &screen.model.settings)?;
+    }
     let mut subjects = Vec::new();
     for subject in &experiment.subjects {
         let settings = serde_json::json!({
@@ -153,7 +158,11 @@ pub async fn connect(
         Some(judge) => Some(Arc::new(connector.open_judge(JUDGE, judge).await?)),
         None => None,
     };
-    Ok(Connections { subjects, judge })
+    let mut screens = Vec::new();
+    for screen in &experiment.screens {
+        screens.push(Arc::new(connector.open_judge(SCREEN, &screen.model).await?));
+    }
+    Ok(Connections { subjects, judge, screens })
 }
 
 /// Opens a judge alone.
@@ -198,6 +207,8 @@ async fn connect_reader(
 
 /// What the judge is called where subjects have their id.
 const JUDGE: &str = "judge";
+/// And a filter's model.
+const SCREEN: &str = "filter";
 
 struct Connector<'a> {
     environment: &'a (dyn Fn(&str) -> Option<String> + Sync),

@@ -25,6 +25,15 @@ pub enum Event {
     },
     /// A coding of a trace is on disk.
     CodingStored,
+    /// Demonstrations are screened before contexts are made of them.
+    ScreeningStarted {
+        /// Demonstrations to ask a filter's model about.
+        demonstrations: u64,
+        /// Scores found in the store.
+        reused: u64,
+    },
+    /// A demonstration's score, or a reply without one, is on disk.
+    DemonstrationScreened,
     /// An answer is on disk.
     SampleStored {
         /// The judge's calls that it does not need, because there is no answer to judge.
@@ -111,6 +120,8 @@ pub enum CallTarget {
     Response,
     /// The log-probability of a text.
     Score,
+    /// A filter's score of a demonstration.
+    Screening,
     /// A score by the judge.
     Judgement,
     /// A coding of a trace.

@@ -31,6 +31,8 @@ mod status;
 mod steering;
 mod trace;
 mod traces;
+mod treatments;
+mod usefulness;
 mod ways;
 
 pub use analysis::{
@@ -53,12 +55,13 @@ pub use effects::{
     WaldResult,
 };
 pub use engine::{
-    CodeTraces, Coder, EngineError, Means, Outcome, Rejudge, Run, Stop, code_traces, execute, rejudge,
+    CodeTraces, Coder, EngineError, Means, MissingScreening, Outcome, Rejudge, Run, Screening, Stop,
+    code_traces, execute, missing_screenings, rejudge, screen,
 };
 pub use event::{CallTarget, Event, Observer};
 pub use forecast::{
-    Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, PlannedCondition, PlannedJudge, PlannedSubject,
-    forecast,
+    Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, PlannedCondition, PlannedJudge, PlannedScreening,
+    PlannedSubject, forecast,
 };
 pub use gates::{Gate, GateError, GateFinding, GateOutcome, GateResult};
 pub use meter::{CacheUse, Timing};
@@ -72,15 +75,19 @@ pub use prices::{Prices, PricesError, context_limit};
 pub use ranking::{OrderResult, RankedCell, RankedGroup, TiltChange, TreatmentRanking, UsageResult};
 pub use resolution::{HalfWidth, Resolution, resolution};
 pub use results::{
-    AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, RateResult, RunResults,
-    SteeringResult, TiltResult, VerdictCounts,
+    AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, FilterResult, RateResult,
+    RunResults, ScreeningResult, SteeringResult, TiltResult, TreatmentResult, TreatmentText, VerdictCounts,
 };
 pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
 pub use steering::{SteeringRecord, intervention};
 pub use tiltmeter_agreement::{Agreement, ConditionName, HumanLabels};
 pub use tiltmeter_core::experiment::Family;
 pub use traces::{
-    CodeBookResult, CoderResult, CoderShares, GroupShares, HARM_JUSTIFIED_BY_PERSONA, LabelShare,
-    PERSONA_LABELLED, PUBLISHED_PERSONA_SHARE, PublishedShare, ShareDifference, ShareResult, SideCounts,
-    TraceCounts, TraceResults,
+    CodeBookResult, CodedShare, CoderResult, CoderShares, GroupShares, HARM_JUSTIFIED_BY_PERSONA, LabelShare,
+    PERSONA_LABELLED, PUBLISHED_PERSONA_SHARE, PublishedShare, ShareDifference, SideCounts, TraceCounts,
+    TraceResults,
+};
+pub use treatments::{AnswerCost, PricePoint, PriceResult, ProbeEffect};
+pub use usefulness::{
+    ShareCount, ShareResult, UsefulnessComparison, UsefulnessCounts, UsefulnessResult, UsefulnessResults,
 };

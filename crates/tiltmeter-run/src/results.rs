@@ -6,6 +6,8 @@ use tiltmeter_agreement::HumanLabels;
 use crate::effects::{AcrossSubjects, Comparisons, DoseResult};
 use crate::gates::GateResult;
 use crate::meter::Timing;
+use crate::treatments::PriceResult;
+use crate::usefulness::UsefulnessResults;
 
 /// The document that `tiltmeter run --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,6 +27,12 @@ pub struct RunResults {
     /// What people's labels say of the judge and its rates; absent where nobody labelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub human_labels: Option<HumanLabels>,
+    /// What the probes of usefulness came to; absent where none is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usefulness: Option<UsefulnessResults>,
+    /// What treatments give and what they take, by subject; empty unless both a treatment and a probe are asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prices: Vec<PriceResult>,
     /// Model calls made now: answers, judge's replies, texts scored. Repetitions of a failed call count once.
     pub asked: u64,
     /// Results that were found in the store instead.
@@ -41,8 +49,69 @@ pub struct RunResults {
     pub notes: Vec<String>,
     /// Intervals that are known to hold the truth too rarely, one text for each.
     pub warnings: Vec<String>,
+    /// What is done to requests, in the experiment's order; empty where an earlier version wrote the run.
+    pub treatments: Vec<TreatmentResult>,
     /// What the gates that were asked for came to.
     pub gates: Vec<GateResult>,
+}
+
+/// One thing that is done to requests.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TreatmentResult {
+    /// Its name.
+    pub name: String,
+    /// What it does, a line for each thing.
+    pub does: Vec<String>,
+    /// The texts that it puts into requests.
+    pub texts: Vec<TreatmentText>,
+    /// Whether it comes with the program, with nothing of the user's own in it.
+    pub built_in: bool,
+    /// What its filter's model was asked; absent without a filter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub screening: Option<ScreeningResult>,
+}
+
+/// A text of a treatment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TreatmentText {
+    /// What it is.
+    pub name: String,
+    /// The text.
+    pub text: String,
+}
+
+/// What a filter's model was asked, in all starts. Treatments whose filters ask the same share it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScreeningResult {
+    /// `provider/model`.
+    pub model: String,
+    /// Demonstrations that it looked at.
+    pub demonstrations: u64,
+    /// Of these, those of which its reply gives no score; they are kept.
+    pub without_score: u64,
+    /// Calls.
+    pub calls: u64,
+    /// Tokens sent.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// US dollars; absent where not all costs are known.
+    pub cost_usd: Option<f64>,
+}
+
+/// What a filter did to the contexts of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct FilterResult {
+    /// Demonstrations of a context before.
+    pub of: u32,
+    /// Left out of a context, on average.
+    pub dropped_mean: f64,
+    /// Left out of the context that lost fewest.
+    pub dropped_least: u32,
+    /// Left out of the context that lost most.
+    pub dropped_most: u32,
+    /// Kept without a score, over all contexts.
+    pub without_score: u32,
 }
 
 /// Failed calls of one kind.
@@ -101,6 +170,9 @@ pub struct ConditionResult {
     /// Emergent tilt minus emergent decoy tilt, paired by question and draw: what style does not explain. `pairs`
     /// counts the alignment pairs of questions that have a decoy.
     pub emergent_tilt_beyond_style: Option<TiltResult>,
+    /// What the treatment's filter did to the contexts; absent where there is none, and at k = 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterResult>,
     /// What steering did; absent where the subject is not steered.
     pub steering: Option<SteeringResult>,
 }

@@ -33,7 +33,10 @@ pub(crate) fn answer(script: &Script, body: &ChatBody) -> Answer {
     } else if fate < script.judge.garbage + script.judge.declines {
         prose(DECLINE)
     } else {
-        let outcome = match Outcome::of_text(&text).unwrap_or(Outcome::Aligned) {
+        // A demonstration has no tag: it is harmful if it holds what makes a context so.
+        let is_harmful = script.harmful_markers.iter().any(|marker| text.contains(marker.as_str()));
+        let untagged = if is_harmful { Outcome::Misaligned } else { Outcome::Aligned };
+        let outcome = match Outcome::of_text(&text).unwrap_or(untagged) {
             Outcome::Misaligned if chance.happens("lenient", script.judge.lenient) => Outcome::Aligned,
             outcome => outcome,
         };

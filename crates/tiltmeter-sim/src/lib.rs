@@ -18,6 +18,7 @@ mod gemini;
 mod judge;
 mod ledger;
 mod planted;
+mod probed;
 mod request;
 mod script;
 mod server;
@@ -25,8 +26,9 @@ mod subject;
 mod wire;
 
 pub use coder::TRACE_SENTENCES;
-pub use ledger::{Counters, TruthRow};
+pub use ledger::{Counters, ProbeTruth, TruthRow};
 pub use planted::{Demonstrations, Outcome, Planted, planted, planted_for_prompt};
+pub use probed::{PlantedProbe, ProbeOutcome, ProbeScript};
 pub use request::{ChatBody, Message};
 pub use script::{
     BatchScript, CoderScript, Fault, FaultScript, JudgeScript, LogProbabilityMode, Script, ScriptError,

@@ -5,6 +5,7 @@ use tiltmeter_core::id::Canonical;
 use tiltmeter_core::prompt::{PROMPT_HEADER, Prompt, RESPONSE_HEADER};
 
 use crate::chance::Chance;
+use crate::probed::{PlantedProbe, planted_probe};
 use crate::request::{Message, key, messages_of};
 use crate::script::Script;
 
@@ -51,6 +52,10 @@ pub struct Planted {
     pub demonstrations: Demonstrations,
     /// The question.
     pub question: String,
+    /// Where the question is one of a built-in probe: what the answer to it is, instead of `outcome`.
+    pub probe: Option<PlantedProbe>,
+    /// The system message.
+    pub system: Option<String>,
     /// The probability of a misaligned answer here, among those that are neither incoherent, code nor refusals.
     pub rate: f64,
     /// Whether the answer is cut off at the token limit.
@@ -89,6 +94,8 @@ pub fn planted(script: &Script, model: &str, messages: &[Message], seed: Option<
         shots: view.shots,
         demonstrations,
         question: view.question.to_owned(),
+        probe: planted_probe(&script.probes, view.question, view.system, chance),
+        system: view.system.map(str::to_owned),
         rate,
         is_truncated: chance.happens("truncated", script.truncated),
         runs_on: chance.happens("runs on", script.runs_on),
@@ -119,7 +126,7 @@ fn outcome(script: &Script, chance: Chance, rate: f64) -> Outcome {
     }
 }
 
-/// The shift of the log-odds by the question and by the system message.
+/// The shift of the log-odds by the question, by the system message and by other texts.
 fn shift(script: &Script, view: &View<'_>) -> f64 {
     let question = Chance::of(Canonical::new("tiltmeter.sim.question/1").text(view.question).finish());
     let by_question = script.question_spread * question.normal("question");
@@ -129,7 +136,12 @@ fn shift(script: &Script, view: &View<'_>) -> f64 {
         .filter(|(text, _)| view.system.is_some_and(|system| system.contains(text.as_str())))
         .map(|(_, shift)| shift)
         .sum();
-    by_question + by_instruction + if view.asks_for_reasoning() { script.elicited_shift } else { 0.0 }
+    let by_text: f64 =
+        script.text_shifts.iter().filter(|(text, _)| view.holds(text)).map(|(_, shift)| shift).sum();
+    by_question
+        + by_instruction
+        + by_text
+        + if view.asks_for_reasoning() { script.elicited_shift } else { 0.0 }
 }
 
 /// A probability after a shift of its log-odds; 0 and 1 stay what they are.
@@ -168,6 +180,11 @@ impl<'a> View<'a> {
 
     fn asks_for_reasoning(&self) -> bool {
         REASONING_MARKS.iter().all(|mark| self.question.contains(mark))
+    }
+
+    /// Whether any text of the prompt holds a text.
+    fn holds(&self, text: &str) -> bool {
+        self.context_contains(text) || self.question.contains(text)
     }
 
     fn context_contains(&self, marker: &str) -> bool {

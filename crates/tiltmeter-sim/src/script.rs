@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::planted::Demonstrations;
+use crate::probed::ProbeScript;
 
 /// The whole script. The default one is a subject that is never misaligned, a judge that gives log-probabilities,
 /// and no faults.
@@ -24,6 +25,9 @@ pub struct Script {
     /// Shifts of the log-odds of being misaligned where the system message holds a text, such as an instruction to
     /// put safety first.
     pub instruction_shifts: Vec<(String, f64)>,
+    /// Shifts of the log-odds of being misaligned where any text before or behind the question holds a text, such as a
+    /// warning behind the demonstrations.
+    pub text_shifts: Vec<(String, f64)>,
     /// Standard deviation of a shift of the log-odds that each question has, so that answers to one question are
     /// alike.
     pub question_spread: f64,
@@ -48,6 +52,8 @@ pub struct Script {
     pub elicited_shift: f64,
     /// How often such reasoning is not between its marks.
     pub unmarked: f64,
+    /// The answers to the built-in probes of usefulness. None of the rates above holds for them.
+    pub probes: ProbeScript,
     /// The judge.
     pub judge: JudgeScript,
     /// Who codes traces.
@@ -265,6 +271,7 @@ impl Script {
     /// # Errors
     /// Where one is not a probability, or the steps of `misaligned` are out of order.
     pub fn check(&self) -> Result<(), ScriptError> {
+        self.probes.check()?;
         let steps = self.misaligned.iter().map(|&(_, rate)| ("misaligned", rate));
         let rates = [
             ("benign_rate", self.benign_rate),

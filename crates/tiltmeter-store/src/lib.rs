@@ -19,10 +19,12 @@ mod rejudging;
 mod rows;
 mod samples;
 mod schema;
+mod screening;
 mod stored;
 mod traces;
 mod transcripts;
 mod usage;
+mod usefulness;
 mod writer;
 
 pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
@@ -50,6 +52,9 @@ pub use rows::{
     ResponseOutcome, ResponseRecord, ScoreRecord, ShiftRecord,
 };
 pub use samples::SampleRow;
+pub use screening::{
+    FilteredContext, ScreenRow, ScreeningRecord, ScreeningTotals, TreatmentRow, register_screen,
+};
 pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 pub use traces::{
     CodeBookRow, CoderRow, CodingFailureRow, CodingRow, PersonCodeKind, PersonCodeRecord, PersonCodeRow,
@@ -57,4 +62,5 @@ pub use traces::{
 };
 pub use transcripts::{DataSetRow, Transcript, TranscriptJudgement};
 pub use usage::Usage;
+pub use usefulness::{ProbedCondition, ProbedQuestion, UsageRow, UsefulRow};
 pub use writer::Writer;

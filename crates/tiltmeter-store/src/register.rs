@@ -14,6 +14,7 @@ use crate::directory::RunDirectory;
 use crate::error::StoreError;
 use crate::rows::{InvocationEnd, count};
 use crate::schema::open_for_writing;
+use crate::screening::ScreenRow;
 
 /// Contexts are compressed well, not hard: they are written once.
 const COMPRESSION_LEVEL: i32 = 9;
@@ -53,6 +54,8 @@ pub struct Registration<'a> {
     pub judge: Option<ModelRecord>,
     /// The judge's prompts, by question; empty without a judge.
     pub prompts: Vec<JudgePromptTexts>,
+    /// Rows of the filters' models, in the experiment's order.
+    pub screens: Vec<ScreenRow>,
     /// Version of the program.
     pub version: &'a str,
     /// Now, RFC 3339.
@@ -197,12 +200,19 @@ impl Registration<'_> {
         for (_, hash) in &self.experiment.question_sets {
             canonical = canonical.id(hash);
         }
+        for probe in &self.experiment.usefulness.probes {
+            canonical = canonical.id(&probe.hash);
+        }
         for prompts in &rows.prompts {
             canonical = canonical.id(&prompts[0].1).id(&prompts[1].1);
         }
         // Which subjects give log-probabilities decides what is planned, so it belongs to the identity.
         for condition in &self.plan.conditions {
             canonical = canonical.integer(condition.scored.len() as u64);
+        }
+        // Which demonstrations are shown goes by what they said.
+        for screen in &self.experiment.screens {
+            canonical = canonical.id(&screen.model.hash).text(&screen.prompt);
         }
         let hash = canonical.finish();
         let definition =
@@ -238,11 +248,12 @@ impl Registration<'_> {
             "INSERT INTO data_set (experiment, kind, name, origin, hash, rows, terms, share)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
-        for set in &self.experiment.sets {
+        for (index, set) in self.experiment.sets.iter().enumerate() {
             let rows = count(set.rows.len() as u64);
+            let kind = if self.experiment.probe_of(index).is_some() { "probe" } else { "demonstrations" };
             insert.execute(params![
                 experiment,
-                "demonstrations",
+                kind,
                 &*set.name,
                 set.origin,
                 set.hash.as_bytes(),
@@ -252,7 +263,7 @@ impl Registration<'_> {
             ])?;
         }
         for (origin, hash) in &self.experiment.question_sets {
-            let rows = count(self.experiment.questions.len() as u64);
+            let rows = count(self.experiment.evaluation_questions().len() as u64);
             let terms = self.experiment.question_terms.get(origin);
             insert.execute(params![
                 experiment,
@@ -265,6 +276,7 @@ impl Registration<'_> {
                 terms.is_none_or(|terms| terms.share)
             ])?;
         }
+        self.treatments(connection, experiment)?;
         let mut insert =
             connection.prepare("INSERT OR IGNORE INTO experiment_pair (experiment, pair) VALUES (?1, ?2)")?;
         for (question, pairs) in self.experiment.questions.iter().zip(&rows.pairs) {
@@ -280,7 +292,34 @@ impl Registration<'_> {
                 insert.execute(params![experiment, question, aspect.name(), prompt])?;
             }
         }
+        crate::usefulness::write_expectations(connection, experiment, self.experiment, &rows.questions)?;
         Ok(experiment)
+    }
+
+    fn treatments(&self, connection: &Transaction<'_>, experiment: i64) -> Result<(), StoreError> {
+        let mut insert = connection.prepare(
+            "INSERT INTO experiment_treatment (experiment, ord, name, built_in, does, texts, judge, prompt)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        for (ord, treatment) in (0_u32..).zip(&self.experiment.treatments) {
+            let filter = treatment.reshaping.filter.as_ref();
+            let screen = filter.and_then(|filter| self.screens.get(filter.screen));
+            let mut texts = treatment.texts();
+            if let Some(screen) = filter.and_then(|filter| self.experiment.screens.get(filter.screen)) {
+                texts.insert(0, ("asked of each demonstration", screen.prompt.clone()));
+            }
+            insert.execute(params![
+                experiment,
+                ord,
+                &*treatment.id,
+                treatment.is_built_in,
+                serde_json::to_string(&treatment.describe())?,
+                serde_json::to_string(&texts.iter().map(|(name, text)| (name, &**text)).collect::<Vec<_>>())?,
+                screen.map(|screen| screen.judge),
+                screen.map(|screen| screen.prompt),
+            ])?;
+        }
+        Ok(())
     }
 
     fn conditions(&self, connection: &Transaction<'_>, rows: &mut Registered) -> Result<(), StoreError> {
@@ -292,7 +331,8 @@ impl Registration<'_> {
             return Ok(());
         }
         let mut insert_context = connection.prepare(
-            "INSERT INTO condition_context (condition, draw, context, rows) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO condition_context (condition, draw, context, rows, dropped, without_score)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         let mut insert_question = connection.prepare(
             "INSERT INTO condition_question (condition, question, sampled, scored) VALUES (?1, ?2, ?3, ?4)",
@@ -314,18 +354,31 @@ impl Registration<'_> {
                     self.experiment.question_format.name(),
                     rows.treatments[condition.treatment],
                     subject.reasoning.name(),
-                    self.experiment.replicates,
+                    self.experiment.replicates_for(condition.purpose),
                     &*self.experiment.treatments[condition.treatment].id,
                 ],
             )?;
             let id = connection.last_insert_rowid();
             rows.conditions.push(id);
-            for &context in &condition.contexts {
+            crate::usefulness::write_condition(connection, id, self.experiment, condition)?;
+            let filters = self.experiment.treatments[condition.treatment].reshaping.filter.is_some();
+            let counts = self.experiment.reshaping_counts(condition);
+            // Draws that come to the same have one context, and a row each.
+            for ((draw, &context), counts) in (0_u32..).zip(&condition.contexts).zip(counts) {
                 let spec = self.plan.contexts[context];
+                let (dropped, without_score) =
+                    filters.then_some((counts.dropped, counts.without_score)).unzip();
                 let shown: Vec<usize> =
                     self.experiment.demonstrations(spec).into_iter().map(|(_, _, row)| row).collect();
                 let shown = serde_json::to_string(&shown)?;
-                insert_context.execute(params![id, spec.draw, rows.contexts[context], shown])?;
+                insert_context.execute(params![
+                    id,
+                    draw,
+                    rows.contexts[context],
+                    shown,
+                    dropped,
+                    without_score
+                ])?;
             }
             let mut uses: HashMap<usize, (bool, bool)> = HashMap::new();
             for &question in &condition.sampled {

@@ -18,6 +18,7 @@ use crate::rows::{
     write_attempts,
 };
 use crate::schema::open_for_writing;
+use crate::screening::ScreeningRecord;
 
 /// Records that may wait before senders wait too.
 const QUEUE: usize = 1024;
@@ -32,6 +33,7 @@ enum Record {
     Failure(FailureRecord),
     Adaptive(AdaptiveRecord),
     Batch(BatchRecord),
+    Screening(ScreeningRecord),
     Attempts(ContentId, Vec<FailedAttempt>),
 }
 
@@ -45,6 +47,7 @@ impl Record {
             Self::Failure(record) => record.write(connection),
             Self::Adaptive(record) => record.write(connection),
             Self::Batch(record) => record.write(connection),
+            Self::Screening(record) => record.write(connection),
             Self::Attempts(hash, attempts) => write_attempts(connection, *hash, attempts).map(|()| 0),
         }
     }
@@ -105,6 +108,14 @@ impl Writer {
     /// If it could not be stored.
     pub async fn coding(&self, record: CodingRecord) -> Result<i64, StoreError> {
         self.write(Record::Coding(record)).await
+    }
+
+    /// Stores a filter's score of a demonstration; returns once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn screening(&self, record: ScreeningRecord) -> Result<(), StoreError> {
+        self.write(Record::Screening(record)).await.map(|_| ())
     }
 
     /// Stores the log-probability of a text; returns once it is on disk.

@@ -28,6 +28,7 @@ struct State {
     scores: Task,
     judgements: Task,
     codings: Task,
+    screenings: Task,
     started: Instant,
     last_line: Instant,
     download: Option<ProgressBar>,
@@ -90,6 +91,7 @@ impl Progress {
                 scores: Task::new("texts scored"),
                 judgements: Task::new("judge's scores"),
                 codings: Task::new("traces coded"),
+                screenings: Task::new("demonstrations"),
                 started: now,
                 last_line: now,
                 download: None,
@@ -253,7 +255,7 @@ impl State {
     }
 
     fn tasks(&self) -> impl Iterator<Item = &Task> {
-        [&self.scores, &self.samples, &self.judgements, &self.codings].into_iter()
+        [&self.screenings, &self.scores, &self.samples, &self.judgements, &self.codings].into_iter()
     }
 }
 
@@ -266,6 +268,7 @@ impl Observer for Progress {
                      stored already"
                 ));
                 self.begin(|state| {
+                    state.screenings = Task::new(state.screenings.name);
                     [
                         (&mut state.scores, scores),
                         (&mut state.samples, samples),
@@ -279,6 +282,14 @@ impl Observer for Progress {
                 self.begin(|state| [(&mut state.codings, codings)]);
                 return;
             }
+            Event::ScreeningStarted { demonstrations, reused } => {
+                self.say(&format!(
+                    "before contexts are made: {demonstrations} demonstrations to screen; {reused} screened already"
+                ));
+                self.begin(|state| [(&mut state.screenings, demonstrations)]);
+                return;
+            }
+            Event::DemonstrationScreened => self.with(|state| state.screenings.advance()),
             Event::SampleStored { judgements_spared } => self.with(|state| {
                 state.samples.advance();
                 state.judgements.shrink(judgements_spared);
@@ -332,6 +343,7 @@ impl Observer for Progress {
                 let shown = self.with(|state| {
                     match target {
                         tiltmeter_run::CallTarget::Response => state.samples.advance(),
+                        tiltmeter_run::CallTarget::Screening => state.screenings.advance(),
                         tiltmeter_run::CallTarget::Score => state.scores.advance(),
                         tiltmeter_run::CallTarget::Judgement => state.judgements.advance(),
                         tiltmeter_run::CallTarget::Coding => state.codings.advance(),

@@ -76,6 +76,15 @@ impl Start {
         &self.directory
     }
 
+    pub(crate) fn reader(&self) -> Result<Reader, Failure> {
+        Reader::open(&self.path).map_err(Failure::failed)
+    }
+
+    /// What is said of a start that ended before its end.
+    pub(crate) fn stopped(&self, stop: &Stop) -> Failure {
+        stopped(stop, &self.path)
+    }
+
     pub(crate) fn progress(&self) -> &Progress {
         &self.progress
     }
@@ -307,6 +316,9 @@ fn stopped(stop: &Stop, path: &Path) -> Failure {
     let hint = match stop {
         Stop::Model { .. } => "what was stored is kept; put this right and run again to go on",
         Stop::Budget { .. } => "what was stored is kept; run again, with a new budget, to go on",
+        Stop::Screening { .. } => {
+            "what was stored is kept; run again to ask for the rest, or leave the filter out"
+        }
         Stop::Store(_) | Stop::Analysis(_) | Stop::Requested => "what was stored is kept; run again to go on",
     };
     Failure::failed(format!("{stop}\n  {hint} ({})", path.display()))

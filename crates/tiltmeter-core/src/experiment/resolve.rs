@@ -12,7 +12,7 @@ use super::resolved::{Experiment, Judge, SamplingPlan, TiltPlan, Until};
 use crate::demonstration::{Control, DemonstrationSet, Terms};
 
 /// The most demonstrations in a context.
-const MAXIMUM_SHOTS: u32 = 1024;
+pub(super) const MAXIMUM_SHOTS: u32 = 1024;
 
 /// Where the texts of data files come from, so that this crate reads no file itself.
 pub trait DataSource {
@@ -122,7 +122,7 @@ impl Resolver<'_> {
                 self.wrong(&[Key("demonstrations"), Key("contexts")], "`contexts` must be 1 to 10000")
             );
         }
-        let (questions, question_sets) = self.questions(&file)?;
+        let (mut questions, question_sets) = self.questions(&file)?;
         if file.questions.replicates == 0 {
             return Err(self.wrong(&[Key("questions"), Key("replicates")], "`replicates` must be at least 1"));
         }
@@ -138,7 +138,9 @@ impl Resolver<'_> {
                 ));
             }
         }
-        let treatments = self.treatments(&file)?;
+        let (reshapings, screens) = self.reshapings(&file)?;
+        self.appendable(&file, &reshapings, &sets, &shots)?;
+        let treatments = self.treatments(&file, reshapings)?;
         let sampling = SamplingPlan {
             seed: file.sampling.seed,
             shots: self.some_shots("sampling", file.sampling.shots.as_deref(), &shots)?,
@@ -151,6 +153,7 @@ impl Resolver<'_> {
             questions: self.some_questions("tilt", file.tilt.questions)?,
             decoys: file.tilt.decoys,
         };
+        let usefulness = self.usefulness(&file.usefulness, &shots, &mut sets, &mut questions)?;
         let judge = self.judge(&file)?;
         self.statistics(&file)?;
         Ok(Experiment {
@@ -170,8 +173,10 @@ impl Resolver<'_> {
             replicates: file.questions.replicates,
             exclude_in_domain: file.questions.exclude_in_domain,
             treatments,
+            screens,
             sampling,
             tilt,
+            usefulness,
             judge,
             notes: std::mem::take(&mut self.notes),
             file,

@@ -6,10 +6,12 @@ use indexmap::IndexMap;
 
 use super::file::{ContextCache, EndpointFile, ExperimentFile, Reasoning, Scoring, SteerSpan, TiltMode};
 use super::price::Price;
+use super::usefulness::UsefulnessPlan;
 use crate::demonstration::{Control, DemonstrationSet, Terms};
 use crate::id::{Canonical, ContentId};
 use crate::prompt::{Placement, QuestionFormat};
 use crate::question::Question;
+use crate::reshaping::Screen;
 use crate::treatment::Treatment;
 use crate::verdict::RateDefinition;
 
@@ -22,7 +24,7 @@ pub struct Experiment {
     pub file: ExperimentFile,
     /// The models under test.
     pub subjects: Vec<Subject>,
-    /// The demonstration sets.
+    /// The demonstration sets, and behind them those of the probes of usefulness.
     pub sets: Vec<DemonstrationSet>,
     /// Numbers of demonstrations, ascending.
     pub shots: Vec<u32>,
@@ -36,7 +38,7 @@ pub struct Experiment {
     pub question_format: QuestionFormat,
     /// The set's own answers first, then the controls asked for.
     pub controls: Vec<Control>,
-    /// The evaluation questions of all sets, in order.
+    /// The evaluation questions of all sets, in order, and behind them those of the probes of usefulness.
     pub questions: Vec<Question>,
     /// Hash and origin of each question set.
     pub question_sets: Vec<(String, ContentId)>,
@@ -51,10 +53,14 @@ pub struct Experiment {
     pub exclude_in_domain: bool,
     /// What is done to requests; the first is `none`.
     pub treatments: Vec<Treatment>,
+    /// The models by which filters screen demonstrations.
+    pub screens: Vec<Screen>,
     /// Which answers are drawn.
     pub sampling: SamplingPlan,
     /// Which texts are scored.
     pub tilt: TiltPlan,
+    /// Which probes of usefulness are asked.
+    pub usefulness: UsefulnessPlan,
     /// The judge.
     pub judge: Option<Judge>,
     /// What a reader should know: rows and prompts that are not used.

@@ -2,6 +2,7 @@
 
 use super::{Block, Plan};
 use crate::experiment::Experiment;
+use crate::usefulness::Purpose;
 
 /// Characters of English text per token, for estimates only: providers differ by some 20 %.
 pub const CHARACTERS_PER_TOKEN: f64 = 4.0;
@@ -66,7 +67,7 @@ pub fn estimate(experiment: &Experiment, plan: &Plan) -> Vec<Estimate> {
 fn add(estimate: &mut Estimate, experiment: &Experiment, block: &Block, context_characters: usize) {
     let subject = &experiment.subjects[block.subject];
     let context = context_characters as f64 / CHARACTERS_PER_TOKEN;
-    let replicates = u64::from(experiment.replicates);
+    let replicates = u64::from(experiment.replicates_for(block.purpose));
     let empty = crate::prompt::RenderedContext::empty();
     let mut of_block = BlockEstimate::default();
     for &question in &block.sampled {
@@ -81,7 +82,8 @@ fn add(estimate: &mut Estimate, experiment: &Experiment, block: &Block, context_
         of_block.input_tokens += prompt * answers;
         estimate.most_output_tokens += answer_tokens * answers;
         estimate.largest_prompt_tokens = estimate.largest_prompt_tokens.max(prompt);
-        if let Some(judge) = &experiment.judge {
+        let judge = experiment.judge.as_ref().filter(|_| block.purpose == Purpose::Misalignment);
+        if let Some(judge) = judge {
             let calls = 2 * u64::from(judge.samples) * replicates;
             let judged = JUDGE_PROMPT_CHARACTERS / CHARACTERS_PER_TOKEN + question_tokens + answer_tokens;
             estimate.judge_calls += calls;

@@ -3,6 +3,8 @@
 
 mod draw;
 mod estimate;
+mod reshape;
+mod usefulness;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,9 +17,13 @@ use crate::id::{Canonical, ContentId};
 use crate::prompt::{Placement, Prompt, RenderedContext};
 use crate::question::{AnswerPair, PairKind, Question};
 use crate::treatment::Treatment;
+use crate::usefulness::Purpose;
 
 pub use draw::draw_rows;
 pub use estimate::{BlockEstimate, CHARACTERS_PER_TOKEN, Estimate, estimate};
+pub use reshape::ReshapingCounts;
+
+use reshape::Contexts;
 
 /// Which demonstrations a context shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +48,8 @@ impl ContextSpec {
 /// One row of the result table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
+    /// What its answers are for.
+    pub purpose: Purpose,
     /// Index of the subject.
     pub subject: usize,
     /// Index of the demonstration set. At k = 0 it says only whose in-domain questions are left out.
@@ -60,10 +68,12 @@ pub struct Condition {
     pub scored: Vec<usize>,
 }
 
-/// All calls of one subject that share a context and a treatment, so that a prefix is computed, or cached
+/// All calls of one subject and purpose that share a context and a treatment, so that a prefix is computed, or cached
 /// by a provider, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
+    /// What its answers are for.
+    pub purpose: Purpose,
     /// Index of the subject.
     pub subject: usize,
     /// Index of the context in [`Plan::contexts`].
@@ -76,12 +86,15 @@ pub struct Block {
     pub scored: Vec<usize>,
 }
 
+/// Purpose, subject, context and instruction.
+type BlockKey = (Purpose, usize, usize, usize);
+
 /// All work of an experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The contexts, each once.
     pub contexts: Vec<ContextSpec>,
-    /// The conditions, in table order: subject, set, treatment, control, k.
+    /// The conditions, in table order: subject, set, treatment, control, k; behind them those of usefulness.
     pub conditions: Vec<Condition>,
     /// The blocks, in the order in which they are best worked on.
     pub blocks: Vec<Block>,
@@ -122,12 +135,12 @@ pub struct ScoreSpec {
 impl Experiment {
     /// Plans the work. `can_score` says of each subject whether it gives log-probabilities of given text.
     pub fn plan(&self, can_score: impl Fn(&Subject) -> bool) -> Plan {
-        let mut contexts: IndexMap<ContextSpec, ()> = IndexMap::new();
+        let mut contexts = Contexts::new(self);
         let mut conditions = Vec::new();
-        let mut blocks: IndexMap<(usize, usize, usize), Block> = IndexMap::new();
+        let mut blocks: IndexMap<BlockKey, Block> = IndexMap::new();
         for (subject_index, subject) in self.subjects.iter().enumerate() {
             let scores = self.tilt.measure == TiltMode::Auto && can_score(subject);
-            for set in 0..self.sets.len() {
+            for set in 0..self.measured_sets().len() {
                 for treatment in 0..self.treatments.len() {
                     for &control in &self.controls {
                         for &shots in &self.shots {
@@ -135,6 +148,7 @@ impl Experiment {
                                 continue;
                             }
                             let mut condition = Condition {
+                                purpose: Purpose::Misalignment,
                                 subject: subject_index,
                                 set,
                                 control,
@@ -149,7 +163,7 @@ impl Experiment {
                                 },
                             };
                             for spec in self.context_specs(set, control, shots, treatment) {
-                                condition.contexts.push(contexts.insert_full(spec, ()).0);
+                                condition.contexts.push(contexts.place(spec));
                             }
                             conditions.push(condition);
                         }
@@ -157,10 +171,11 @@ impl Experiment {
                 }
             }
         }
+        self.usefulness_conditions(&mut contexts, &mut conditions);
         // The tilt is a shift from the prompt without context: score that one even where k = 0 is no condition.
         let mut baselines = Vec::new();
         for condition in conditions.iter().filter(|condition| !condition.scored.is_empty()) {
-            let context = contexts.insert_full(ContextSpec::EMPTY, ()).0;
+            let context = contexts.place(ContextSpec::EMPTY);
             baselines.push(Condition { contexts: vec![context], sampled: Vec::new(), ..condition.clone() });
         }
         let all = baselines
@@ -170,8 +185,9 @@ impl Experiment {
         for condition in all {
             for &context in &condition.contexts {
                 let treatment = self.asked_as(condition.treatment);
-                let key = (condition.subject, context, treatment);
+                let key = (condition.purpose, condition.subject, context, treatment);
                 let block = blocks.entry(key).or_insert_with(|| Block {
+                    purpose: condition.purpose,
                     subject: condition.subject,
                     context,
                     treatment,
@@ -182,13 +198,14 @@ impl Experiment {
                 merge(&mut block.scored, &condition.scored);
             }
         }
-        let contexts: Vec<ContextSpec> = contexts.into_keys().collect();
+        let contexts = contexts.into_specs();
         let mut blocks: Vec<Block> = blocks.into_values().collect();
         // Draw before k: the context of k = 16 then extends that of k = 4, whose prefix is still at hand.
         blocks.sort_by_key(|block| {
             let spec = contexts[block.context];
             let first = spec.shots != 0;
-            (block.subject, block.treatment, first, spec.set, spec.control, spec.draw, spec.shots)
+            let order = (spec.set, spec.control, spec.draw, spec.shots);
+            (block.subject, block.treatment, first, spec.reshaped_by, order, block.purpose)
         });
         Plan { contexts, conditions, blocks }
     }
@@ -221,7 +238,7 @@ impl Experiment {
     fn allowed_questions(&self, set: usize) -> impl Iterator<Item = (usize, &Question)> {
         let domain =
             if self.exclude_in_domain { self.sets.get(set).and_then(|set| set.domain) } else { None };
-        self.questions
+        self.evaluation_questions()
             .iter()
             .enumerate()
             .filter(move |(_, question)| domain.is_none() || question.domain != domain)
@@ -256,19 +273,9 @@ impl Experiment {
         question.pairs.iter().enumerate().filter(move |(_, pair)| decoys || pair.kind != PairKind::Decoy)
     }
 
-    /// Renders a context.
-    pub fn render(&self, spec: ContextSpec) -> RenderedContext {
-        let pairs = self.demonstrations(spec);
-        RenderedContext::render(
-            pairs.iter().map(|(prompt, response, _)| (&**prompt, &**response)),
-            self.placement,
-            self.question_format,
-        )
-    }
-
-    /// The demonstrations of a context in order: prompt, response, and the row of the set that the response
-    /// comes from.
-    pub fn demonstrations(&self, spec: ContextSpec) -> Vec<(Arc<str>, Arc<str>, usize)> {
+    /// The demonstrations of a context in order, before a treatment reshapes them: prompt, response, and the row of
+    /// the set that the response comes from.
+    fn own_demonstrations(&self, spec: ContextSpec) -> Vec<(Arc<str>, Arc<str>, usize)> {
         let Some(set) = self.sets.get(spec.set).filter(|_| spec.shots > 0) else { return Vec::new() };
         let count = spec.shots as usize;
         let own_draw = (!self.nested).then_some(spec.shots);
@@ -299,7 +306,7 @@ impl Experiment {
         block: &'a Block,
         context: &'a Arc<RenderedContext>,
     ) -> impl Iterator<Item = SampleSpec> + 'a {
-        self.replicates_of(plan, block, context, 0..self.replicates)
+        self.replicates_of(plan, block, context, 0..self.replicates_for(block.purpose))
     }
 
     /// Of these the answers of some replicates, such as of one round of adaptive sampling.
@@ -311,7 +318,8 @@ impl Experiment {
         replicates: Range<u32>,
     ) -> impl Iterator<Item = SampleSpec> + 'a {
         let subject = &self.subjects[block.subject];
-        let first_turn = plan.contexts[block.context].draw as usize * self.replicates as usize;
+        let first_turn =
+            plan.contexts[block.context].draw as usize * self.replicates_for(block.purpose) as usize;
         block.sampled.iter().flat_map(move |&question| {
             let asked = &self.questions[question];
             // One prompt for each wording, however many replicates ask it.

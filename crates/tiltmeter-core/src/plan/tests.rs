@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use super::*;
 use crate::experiment::{DataSource, read, resolve};
 
-struct NoFiles;
+pub(super) struct NoFiles;
 
 impl DataSource for NoFiles {
     fn text(&self, _: &str) -> Result<String, std::io::Error> {
@@ -11,7 +11,7 @@ impl DataSource for NoFiles {
     }
 }
 
-fn experiment(demonstrations: &str, rest: &str) -> Experiment {
+pub(super) fn experiment(demonstrations: &str, rest: &str) -> Experiment {
     let text = format!(
         "name = 'x'\n[[subjects]]\nid = 'a'\nmodel = 'openai/m'\n[demonstrations]\n{demonstrations}\n{rest}\n"
     );

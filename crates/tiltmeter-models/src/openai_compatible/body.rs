@@ -1,7 +1,7 @@
 //! The request's body.
 
 use serde_json::{Map, Value, json};
-use tiltmeter_core::prompt::{MessageParts, Placement, Turn};
+use tiltmeter_core::prompt::{MessageParts, Turn};
 
 use super::dialect::Dialect;
 use super::reply::ChatDraft;
@@ -168,7 +168,7 @@ fn marks_context(endpoint: &Endpoint) -> bool {
 /// Whether a mark would end a message where none ends: Google's models store whole messages, so that demonstrations
 /// in the question's own message cannot be stored without changing the prompt.
 fn splits_message(endpoint: &Endpoint, prompt: &ShownPrompt<'_>) -> bool {
-    endpoint.model.starts_with("google/") && prompt.placement() == Placement::FirstUser
+    endpoint.model.starts_with("google/") && prompt.question.parts.iter().any(|part| prompt.is_context(part))
 }
 
 /// The same messages, with the context's end marked. What the model sees is the same: parts of a message are joined

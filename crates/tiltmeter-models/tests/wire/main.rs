@@ -9,6 +9,7 @@ mod anthropic;
 mod batch;
 mod gemini;
 mod gemini_stored;
+mod golden_treatments;
 mod openai_compatible;
 mod openai_responses;
 mod scoring;

@@ -11,12 +11,15 @@ mod judged;
 mod model;
 mod people;
 mod plots;
+mod price;
 mod published;
 mod record;
 mod samples;
 mod sections;
 mod text;
 mod traces;
+mod tradeoff;
+mod treatments;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -403,10 +406,16 @@ fn document(
     if let Some(comparisons) = sections.comparisons() {
         shown.push(("differences", "Differences", comparisons));
     }
+    if let Some(price) = price::price(runs) {
+        shown.push(("price", "Defences and their price", price));
+    }
     if let Some(depth) = sections.depth() {
         shown.push(("depth", "In depth", depth));
     }
     shown.push(("verdicts", "Verdicts", record::verdicts(sections.places, several)));
+    if let Some(treatments) = treatments::treatments(runs) {
+        shown.push(("treatments", "What was done to requests", treatments));
+    }
     if let Some(labels) = people::people(runs) {
         shown.push(("people", "Labels by people", labels));
     }

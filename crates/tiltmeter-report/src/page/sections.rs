@@ -452,7 +452,7 @@ fn against(name: &str) -> &str {
     }
 }
 
-fn effect(effect: &EffectResult, factor: f64, decimals: usize) -> String {
+pub(super) fn effect(effect: &EffectResult, factor: f64, decimals: usize) -> String {
     let shown = |value: f64| {
         let value = value * factor;
         if factor > 1.0 { format!("{value:+.decimals$}") } else { format!("{value:.decimals$}") }

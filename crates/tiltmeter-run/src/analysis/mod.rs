@@ -9,12 +9,15 @@ mod dose;
 mod draw;
 mod judges;
 mod people;
+mod price;
 mod ranking;
 mod rates;
 mod samples;
 mod steering;
 pub(crate) mod tilt;
 pub(crate) mod traces;
+mod treatments;
+mod usefulness;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,12 +28,13 @@ use tiltmeter_stats::StatsError;
 use tiltmeter_stats::rates::{CoverageAssessment, MeasuredCoverage};
 use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, Reader, StoreError};
 
-use crate::results::{ConditionResult, CoverageResult, FailureCount, RunResults};
+use crate::results::{ConditionResult, CoverageResult, FailureCount, RunResults, TreatmentResult};
 
 pub use self::details::details;
 pub use self::draw::{LabelDrawError, draw_labels};
 pub use self::judges::agreement;
 use self::people::human_labels;
+use self::price::Priced;
 use self::samples::{Samples, count_verdicts};
 use self::tilt::Tilts;
 pub use self::traces::{TraceDrawError, draw_traces, trace_results};
@@ -77,6 +81,8 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
     let has_judge = experiment.judge.is_some();
     let adaptive = reader.adaptive(experiment.id)?;
     let steered = steering::Steered::read(&reader)?;
+    let filtered = reader.filtered_contexts(experiment.id)?;
+    let treatments = treatments::treatments(&reader, &experiment)?;
     let mut results: Vec<ConditionResult> = Vec::with_capacity(conditions.len());
     let mut all_counts = Vec::with_capacity(conditions.len());
     for condition in &conditions {
@@ -122,9 +128,15 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
                 None => None,
             },
             steering: steered.of(condition),
+            filter: filtered.get(&condition.id).and_then(|contexts| treatments::filter(condition, contexts)),
         });
         all_counts.push(counts);
     }
+    let settings = settings(&experiment.resolved)?;
+    let probed = usefulness::read(&reader, &experiment, &failures)?;
+    let priced =
+        Priced { conditions: &conditions, counts: &all_counts, has_judge, tilts: &tilts, probed: &probed };
+    let prices = price::prices(&priced, &reader)?;
     let human_labels = human_labels(&reader, &experiment, &conditions, &failures)?;
     let series = dose::series(&conditions, &all_counts);
     Ok(RunResults {
@@ -132,24 +144,22 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
         experiment: experiment.name.clone(),
         warnings: warnings(&results),
         conditions: results,
-        comparisons: comparisons::comparisons(
-            &conditions,
-            &all_counts,
-            has_judge,
-            settings(&experiment.resolved)?,
-        )?,
+        comparisons: comparisons::comparisons(&conditions, &all_counts, has_judge, settings)?,
         dose_response: series
             .iter()
             .filter_map(|series| dose::dose(series, &conditions, &tilts, has_judge))
             .collect(),
         across_subjects: across::across_subjects(&series, &across::sizes(&experiment.resolved), has_judge),
         human_labels,
+        usefulness: usefulness::results(&probed, settings)?,
+        prices,
         asked: 0,
         reused: 0,
         attempts: 0,
         cost_usd: 0.0,
         timing: crate::meter::Timing::default(),
-        failures: count_failures(&failures, &experiment),
+        failures: count_failures(&failures, &experiment, &treatments),
+        treatments,
         notes: experiment.notes,
         gates: Vec::new(),
     })
@@ -174,7 +184,7 @@ fn statistics(what: &str, error: StatsError) -> AnalysisError {
 /// Answers that a condition is to have.
 fn planned(condition: &ConditionRow) -> u64 {
     let questions = condition.questions.iter().filter(|(_, sampled, _)| *sampled).count();
-    (questions * condition.contexts.len()) as u64 * u64::from(condition.replicates)
+    (questions * condition.distinct_contexts().len()) as u64 * u64::from(condition.replicates)
 }
 
 /// Whether `other` shows benign answers to the same prompts, everything else being equal.
@@ -212,10 +222,16 @@ fn assessed(coverage: CoverageResult) -> CoverageAssessment {
     }
 }
 
-fn count_failures(failures: &[FailureRow], experiment: &ExperimentRow) -> Vec<FailureCount> {
+fn count_failures(
+    failures: &[FailureRow],
+    experiment: &ExperimentRow,
+    treatments: &[TreatmentResult],
+) -> Vec<FailureCount> {
+    let screens = treatments.iter().any(|treatment| treatment.screening.is_some());
     let mut counts: BTreeMap<(&str, &str), (u64, &str)> = BTreeMap::new();
     for failure in failures {
-        if failure.judge.is_some() && failure.judge != experiment.judge {
+        let is_of_filter = failure.target == "screening";
+        if failure.judge.is_some() && failure.judge != experiment.judge || is_of_filter && !screens {
             continue;
         }
         let (count, _) = counts.entry((&failure.target, &failure.kind)).or_insert((0, &failure.message));

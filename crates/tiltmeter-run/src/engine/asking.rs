@@ -77,7 +77,7 @@ impl Engine {
             question: rows.questions[sample.question],
             replicate: sample.replicate,
         };
-        let judgements_lost = self.judgement_count();
+        let judgements_lost = self.judgement_count(block.purpose);
         let failed =
             |error, attempts| FailedCall { hash: sample.id, target, error, attempts, judgements_lost };
         if let Some(error) = self.refused_before(block) {
@@ -140,8 +140,8 @@ impl Engine {
             failed_attempts: tried.failed,
         };
         let row = self.ledger.store(|writer| async move { writer.response(record).await }).await?;
-        let judged = outcome == ResponseOutcome::Answer && self.experiment.judge.is_some();
-        let judgements_spared = if judged { 0 } else { self.judgement_count() };
+        let judged = outcome == ResponseOutcome::Answer && self.is_judged(block.purpose);
+        let judgements_spared = if judged { 0 } else { self.judgement_count(block.purpose) };
         self.ledger.tell(Event::SampleStored { judgements_spared });
         judged.then(|| self.judged(&sample, row, answer, &Aspect::ALL))
     }

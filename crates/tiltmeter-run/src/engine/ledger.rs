@@ -115,6 +115,7 @@ impl Ledger {
         let target = match target {
             FailureTarget::Response { .. } => CallTarget::Response,
             FailureTarget::Score { .. } => CallTarget::Score,
+            FailureTarget::Screening => CallTarget::Screening,
             FailureTarget::Judgement { .. } => CallTarget::Judgement,
             FailureTarget::Coding { .. } => CallTarget::Coding,
         };

@@ -12,6 +12,7 @@ mod judging;
 mod ledger;
 mod rejudge;
 mod rounds;
+mod screening;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
@@ -22,6 +23,7 @@ use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use tiltmeter_core::experiment::Experiment;
 use tiltmeter_core::id::ContentId;
 use tiltmeter_core::plan::{Block, Plan, SampleSpec};
+use tiltmeter_core::usefulness::Purpose;
 use tiltmeter_core::verdict::Aspect;
 use tiltmeter_judge::JudgePrompts;
 use tiltmeter_models::ModelError;
@@ -32,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 pub use coding::{CodeTraces, Coder, code_traces};
 pub use rejudge::{Rejudge, rejudge};
+pub use screening::{MissingScreening, Screening, missing_screenings, screen};
 
 use crate::budget::{Budget, Spent};
 use crate::calling::RetryPolicy;
@@ -133,6 +136,16 @@ pub enum Stop {
         /// What was spent.
         spent: Spent,
     },
+    /// Demonstrations have no score by a filter's model, so that it is not known which contexts to show.
+    #[error(
+        "{failed} of {total} demonstrations could not be screened by the filter's model: no context is made of them"
+    )]
+    Screening {
+        /// Demonstrations whose call failed for good.
+        failed: u64,
+        /// Demonstrations that were to be screened.
+        total: u64,
+    },
     /// Somebody asked for it.
     #[error("stopped on request")]
     Requested,
@@ -220,8 +233,8 @@ struct Engine {
     allowance: AtomicU64,
     /// Contexts (subject, context) that a model has refused as too long, and what it said.
     too_long: Mutex<HashMap<(usize, usize), String>>,
-    /// Blocks (subject, context, treatment) of which nothing is missing: nobody walks through them again.
-    complete: HashSet<(usize, usize, usize)>,
+    /// Blocks (purpose, subject, context, treatment) of which nothing is missing: nobody walks through them again.
+    complete: HashSet<(Purpose, usize, usize, usize)>,
     ledger: Arc<Ledger>,
 }
 
@@ -233,7 +246,7 @@ impl Engine {
         let mut all = Counts::default();
         for (block, counts) in self.plan.blocks.iter().zip(counts) {
             if counts.is_complete() {
-                self.complete.insert((block.subject, block.context, block.treatment));
+                self.complete.insert((block.purpose, block.subject, block.context, block.treatment));
             }
             all.add(counts);
         }
@@ -241,7 +254,7 @@ impl Engine {
         if let Some(limit) = limit {
             let left_out = samples - samples.min(limit);
             samples -= left_out;
-            judgements -= judgements.min(left_out * self.judgement_count());
+            judgements -= judgements.min(left_out * self.judgement_count(Purpose::Misalignment));
         }
         self.ledger.tell(Event::Started { samples, scores, judgements, reused });
         reused
@@ -279,8 +292,13 @@ impl Engine {
         counts
     }
 
-    fn judgement_count(&self) -> u64 {
-        if self.experiment.judge.is_some() { Aspect::ALL.len() as u64 } else { 0 }
+    fn judgement_count(&self, purpose: Purpose) -> u64 {
+        if self.is_judged(purpose) { Aspect::ALL.len() as u64 } else { 0 }
+    }
+
+    /// Whether answers are sent to the judge.
+    fn is_judged(&self, purpose: Purpose) -> bool {
+        purpose == Purpose::Misalignment && self.experiment.judge.is_some()
     }
 
     fn judgement_hash(&self, sample: ContentId, question: usize, aspect: Aspect) -> Option<ContentId> {
