@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tiltmeter_agreement::{Estimate, RateInterval};
 use tiltmeter_run::{
-    CoderResult, CoderShares, GroupShares, LabelShare, SideCounts, TraceResults, TraceShare,
+    CodedShare, CoderResult, CoderShares, GroupShares, LabelShare, SideCounts, TraceResults,
 };
 
 use crate::table::{NOTHING_TO_SHOW, percent, printable, write_rows, write_wrapped};
@@ -137,7 +137,7 @@ fn write_shares(text: &mut String, shares: &CoderShares) {
         "aligned",
         "persona labelled, %",
     ];
-    let side = |share: &Option<LabelShare>, of: fn(&LabelShare) -> Option<&TraceShare>| {
+    let side = |share: &Option<LabelShare>, of: fn(&LabelShare) -> Option<&CodedShare>| {
         interval(share.as_ref().and_then(of).map(|share| &share.by_question))
     };
     let rows = further.iter().map(|group: &GroupShares| {
@@ -204,7 +204,7 @@ fn write_legend(text: &mut String, results: &TraceResults) {
     }
 }
 
-fn fraction(share: Option<&TraceShare>) -> String {
+fn fraction(share: Option<&CodedShare>) -> String {
     share
         .map_or_else(|| NOTHING_TO_SHOW.to_owned(), |share| format!("{} of {}", share.labelled, share.traces))
 }

@@ -102,20 +102,20 @@ impl Writer {
         self.write(Record::Judgement(record)).await
     }
 
-    /// Stores a filter's score of a demonstration; returns once it is on disk.
-    ///
-    /// # Errors
-    /// If it could not be stored.
-    pub async fn screening(&self, record: ScreeningRecord) -> Result<(), StoreError> {
-        self.write(Record::Screening(record)).await.map(|_| ())
-    }
-
     /// Stores a coding of a trace; returns once it is on disk.
     ///
     /// # Errors
     /// If it could not be stored.
     pub async fn coding(&self, record: CodingRecord) -> Result<i64, StoreError> {
         self.write(Record::Coding(record)).await
+    }
+
+    /// Stores a filter's score of a demonstration; returns once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn screening(&self, record: ScreeningRecord) -> Result<(), StoreError> {
+        self.write(Record::Screening(record)).await.map(|_| ())
     }
 
     /// Stores the log-probability of a text; returns once it is on disk.
