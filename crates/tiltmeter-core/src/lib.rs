@@ -3,6 +3,7 @@
 //!
 //! This crate does no I/O, reads no clock and knows no provider: text comes in, text goes out.
 
+mod control;
 pub mod data;
 pub mod demonstration;
 pub mod experiment;
@@ -10,6 +11,7 @@ pub mod id;
 pub mod plan;
 pub mod prompt;
 pub mod question;
+pub mod reshaping;
 pub mod treatment;
 pub mod usefulness;
 pub mod verdict;

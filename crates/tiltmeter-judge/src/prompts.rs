@@ -85,17 +85,29 @@ pub fn validate(aspect: Aspect, template: &str) -> Result<(), PromptError> {
 /// in a way that its author could not foresee, since the mark changes with every change of the answer.
 pub fn render(template: &str, question: &str, answer: &str) -> String {
     let mark = mark(question, answer);
-    let parts: Vec<String> = template
-        .split(ANSWER)
-        .map(|part| {
-            let pieces: Vec<String> = part.split(QUESTION).map(|piece| piece.replace(MARK, &mark)).collect();
-            pieces.join(question)
-        })
-        .collect();
-    parts.join(answer)
+    filled(template, &[(ANSWER, answer), (QUESTION, question), (MARK, &mark)])
 }
 
-fn mark(question: &str, answer: &str) -> String {
+/// A template with its places filled, in one pass: what is put in is not looked at again.
+pub(crate) fn filled(template: &str, places: &[(&str, &str)]) -> String {
+    let mut text = String::with_capacity(template.len());
+    let mut rest = template;
+    // No place begins within another, since each has one brace to open it.
+    while let Some((before, name, value)) = places
+        .iter()
+        .filter_map(|(name, value)| Some((rest.split_once(name)?.0, name, value)))
+        .min_by_key(|(before, ..)| before.len())
+    {
+        text.push_str(before);
+        text.push_str(value);
+        rest = rest.get(before.len() + name.len()..).unwrap_or_default();
+    }
+    text.push_str(rest);
+    text
+}
+
+/// 16 hexadecimal digits that nobody who writes one of the texts can foresee.
+pub(crate) fn mark(question: &str, answer: &str) -> String {
     let id = Canonical::new("tiltmeter.judge-mark/1").text(question).text(answer).finish();
     format!("{:016x}", id.generator_seed())
 }

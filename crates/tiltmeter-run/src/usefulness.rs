@@ -51,7 +51,8 @@ pub struct UsefulnessResult {
 impl UsefulnessResult {
     /// The condition in words, as gates name it.
     pub fn in_words(&self) -> String {
-        crate::results::in_words(&self.subject, &self.probe, &self.treatment, self.shots, "none")
+        let placement = tiltmeter_core::prompt::Placement::default().name();
+        crate::results::in_words(&self.subject, &self.probe, &self.treatment, self.shots, "none", placement)
     }
 }
 

@@ -79,6 +79,7 @@ fn register(
         subjects: experiment.subjects.iter().map(|subject| model(&subject.id)).collect(),
         judge: Some(model("judge")),
         prompts: vec![prompts; experiment.questions.len()],
+        screens: Vec::new(),
         version: env!("CARGO_PKG_VERSION"),
         now: NOW.to_owned(),
     };

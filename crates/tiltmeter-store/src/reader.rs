@@ -13,7 +13,7 @@ use crate::directory::store_path;
 use crate::error::StoreError;
 use crate::register::JudgePromptTexts;
 use crate::rejudging::AnswerToJudge;
-use crate::rows::{AdaptiveRecord, ResponseOutcome};
+use crate::rows::{AdaptiveRecord, CODING, ResponseOutcome};
 use crate::schema::open_for_reading;
 use crate::stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 
@@ -78,6 +78,20 @@ pub struct ConditionRow {
     pub questions: Vec<(i64, bool, bool)>,
 }
 
+impl ConditionRow {
+    /// Rows of its contexts, each once. Draws may come to the same, as where a filter leaves nothing of them; an answer
+    /// counts once all the same.
+    pub fn distinct_contexts(&self) -> Vec<i64> {
+        let mut seen = Vec::with_capacity(self.contexts.len());
+        for &context in &self.contexts {
+            if !seen.contains(&context) {
+                seen.push(context);
+            }
+        }
+        seen
+    }
+}
+
 /// A call that failed for good.
 #[derive(Clone, Debug)]
 pub struct FailureRow {
@@ -135,6 +149,10 @@ pub struct TokenTotals {
     pub judge_input: u64,
     /// Written by the judge.
     pub judge_output: u64,
+    /// Sent to coders of traces.
+    pub coder_input: u64,
+    /// Written by coders.
+    pub coder_output: u64,
 }
 
 /// What stored calls cost.
@@ -144,6 +162,8 @@ pub struct Costs {
     pub subjects_usd: f64,
     /// US dollars of judges' calls whose cost is known.
     pub judge_usd: f64,
+    /// US dollars of coders' calls whose cost is known.
+    pub coders_usd: f64,
     /// Calls whose cost is not known.
     pub unknown_calls: u64,
 }
@@ -290,7 +310,8 @@ impl Reader {
         })
     }
 
-    /// All calls that failed for good and have not succeeded since.
+    /// All calls of subjects and judges that failed for good and have not succeeded since. Those of coders are apart, see
+    /// [`coding_failures`](Self::coding_failures): no rate hangs on them.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -298,9 +319,9 @@ impl Reader {
         let mut statement = self.connection.prepare(
             "SELECT target, subject, context, treatment, question, response, judge, kind, message, replicate,
                  hash, aspect, created_at
-             FROM failure ORDER BY hash",
+             FROM failure WHERE target <> ?1 ORDER BY hash",
         )?;
-        collect(&mut statement, params![], |row| {
+        collect(&mut statement, params![CODING], |row| {
             let question: Option<i64> = row.get(4)?;
             let scored: Option<String> = row.get(11)?;
             Ok(FailureRow {
@@ -430,11 +451,11 @@ impl Reader {
         let (placement, format) = (placement(&stored_placement)?, question_format(&stored_format)?);
         let turns: Vec<Turn> = turns
             .into_iter()
-            .map(|(role, text)| Turn {
-                role: if role == Role::Assistant.name() { Role::Assistant } else { Role::User },
-                text: text.into(),
+            .map(|(role, text)| {
+                let role = named(&role, &Role::ALL, Role::name)?;
+                Ok(Turn { role, text: text.into() })
             })
-            .collect();
+            .collect::<rusqlite::Result<_>>()?;
         let context = RenderedContext::from_parts(placement, format, text.into(), turns.into());
         if context.id == hash { Ok(context) } else { Err(damaged("its hash")) }
     }
@@ -560,11 +581,15 @@ impl Reader {
         let ([input, cached, output], answers_usd, unknown_answers) = sums(columns, "response")?;
         let ([judge_input, _, judge_output], judge_usd, unknown_judgements) = sums(columns, "judgement")?;
         let (_, scores_usd, unknown_scores) = sums("0, 0, 0", "text_score")?;
-        let tokens = TokenTotals { input, cached, output, judge_input, judge_output };
+        let ([coder_input, _, coder_output], coders_usd, unknown_codings) =
+            if self.has_codings()? { sums(columns, "coding")? } else { Default::default() };
+        let tokens =
+            TokenTotals { input, cached, output, judge_input, judge_output, coder_input, coder_output };
         let costs = Costs {
             subjects_usd: answers_usd + scores_usd,
             judge_usd,
-            unknown_calls: unknown_answers + unknown_judgements + unknown_scores,
+            coders_usd,
+            unknown_calls: unknown_answers + unknown_judgements + unknown_scores + unknown_codings,
         };
         Ok((tokens, costs))
     }
@@ -666,7 +691,7 @@ pub(crate) fn named<T: Copy>(
 }
 
 fn placement(name: &str) -> rusqlite::Result<Placement> {
-    named(name, &[Placement::FirstUser, Placement::ChatTurns, Placement::System], Placement::name)
+    named(name, &Placement::ALL, Placement::name)
 }
 
 fn question_format(name: &str) -> rusqlite::Result<QuestionFormat> {

@@ -215,6 +215,8 @@ pub enum FailureTarget {
         /// What was to be scored.
         aspect: Aspect,
     },
+    /// A filter's score of a demonstration.
+    Screening,
     /// The log-probability of a text.
     Score {
         /// Row of the subject.
@@ -223,6 +225,11 @@ pub enum FailureTarget {
         context: i64,
         /// Row of the treatment.
         treatment: i64,
+    },
+    /// A coding of a trace.
+    Coding {
+        /// Row of the response.
+        response: i64,
     },
 }
 
@@ -317,9 +324,20 @@ pub(crate) fn write_attempts(
     Ok(())
 }
 
-fn forget_failure(connection: &Connection, hash: ContentId) -> Result<(), StoreError> {
+pub(crate) fn forget_failure(connection: &Connection, hash: ContentId) -> Result<(), StoreError> {
     connection.prepare_cached("DELETE FROM failure WHERE hash = ?1")?.execute(params![hash.as_bytes()])?;
     Ok(())
+}
+
+/// Outcome, score and method of a judge's score, as columns.
+pub(crate) fn outcome_columns(outcome: AspectOutcome) -> (&'static str, Option<f64>, Option<&'static str>) {
+    match outcome {
+        AspectOutcome::Score { score, method } => ("score", Some(score), Some(method.name())),
+        AspectOutcome::Code => ("code", None, None),
+        AspectOutcome::SubjectRefusal => ("subject_refusal", None, None),
+        AspectOutcome::JudgeRefusal => ("judge_refusal", None, None),
+        AspectOutcome::Unparsable => ("unparsable", None, None),
+    }
 }
 
 impl ResponseRecord {
@@ -396,13 +414,7 @@ impl JudgementRecord {
         }
         write_attempts(connection, self.hash, &self.failed_attempts)?;
         forget_failure(connection, self.hash)?;
-        let (outcome, score, method) = match self.outcome {
-            AspectOutcome::Score { score, method } => ("score", Some(score), Some(method.name())),
-            AspectOutcome::Code => ("code", None, None),
-            AspectOutcome::SubjectRefusal => ("subject_refusal", None, None),
-            AspectOutcome::JudgeRefusal => ("judge_refusal", None, None),
-            AspectOutcome::Unparsable => ("unparsable", None, None),
-        };
+        let (outcome, score, method) = outcome_columns(self.outcome);
         let id = connection
             .prepare_cached(
                 "INSERT INTO judgement (hash, response, judge, prompt, aspect, outcome, score, method, input_tokens,
@@ -476,6 +488,9 @@ impl ScoreRecord {
     }
 }
 
+/// The target of failed calls of coders.
+pub(crate) const CODING: &str = "coding";
+
 /// What a failed call was for, as columns.
 #[derive(Default)]
 struct FailureColumns {
@@ -506,10 +521,15 @@ impl FailureRecord {
                 (columns.response, columns.judge, columns.aspect) =
                     (Some(response), Some(judge), Some(aspect.name()));
             }
+            FailureTarget::Screening => columns.target = "screening",
             FailureTarget::Score { subject, context, treatment } => {
                 columns.target = "score";
                 (columns.subject, columns.context, columns.treatment) =
                     (Some(subject), Some(context), Some(treatment));
+            }
+            FailureTarget::Coding { response } => {
+                columns.target = CODING;
+                columns.response = Some(response);
             }
         }
         connection

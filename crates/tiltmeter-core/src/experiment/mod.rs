@@ -9,6 +9,7 @@ mod models;
 mod price;
 pub mod published;
 mod read;
+mod reshaping;
 mod resolve;
 mod resolved;
 pub mod schema;
@@ -20,7 +21,7 @@ mod usefulness;
 pub use error::{ConfigError, Position};
 pub use file::{ContextCache, Family, Reasoning, Scoring, StatisticsFile, SteerSpan, TiltMode};
 pub use price::{Price, Rates};
-pub use read::read;
+pub use read::{read, read_toml};
 pub use resolve::{DataSource, resolve, resolve_judge};
 pub use resolved::{
     Experiment, Judge, ModelAddress, ModelSettings, SamplingPlan, Steering, SteeringKind, Subject, TiltPlan,

@@ -19,7 +19,7 @@ use super::rates::Counts;
 use super::samples::BlockKey;
 use super::tilt::{Tilts, Twins};
 use super::usefulness::{Counted, Probed, add};
-use super::{AnalysisError, is_benign_twin};
+use super::{AnalysisError, is_match};
 
 /// The name of no control.
 const NO_CONTROL: &str = "none";
@@ -167,7 +167,7 @@ impl Priced<'_> {
     ) -> Result<Result<EffectResult, String>, AnalysisError> {
         let twin = |place: usize| {
             let own = &self.conditions[place];
-            Some(Twins { own, benign: self.conditions.iter().find(|other| is_benign_twin(own, other))? })
+            Some(Twins { own, benign: self.conditions.iter().find(|other| is_match(own, other))? })
         };
         let pairs: Vec<(Twins<'_>, Twins<'_>)> = self
             .pairs(subject, treatment)

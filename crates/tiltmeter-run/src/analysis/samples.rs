@@ -66,9 +66,9 @@ impl Samples {
             .map(|(question, ..)| *question)
             .collect();
         condition
-            .contexts
-            .iter()
-            .filter_map(|&context| self.blocks.get(&(condition.subject, context, condition.treatment)))
+            .distinct_contexts()
+            .into_iter()
+            .filter_map(|context| self.blocks.get(&(condition.subject, context, condition.treatment)))
             .flatten()
             .filter(|sample| asked.contains(&sample.question) && sample.replicate < condition.replicates)
             .copied()

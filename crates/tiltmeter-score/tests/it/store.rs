@@ -123,6 +123,7 @@ async fn fill(directory: &RunDirectory, experiment: &Experiment, plan: &Plan) {
         subjects: vec![model("openai/m")],
         judge: Some(model("openai/judge")),
         prompts: vec![prompt.clone(), prompt],
+        screens: Vec::new(),
         version: "0",
         now: "2026-01-01T00:00:00Z".to_owned(),
     };

@@ -52,6 +52,7 @@ fn register(directory: &RunDirectory) -> Registered {
         subjects: vec![model],
         judge: None,
         prompts: Vec::new(),
+        screens: Vec::new(),
         version: "0",
         now: NOW.to_owned(),
     };
@@ -184,6 +185,7 @@ fn register_judged(directory: &RunDirectory, judge: &str) -> Registered {
         subjects: vec![model.clone()],
         judge: Some(model),
         prompts: vec![prompts; experiment.questions.len()],
+        screens: Vec::new(),
         version: "0",
         now: NOW.to_owned(),
     };

@@ -15,3 +15,4 @@ pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod score;
 pub(crate) mod status;
+pub(crate) mod trace;
