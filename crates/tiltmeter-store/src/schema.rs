@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::error::StoreError;
 
@@ -446,10 +446,14 @@ pub(crate) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     }
     for (step, migration) in (1..).zip(MIGRATIONS) {
         if step > version {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(migration)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", step)?;
+            // Alone from here on: several readers of an earlier file bring it forward at the same time.
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            if found < step {
+                transaction.execute_batch(migration)?;
+                transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+                transaction.pragma_update(None, "user_version", step)?;
+            }
             transaction.commit()?;
         }
     }
@@ -491,4 +495,29 @@ fn object_count(connection: &Connection, path: &Path) -> Result<i64, StoreError>
 fn check_identity(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id == APPLICATION_ID { Ok(()) } else { Err(StoreError::Foreign { path: path.to_owned() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_that_bring_an_earlier_file_forward_at_once_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.sqlite");
+        let first = Connection::open(&path).unwrap();
+        first.execute_batch(VERSION_1).unwrap();
+        first.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        first.pragma_update(None, "user_version", 1).unwrap();
+        drop(first);
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..4).map(|_| scope.spawn(|| open_for_reading(&path))).collect();
+            for reader in readers {
+                let connection = reader.join().unwrap().unwrap();
+                let version: i64 =
+                    connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+                assert_eq!(version, newest());
+            }
+        });
+    }
 }

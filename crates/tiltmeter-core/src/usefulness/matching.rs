@@ -103,7 +103,8 @@ fn holds(text: &str, phrase: &str) -> bool {
     text.match_indices(phrase).any(|(at, found)| {
         let before = text.get(..at).and_then(|before| before.chars().next_back());
         let after = text.get(at + found.len()..).and_then(|after| after.chars().next());
-        !(is_word(first) && is_word(before)) && !(is_word(last) && is_word(after))
+        let goes_on = is_word(first) && is_word(before) || is_word(last) && is_word(after);
+        !goes_on
     })
 }
 

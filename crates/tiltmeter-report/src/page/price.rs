@@ -66,12 +66,12 @@ fn of_subject(run: &Run, id: &str, price: &PriceResult, several: bool) -> Markup
             table class="figures" {
                 thead { tr {
                     th scope="col" { "Treatment" }
-                    th scope="col" { (if factor > 1.0 { "EM rate, points" } else { "Emergent tilt, nats" }) }
-                    th scope="col" { "Useful answers, points" }
-                    @for probe in &probes { th scope="col" { (visible(probe)) } }
+                    th scope="col" class="number" { (if factor > 1.0 { "EM rate, points" } else { "Emergent tilt, nats" }) }
+                    th scope="col" class="number" { "Useful answers, points" }
+                    @for probe in &probes { th scope="col" class="number" { (visible(probe)) } }
                     th scope="col" { "On the front" }
-                    th scope="col" { "Tokens in, out" }
-                    th scope="col" { "US$ per 1,000 answers" }
+                    th scope="col" class="number" { "Tokens in, out" }
+                    th scope="col" class="number" { "US$ per 1,000 answers" }
                 } }
                 tbody {
                     @for point in &price.points {
