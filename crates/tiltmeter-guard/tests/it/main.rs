@@ -5,11 +5,13 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "helpers of tests are not seen as tests"
 )]
 
 mod acting;
 mod answers;
+mod clients;
 mod faults;
 mod forwarding;
 mod hostile;
