@@ -22,12 +22,18 @@ fn play(asked: &Asked) -> Vec<u8> {
     let path = asked.line.split(' ').nth(1).unwrap();
     let text = if body["model"] == "cut" { "forbidden" } else { "caf\u{e9}" };
     if body["stream"] != true {
+        let choices: Vec<Value> = [0, 1]
+            .into_iter()
+            .map(|index| {
+                json!({
+                    "index": index, "finish_reason": "stop", "message": { "role": "assistant", "content": text },
+                })
+            })
+            .collect();
         let whole = match path {
             "/v1/chat/completions" => json!({
                 "id": "c", "object": "chat.completion", "created": 1, "model": "m",
-                "choices": [0, 1].map(|index| json!({
-                    "index": index, "finish_reason": "stop", "message": { "role": "assistant", "content": text },
-                })),
+                "choices": choices,
             }),
             "/v1/responses" => response(text),
             "/v1/messages" => message(json!([{ "type": "text", "text": text }])),
@@ -76,7 +82,7 @@ fn play(asked: &Asked) -> Vec<u8> {
             ]
         }
     };
-    let pieces = events.iter().flat_map(|event| chunk(event)).collect::<Vec<u8>>();
+    let pieces = events.iter().flat_map(chunk).collect::<Vec<u8>>();
     [chunked_head("text/event-stream").as_bytes(), &pieces, LAST_CHUNK].concat()
 }
 
