@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::conversation::Protocol;
@@ -207,10 +207,20 @@ impl Refusal {
     pub(crate) fn event(&self, protocol: Protocol) -> String {
         match protocol {
             Protocol::Messages => format!("event: error\ndata: {}\n\n", self.body(protocol)),
-            Protocol::Responses => format!(
-                "event: error\ndata: {}\n\n",
-                json!({ "type": "error", "code": self.code, "message": self.message, "param": null })
-            ),
+            Protocol::Responses => {
+                let mut data: Value = serde_json::from_str(&self.body(protocol)).unwrap_or_default();
+                // The protocol's event has its fields at the top; official clients raise what stands below `error`, and
+                // would pass over the event otherwise.
+                for (field, value) in [
+                    ("type", json!("error")),
+                    ("code", json!(self.code)),
+                    ("message", json!(self.message)),
+                    ("param", Value::Null),
+                ] {
+                    data[field] = value;
+                }
+                format!("event: error\ndata: {data}\n\n")
+            }
             _ => format!("data: {}\n\n", self.body(protocol)),
         }
     }

@@ -10,6 +10,7 @@
 
 mod acting;
 mod answers;
+mod clients;
 mod faults;
 mod forwarding;
 mod hostile;
