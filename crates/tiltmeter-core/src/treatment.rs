@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
+use crate::experiment::{Steering, Subject};
 use crate::id::{Canonical, ContentId};
+use crate::procedure::Procedure;
 
 /// Name of the treatment that does nothing.
 pub const UNTREATED: &str = "none";
@@ -63,7 +65,7 @@ impl ReasoningKind {
 }
 
 /// What is done to a request besides showing demonstrations.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Treatment {
     /// Name in tables; `none` is untreated.
     pub id: Arc<str>,
@@ -73,6 +75,10 @@ pub struct Treatment {
     pub after_examples: Option<Arc<str>>,
     /// Asks for reasoning before the answer.
     pub elicitation: Option<Elicitation>,
+    /// What is done to a local subject's residual stream while it answers.
+    pub steering: Option<Steering>,
+    /// How an answer is put together, where it takes several calls.
+    pub procedure: Option<Procedure>,
 }
 
 impl Treatment {
@@ -83,6 +89,8 @@ impl Treatment {
             instruction: Instruction::none(),
             after_examples: None,
             elicitation: None,
+            steering: None,
+            procedure: None,
         }
     }
 
@@ -103,13 +111,39 @@ impl Treatment {
         if let Some(Elicitation { text, marks: [open, close] }) = &self.elicitation {
             canonical = canonical.text("elicitation").text(text).text(open).text(close);
         }
+        if let Some(steering) = &self.steering {
+            canonical = steering.canonical(canonical.text("steering"));
+        }
+        if let Some(procedure) = &self.procedure {
+            canonical = canonical.text("procedure").id(&procedure.hash());
+        }
         canonical.finish()
     }
 
-    /// Whether the tilt means something under it. It does not where a model is asked to reason first: a fixed answer
-    /// is then not what the prompt leads to.
+    /// Whether the tilt means something under it.
     pub fn has_tilt(&self) -> bool {
-        self.elicitation.is_none()
+        self.no_tilt().is_none()
+    }
+
+    /// Why the tilt means nothing under it, where it does not.
+    pub fn no_tilt(&self) -> Option<&'static str> {
+        if self.procedure.is_some() {
+            Some("an answer is put together from several calls, so that no text has a probability of its own")
+        } else if self.elicitation.is_some() {
+            Some("the model reasons first, so that a fixed answer is not what the prompt leads to")
+        } else {
+            None
+        }
+    }
+
+    /// What the calls are asked with that an answer is put together from: the same, each for itself.
+    pub fn of_parts(&self) -> Self {
+        Self { procedure: None, ..self.clone() }
+    }
+
+    /// Whether a subject can be asked under it: the residual stream of a model elsewhere is out of reach.
+    pub fn applies_to(&self, subject: &Subject) -> bool {
+        self.steering.is_none() || subject.settings.is_local()
     }
 
     /// Whether it changes which demonstrations are shown, or how.

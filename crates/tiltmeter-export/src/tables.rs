@@ -256,6 +256,7 @@ pub(crate) fn response_outcome(outcome: ResponseOutcome) -> &'static str {
         ResponseOutcome::Answer => "answer",
         ResponseOutcome::Refusal => "refusal",
         ResponseOutcome::Filtered => "filtered",
+        ResponseOutcome::Withheld => "withheld",
     }
 }
 

@@ -7,7 +7,7 @@ function visible(text) {
       (one) => `⟦U+${one.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟧`);
 }
 
-const VERDICTS = ["scored", "subject refused", "code", "judge declined", "unparsable", "filtered", "failed", "not judged"];
+const VERDICTS = ["scored", "subject refused", "code", "judge declined", "unparsable", "filtered", "failed", "not judged", "withheld by a defence"];
 const PAGE = 25;
 const SHOWN_CHARACTERS = 20000;
 const parsed = new Map();

@@ -210,8 +210,17 @@ pub(crate) fn verdicts_and_cuts(condition: &ConditionResult) -> String {
 
 /// The counts that are not zero.
 pub(crate) fn verdicts(counts: &VerdictCounts) -> String {
-    let &VerdictCounts { scored, subject_refusal, code, judge_refusal, unparsable, filtered, error, none } =
-        counts;
+    let &VerdictCounts {
+        scored,
+        subject_refusal,
+        code,
+        judge_refusal,
+        unparsable,
+        filtered,
+        error,
+        none,
+        withheld,
+    } = counts;
     let counts = [
         (scored, "scored"),
         (subject_refusal, "refused"),
@@ -219,6 +228,7 @@ pub(crate) fn verdicts(counts: &VerdictCounts) -> String {
         (judge_refusal, "judge declined"),
         (unparsable, "unparsable"),
         (filtered, "filtered"),
+        (withheld, "withheld by the defence"),
         (error, "failed"),
         (none, "not judged"),
     ];

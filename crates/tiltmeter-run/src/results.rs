@@ -203,6 +203,8 @@ pub struct VerdictCounts {
     pub error: u64,
     /// No judge was asked, or not yet.
     pub none: u64,
+    /// A defence held the subject's answers back and gave none.
+    pub withheld: u64,
 }
 
 /// A rate with its interval.

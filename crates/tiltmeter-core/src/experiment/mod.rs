@@ -8,6 +8,7 @@ mod locate;
 mod models;
 mod price;
 pub mod published;
+mod procedures;
 mod read;
 mod resolve;
 mod resolved;

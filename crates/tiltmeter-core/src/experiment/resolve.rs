@@ -139,6 +139,7 @@ impl Resolver<'_> {
             }
         }
         let treatments = self.treatments(&file)?;
+        self.subjects_fit(&file, &subjects, &treatments)?;
         let sampling = SamplingPlan {
             seed: file.sampling.seed,
             shots: self.some_shots("sampling", file.sampling.shots.as_deref(), &shots)?,

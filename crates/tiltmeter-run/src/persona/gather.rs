@@ -211,7 +211,7 @@ pub(super) async fn gather(
                     if let Some(answer) = &reading.answer {
                         let id = prompt
                             .as_ref()
-                            .map(|prompt| sample_id(&subject.hash, &prompt.id(), answer.replicate));
+                            .map(|prompt| sample_id(&subject.hash, &prompt.id(), answer.replicate, None));
                         // What was asked is known by its id, so that nothing else is read in its place.
                         if id != Some(answer.sample) {
                             return Err(ProjectError::Prompt { sample: answer.sample });
