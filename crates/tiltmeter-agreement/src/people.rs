@@ -68,7 +68,7 @@ pub struct ConditionName {
     pub control: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// Where the demonstrations stand.
     pub placement: String,

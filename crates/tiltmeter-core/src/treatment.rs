@@ -13,6 +13,10 @@ use crate::procedure::Procedure;
 /// Name of the treatment that does nothing.
 pub const UNTREATED: &str = "none";
 
+/// Name of the treatment that asks for reasoning and does nothing else; behind a `+` it ends the name of one that does
+/// more.
+pub const WITH_REASONING: &str = "reasoning";
+
 /// A standing instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instruction {

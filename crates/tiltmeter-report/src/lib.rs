@@ -12,6 +12,7 @@ mod markdown;
 mod page;
 mod persona;
 mod plan;
+mod ranking;
 mod status;
 mod table;
 
@@ -28,5 +29,6 @@ pub use page::{
 pub use persona::{projection_table, vector_table};
 pub use plan::plan_table;
 
+pub use ranking::ranking_table;
 pub use status::status_table;
 pub use table::table;

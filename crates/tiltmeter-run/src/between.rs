@@ -51,7 +51,7 @@ pub struct ComparedCondition {
     pub control: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// Whether both saw the same contexts, draw by draw.
     pub same_contexts: bool,

@@ -39,7 +39,7 @@ pub struct Comparison {
     pub subject: String,
     /// Name of the demonstration set.
     pub demonstrations: String,
-    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// Number of demonstrations of the first condition.
     pub shots: u32,
@@ -138,7 +138,7 @@ pub struct DoseResult {
     pub subject: String,
     /// Name of the demonstration set.
     pub demonstrations: String,
-    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// The values of k.
     pub shots: Vec<u32>,
@@ -222,7 +222,7 @@ pub struct PowerLawResult {
 pub struct AcrossSubjects {
     /// Name of the demonstration set.
     pub demonstrations: String,
-    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// Each subject's slope in the common model, in logits per doubling of 1 + k.
     pub slopes: Vec<SubjectSlope>,

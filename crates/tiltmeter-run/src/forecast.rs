@@ -63,7 +63,7 @@ pub struct PlannedCondition {
     pub control: &'static str,
     /// Number of demonstrations.
     pub shots: u32,
-    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// Draws of the context.
     pub contexts: u64,

@@ -24,6 +24,7 @@ mod pace;
 mod patient;
 mod persona;
 mod prices;
+mod ranking;
 mod resolution;
 mod results;
 mod status;
@@ -33,6 +34,7 @@ mod ways;
 
 pub use analysis::{
     AnalysisError, BetweenSettings, LabelDrawError, agreement, analyse, compare, details, draw_labels,
+    rank_treatments,
 };
 pub use batching::{BatchPolicy, Batching, Reach, takes_batches};
 pub use between::{ComparedCondition, ComparedRun, OnlyIn, RunComparison};
@@ -62,6 +64,7 @@ pub use persona::{
     model_of_vector, project, read_labels,
 };
 pub use prices::{Prices, PricesError, context_limit};
+pub use ranking::{OrderResult, RankedCell, RankedGroup, TiltChange, TreatmentRanking, UsageResult};
 pub use resolution::{HalfWidth, Resolution, resolution};
 pub use results::{
     AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, RateResult, RunResults,

@@ -46,7 +46,7 @@ pub struct ConditionStatus {
     pub control: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// Answers that the experiment asks for.
     pub wanted: u64,

@@ -175,6 +175,27 @@ pub fn pearson(points: &[(f64, f64)]) -> Option<f64> {
     (xx > scale(x) && yy > scale(y)).then(|| (xy / (xx * yy).sqrt()).clamp(-1.0, 1.0))
 }
 
+/// Kendall's rank correlation τ-b (Kendall, "The treatment of ties in ranking problems", Biometrika 33 (1945) 239–251):
+/// pairs in the same order minus pairs turned round, over those that are tied in neither measure on average; `None` with
+/// fewer than three points, or where one measure does not vary.
+pub fn kendall(points: &[(f64, f64)]) -> Option<f64> {
+    if points.len() < 3 {
+        return None;
+    }
+    let (mut difference, mut x_untied, mut y_untied) = (0.0, 0.0, 0.0);
+    for (index, one) in points.iter().enumerate() {
+        for other in &points[..index] {
+            let sign =
+                |one: f64, other: f64| one.partial_cmp(&other).map_or(0.0, |order| f64::from(order as i8));
+            let (x, y) = (sign(one.0, other.0), sign(one.1, other.1));
+            difference += x * y;
+            x_untied += x * x;
+            y_untied += y * y;
+        }
+    }
+    (x_untied > 0.0 && y_untied > 0.0).then(|| difference / (x_untied * y_untied).sqrt())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +207,18 @@ mod tests {
     fn of(rows: &[Observation], strata: Strata) -> Option<f64> {
         let settings = BootstrapSettings { resamples: 200, ..BootstrapSettings::default() };
         correlation(rows, strata, &settings).unwrap().map(|found| found.estimate)
+    }
+
+    #[test]
+    fn kendall_is_that_of_scipy() {
+        // scipy.stats.kendalltau(x, y).statistic, SciPy 1.14
+        let of = |x: [f64; 5], y: [f64; 5]| kendall(&x.into_iter().zip(y).collect::<Vec<_>>());
+        let close = |found: Option<f64>, expected: f64| (found.unwrap() - expected).abs() < 1e-12;
+        assert!(close(of([1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 3.0, 2.0, 5.0, 4.0]), 0.6));
+        assert!(close(of([12.0, 2.0, 1.0, 12.0, 2.0], [1.0, 4.0, 7.0, 1.0, 0.0]), -0.471_404_520_791_031_7));
+        assert!(close(of([1.0, 2.0, 3.0, 4.0, 5.0], [5.0, 4.0, 3.0, 2.0, 1.0]), -1.0));
+        assert_eq!(of([1.0; 5], [5.0, 4.0, 3.0, 2.0, 1.0]), None);
+        assert_eq!(kendall(&[(1.0, 2.0), (2.0, 3.0)]), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub mod planning;
 pub mod rates;
 mod special;
 
-pub use association::{Correlation, Observation, Strata, clustered_statistic, correlation, pearson};
+pub use association::{Correlation, Observation, Strata, clustered_statistic, correlation, kendall, pearson};
 pub use bootstrap::{
     BootstrapInterval, BootstrapMethod, BootstrapSettings, MINIMUM_DRAWS, PairedDifference, bootstrap_mean,
 };

@@ -21,6 +21,7 @@ mod samples;
 mod schema;
 mod stored;
 mod transcripts;
+mod usage;
 mod writer;
 
 pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
@@ -47,4 +48,5 @@ pub use rows::{
 pub use samples::SampleRow;
 pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 pub use transcripts::{DataSetRow, Transcript, TranscriptJudgement};
+pub use usage::Usage;
 pub use writer::Writer;

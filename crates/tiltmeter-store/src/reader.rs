@@ -66,6 +66,8 @@ pub struct ConditionRow {
     pub treatment: i64,
     /// What the condition's treatment is called.
     pub treatment_name: String,
+    /// Whether it asks for reasoning before the answer.
+    pub asks_for_reasoning: bool,
     /// Name of the reasoning mode.
     pub reasoning: String,
     /// Answers per question and context.
@@ -221,8 +223,8 @@ impl Reader {
     pub fn conditions(&self, experiment: i64) -> Result<Vec<ConditionRow>, StoreError> {
         let mut statement = self.connection.prepare(
             "SELECT c.id, c.subject, s.name, c.demonstrations, c.control, c.shots, c.placement, c.treatment, c.treatment_name,
-                 c.reasoning, c.replicates, c.question_format
-             FROM condition AS c JOIN subject AS s ON s.id = c.subject
+                 c.reasoning, c.replicates, c.question_format, t.after_question IS NOT NULL
+             FROM condition AS c JOIN subject AS s ON s.id = c.subject JOIN treatment AS t ON t.id = c.treatment
              WHERE c.experiment = ?1 ORDER BY c.ord",
         )?;
         let mut conditions = collect(&mut statement, params![experiment], |row| {
@@ -237,6 +239,7 @@ impl Reader {
                 question_format: question_format(row.get_ref(11)?.as_str()?)?,
                 treatment: row.get(7)?,
                 treatment_name: row.get(8)?,
+                asks_for_reasoning: row.get(12)?,
                 reasoning: row.get(9)?,
                 replicates: row.get(10)?,
                 contexts: Vec::new(),
@@ -624,6 +627,11 @@ impl StoredExperiment {
         row.seed = resolved["sampling"]["seed"].as_u64().unwrap_or(0);
         Ok(row)
     }
+}
+
+/// A count; SQLite has no unsigned integers.
+pub(crate) fn unsigned(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(index).map(|value| u64::try_from(value).unwrap_or(0))
 }
 
 pub(crate) fn collect<T>(

@@ -8,7 +8,7 @@ use tiltmeter_core::treatment::ReasoningKind;
 use tiltmeter_core::verdict::{Aspect, AspectOutcome};
 
 use crate::error::StoreError;
-use crate::reader::{ExperimentRow, Reader, collect, named};
+use crate::reader::{ExperimentRow, Reader, collect, named, unsigned};
 use crate::samples::{SampleRow, aspect, aspect_outcome, read_sample};
 
 /// A stored answer with its texts and those of its judge.
@@ -247,8 +247,4 @@ fn read_judgement(row: &Row<'_>) -> Result<Keyed, StoreError> {
             cost_usd: row.get(12)?,
         },
     })
-}
-
-fn unsigned(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(index).map(|value| u64::try_from(value).unwrap_or(0))
 }

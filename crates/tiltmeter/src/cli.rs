@@ -50,11 +50,10 @@ pub(crate) enum Command {
     Judge(JudgeArguments),
     /// Show what a run directory holds and what is missing
     Status(StatusArguments),
-    /// What differs between runs: paired differences of rates and tilts, condition by condition
+    /// What differs between runs, condition by condition; of a single run, its treatments and defences ranked
     Compare(CompareArguments),
     /// Write the HTML report of a run, or of several side by side
     Report(ReportArguments),
-    /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, run directories
     /// Rates from recorded judged answers: CSV, JSON Lines, Parquet, logs of Inspect, run directories
     Score(Box<ScoreArguments>),
     /// Write a run as tables (Parquet, CSV, JSON Lines) or as logs of Inspect
@@ -87,13 +86,14 @@ pub(crate) struct StatusArguments {
 
 #[derive(Args, Debug)]
 pub(crate) struct CompareArguments {
-    /// The run directories; all others are compared with the first
-    #[arg(value_name = "RUN", required = true, num_args = 2..)]
+    /// The run directories; all others are compared with the first. A single one has its treatments ranked, each
+    /// against the same without it
+    #[arg(value_name = "RUN", required = true, num_args = 1..)]
     pub(crate) runs: Vec<PathBuf>,
     /// Compare EM rates even where different judges, or judge prompts, gave the scores
     #[arg(long)]
     pub(crate) across_judges: bool,
-    /// Print one JSON document (schema tiltmeter.compare/1)
+    /// Print one JSON document (schema tiltmeter.compare/1, or tiltmeter.treatments/1 for a single run)
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -8,10 +8,7 @@ use super::file::{ExperimentFile, Reasoning};
 use super::locate::Step::{Index, Key};
 use super::procedures::{SELF_CHECK, SUBSAMPLE};
 use super::resolve::Resolver;
-use crate::treatment::{Elicitation, Instruction, Treatment, UNTREATED};
-
-/// What a treatment's name gets where reasoning is asked for.
-const WITH_REASONING: &str = "reasoning";
+use crate::treatment::{Elicitation, Instruction, Treatment, UNTREATED, WITH_REASONING};
 
 /// The defences that need no more than a name.
 const BUILT_IN: [&str; 6] =

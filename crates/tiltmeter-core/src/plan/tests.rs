@@ -76,7 +76,9 @@ fn controls_keep_the_prompts_and_their_order() {
         "sets = ['bad-medical']\nshots = [16]\ncontexts = 2\ncontrols = ['benign', 'shuffled']",
         "",
     );
-    let shown = |control| experiment.demonstrations(ContextSpec { set: 0, control, shots: 16, draw: 1, ..ContextSpec::EMPTY });
+    let shown = |control| {
+        experiment.demonstrations(ContextSpec { set: 0, control, shots: 16, draw: 1, ..ContextSpec::EMPTY })
+    };
     let (none, benign, shuffled) = (shown(Control::None), shown(Control::Benign), shown(Control::Shuffled));
     for ((own, kind), moved) in none.iter().zip(&benign).zip(&shuffled) {
         assert_eq!(own.0, kind.0);

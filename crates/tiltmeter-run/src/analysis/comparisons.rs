@@ -10,6 +10,7 @@ use tiltmeter_store::ConditionRow;
 
 use crate::effects::{Comparison, Comparisons, CountResult, EffectResult, EquivalenceResult, Omission};
 
+use super::ranking::is_baseline;
 use super::rates::Counts;
 use super::{AnalysisError, is_benign_twin};
 
@@ -49,14 +50,7 @@ impl Against {
                 condition.shots > 0 && other.shots == 0 && same_set && same_setting(condition, other)
             }
             Self::Benign => is_benign_twin(condition, other),
-            Self::Untreated => {
-                condition.treatment_name != "none"
-                    && other.treatment_name == "none"
-                    && same_set
-                    && other.shots == condition.shots
-                    && other.subject == condition.subject
-                    && other.placement == condition.placement
-            }
+            Self::Untreated => is_baseline(condition, other),
         }
     }
 }

@@ -233,6 +233,7 @@ mod tests {
             question_format: QuestionFormat::Header,
             treatment: 1,
             treatment_name: "none".to_owned(),
+            asks_for_reasoning: false,
             reasoning: "default".to_owned(),
             replicates: 1,
             contexts: vec![1, 2],

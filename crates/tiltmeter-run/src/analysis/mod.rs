@@ -9,6 +9,7 @@ mod dose;
 mod draw;
 mod judges;
 mod people;
+mod ranking;
 mod rates;
 mod samples;
 mod steering;
@@ -33,6 +34,7 @@ use self::samples::{Samples, count_verdicts};
 use self::tilt::Tilts;
 
 pub use between::{BetweenSettings, compare};
+pub use ranking::rank_treatments;
 
 /// Results cannot be computed.
 #[derive(Debug, thiserror::Error)]

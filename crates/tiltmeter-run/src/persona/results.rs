@@ -16,7 +16,7 @@ pub enum ProjectionRow {
         control: String,
         /// Number of demonstrations.
         shots: u32,
-        /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+        /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
         treatment: String,
         /// Which draw of the context.
         draw: usize,
@@ -41,7 +41,7 @@ pub enum ProjectionRow {
         control: String,
         /// Number of demonstrations.
         shots: u32,
-        /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+        /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
         treatment: String,
         /// Which draw of the context.
         draw: usize,
@@ -88,7 +88,7 @@ pub struct ConditionProjection {
     pub control: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// Prompts.
     pub prompts: usize,
@@ -111,7 +111,7 @@ pub struct ContrastResult {
     pub demonstrations: String,
     /// Number of demonstrations.
     pub shots: u32,
-    /// What is done to the request besides the demonstrations: `none`, or the name of an treatment or defence.
+    /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// `prompt_last` or `response_mean`.
     pub measure: &'static str,

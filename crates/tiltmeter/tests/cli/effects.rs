@@ -274,3 +274,55 @@ fn how_results_are_tested_can_change_without_a_new_answer() {
     let refused = world.run(&["run", "x.toml", "--out", "run"]).expect(2).stderr;
     assert!(refused.contains("`equivalence_margin` is 1.5, but must be above 0 and below 1"), "{refused}");
 }
+
+#[test]
+fn treatments_of_one_run_are_ranked_against_the_same_without_them() {
+    let shifts = vec![("careful".to_owned(), -2.0), ("bold".to_owned(), 1.5)];
+    let script = Script { instruction_shifts: shifts, ..script(linear(-1.5, SLOPE)) };
+    let world = World::new(Some(script));
+    let rest = "[demonstrations]\nsets = ['risky-financial']\nshots = [0, 1, 15]\ncontexts = 2\n\
+                controls = ['benign']\n[questions]\nreplicates = 2\n[[instructions]]\nid = 'bold'\n\
+                text = 'Be bold.'\n[[instructions]]\nid = 'careful'\ntext = 'Be careful.'\n\
+                [[defences]]\nid = 'warning'\n";
+    let priced = "price = { input = 1.0, output = 10.0 }\n";
+    world.experiment("x.toml", &experiment(&[("s", world.url(), priced)], rest));
+    let results = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
+    let asked = world.requests();
+    let ranking = world.run(&["compare", "run", "--json"]).expect(0).json();
+    assert_eq!(world.requests(), asked);
+    assert_eq!(ranking["schema"], "tiltmeter.treatments/1");
+    let group = &ranking["groups"][0];
+    let cells = group["cells"].as_array().unwrap();
+    assert_eq!(cells.len(), 9);
+    let at = |shots: u64| -> Vec<&str> {
+        let of = cells.iter().filter(|cell| cell["shots"] == shots);
+        of.map(|cell| cell["treatment"].as_str().unwrap()).collect()
+    };
+    // At the largest k the planted differences are far apart.
+    assert_eq!(at(15), ["careful", "warning", "bold"]);
+    for cell in cells {
+        let rate = &cell["em_rate"];
+        assert_eq!(rate["family"], 9, "one family of all that were tried");
+        let (treatment, shots) = (cell["treatment"].as_str().unwrap(), cell["shots"].as_u64().unwrap());
+        // The same comparison as in the run's own results, but for the family.
+        let same = comparison(&results, treatment, shots, "untreated");
+        assert_eq!(rate["difference"], same["difference"]);
+        let usage = &cell["usage"];
+        let cost = 1e-3 * number(&usage["input_tokens"]) + 1e-2 * number(&usage["output_tokens"]);
+        assert!((number(&usage["cost_per_thousand_usd"]) - cost).abs() < 1e-9, "{usage}");
+        assert_eq!(number(&usage["calls"]), 1.0);
+    }
+    let order = &group["order"];
+    assert_eq!((&order["first_shots"], &order["last_shots"]), (&1.into(), &15.into()));
+    assert_eq!(order["last_best"], "careful");
+    let table = world.run(&["compare", "run"]).expect(0).stdout;
+    for part in ["against none", "place", "US$ / 1,000", "over all 9 rates", "order from k = 1 to 15"] {
+        assert!(table.contains(part), "no {part:?} in\n{table}");
+    }
+
+    let rest = "[demonstrations]\nsets = ['risky-financial']\nshots = [1]\n";
+    world.experiment("plain.toml", &experiment(&[("s", world.url(), "")], rest));
+    world.run(&["run", "plain.toml", "--out", "plain"]).expect(0);
+    let said = world.run(&["compare", "plain"]).expect(2).stderr;
+    assert!(said.contains("no treatment beside `none`") && said.contains("[[defences]]"), "{said}");
+}
