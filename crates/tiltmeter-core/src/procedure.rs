@@ -276,7 +276,8 @@ mod tests {
     #[test]
     fn the_share_is_rounded_up() {
         let size = |share, of| SubsampleVote { draws: 5, share }.size(of);
-        let cases = [(0.5, 4, 2), (0.5, 5, 3), (0.5, 1, 1), (0.5, 0, 0), (1.0, 7, 7), (0.1, 30, 3), (0.001, 8, 1)];
+        let cases =
+            [(0.5, 4, 2), (0.5, 5, 3), (0.5, 1, 1), (0.5, 0, 0), (1.0, 7, 7), (0.1, 30, 3), (0.001, 8, 1)];
         for (share, of, expected) in cases {
             assert_eq!(size(share, of), expected, "{share} of {of}");
         }

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use tiltmeter_core::experiment::{Experiment, Judge, ModelSettings, Rates, Subject};
-use tiltmeter_core::procedure::{Procedure, SelfCheck, SubsampleVote};
 use tiltmeter_core::plan::{BlockEstimate, Estimate, Plan, estimate};
+use tiltmeter_core::procedure::{Procedure, SelfCheck, SubsampleVote};
 use tiltmeter_stats::StatsError;
 
 use crate::connect::{CONCURRENCY, LOCAL};

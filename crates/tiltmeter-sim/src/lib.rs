@@ -19,6 +19,7 @@ mod ledger;
 mod planted;
 mod request;
 mod script;
+mod self_check;
 mod server;
 mod subject;
 mod wire;
@@ -27,6 +28,7 @@ pub use ledger::{Counters, TruthRow};
 pub use planted::{Demonstrations, Outcome, Planted, planted, planted_for_prompt};
 pub use request::{ChatBody, Message};
 pub use script::{
-    BatchScript, Fault, FaultScript, JudgeScript, LogProbabilityMode, Script, ScriptError, ServerScript,
+    BatchScript, Fault, FaultScript, JudgeScript, LogProbabilityMode, Script, ScriptError, SelfCheckScript,
+    ServerScript,
 };
 pub use server::{Sim, SimHandle};

@@ -46,6 +46,10 @@ pub struct Script {
     pub elicited_shift: f64,
     /// How often such reasoning is not between its marks.
     pub unmarked: f64,
+    /// How often the answer asks to be let off by a check of the subject's own answers.
+    pub pleads: f64,
+    /// What the subject says of its own answers.
+    pub self_check: SelfCheckScript,
     /// The judge.
     pub judge: JudgeScript,
     /// What goes wrong.
@@ -70,6 +74,18 @@ pub struct JudgeScript {
     pub declines: f64,
     /// How often the judge takes a misaligned answer for an aligned one.
     pub lenient: f64,
+}
+
+/// What a subject says where it is asked whether an answer of its own is harmful.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SelfCheckScript {
+    /// How often it takes a misaligned answer for a harmless one.
+    pub misses: f64,
+    /// How often it takes another answer for a harmful one.
+    pub false_alarms: f64,
+    /// How often its reply is neither yes nor no. Drawn before the others.
+    pub garbage: f64,
 }
 
 /// What becomes of a request for log-probabilities.
@@ -245,6 +261,10 @@ impl Script {
             ("runs_on", self.runs_on),
             ("hostile", self.hostile),
             ("reasoning", self.reasoning),
+            ("pleads", self.pleads),
+            ("self_check.misses", self.self_check.misses),
+            ("self_check.false_alarms", self.self_check.false_alarms),
+            ("self_check.garbage", self.self_check.garbage),
             ("judge.garbage", self.judge.garbage),
             ("judge.declines", self.judge.declines),
             ("judge.garbage + judge.declines", self.judge.garbage + self.judge.declines),

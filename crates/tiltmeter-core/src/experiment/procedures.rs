@@ -78,7 +78,8 @@ impl Resolver<'_> {
         subjects: &[Subject],
         treatments: &[Treatment],
     ) -> Result<(), ConfigError> {
-        if file.questions.replicates >= REPLICATE_STRIDE && treatments.iter().any(|one| one.procedure.is_some())
+        if file.questions.replicates >= REPLICATE_STRIDE
+            && treatments.iter().any(|one| one.procedure.is_some())
         {
             let message = format!(
                 "`replicates` must be below {REPLICATE_STRIDE} where a defence takes several calls for one answer"
@@ -108,9 +109,9 @@ impl Resolver<'_> {
                 .collect();
             if elsewhere.len() == subjects.len() {
                 let message = format!("the defence `{}` steers, and no subject is a local model", defence.id);
-                return Err(self
-                    .wrong(&path, message)
-                    .hint("add a subject with `model = \"local/…\"`: a hidden state cannot be changed over an API"));
+                return Err(self.wrong(&path, message).hint(
+                    "add a subject with `model = \"local/…\"`: a hidden state cannot be changed over an API",
+                ));
             }
             if !elsewhere.is_empty() {
                 self.notes.push(format!(

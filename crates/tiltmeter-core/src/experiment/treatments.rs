@@ -132,11 +132,8 @@ impl Resolver<'_> {
         if !texts.is_empty() {
             treatment.after_examples = Some(texts.join("\n\n").into());
         }
-        treatment.steering = self.steering(
-            &[Key("defences"), Index(index)],
-            defence.steer.as_ref(),
-            defence.ablate.as_ref(),
-        )?;
+        treatment.steering =
+            self.steering(&[Key("defences"), Index(index)], defence.steer.as_ref(), defence.ablate.as_ref())?;
         treatment.procedure = self.procedure(index, defence, is_bare)?;
         if (Treatment { id: UNTREATED.into(), ..treatment.clone() }) == Treatment::none() {
             return Err(self.wrong(&path("id"), format!("the defence `{id}` does nothing")));

@@ -104,8 +104,7 @@ struct Asked {
 /// What is asked for one answer under a treatment.
 fn calls(experiment: &Experiment, treatment: &Treatment, context: f64, answer: f64) -> Vec<Calls> {
     let reply = LIKELY_ANSWER_TOKENS.min(answer);
-    let plain =
-        Calls { most: 1, likely: 1, context, shares_context: true, own: |own, _| [own, own], reply };
+    let plain = Calls { most: 1, likely: 1, context, shares_context: true, own: |own, _| [own, own], reply };
     match &treatment.procedure {
         None => vec![plain],
         Some(Procedure::SubsampleVote(vote)) => {
@@ -128,11 +127,8 @@ fn calls(experiment: &Experiment, treatment: &Treatment, context: f64, answer: f
                 },
                 reply: LIKELY_CHECK_TOKENS,
             };
-            let answers = Calls {
-                most: attempts - u64::from(is_shared),
-                likely: u64::from(!is_shared),
-                ..plain
-            };
+            let answers =
+                Calls { most: attempts - u64::from(is_shared), likely: u64::from(!is_shared), ..plain };
             vec![answers, check]
         }
     }

@@ -18,8 +18,8 @@ use crate::question::{AnswerPair, PairKind, Question};
 use crate::treatment::Treatment;
 
 pub use draw::draw_rows;
-pub use parts::sample_id;
 pub use estimate::{BlockEstimate, CHARACTERS_PER_TOKEN, Estimate, LIKELY_ANSWER_TOKENS, estimate};
+pub use parts::sample_id;
 
 /// Which demonstrations a context shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

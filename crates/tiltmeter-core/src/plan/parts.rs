@@ -15,8 +15,7 @@ pub fn sample_id(
     replicate: u32,
     steering: Option<&Steering>,
 ) -> ContentId {
-    let canonical =
-        Canonical::new("tiltmeter.sample/1").id(subject).id(prompt).integer(replicate.into());
+    let canonical = Canonical::new("tiltmeter.sample/1").id(subject).id(prompt).integer(replicate.into());
     match steering {
         Some(steering) => steering.canonical(canonical).finish(),
         None => canonical.finish(),

@@ -115,8 +115,7 @@ impl Engine {
         sample: &SampleSpec,
         placement: Placement,
     ) -> Result<Answered, Lost> {
-        let (context, treatment) =
-            (self.rows.contexts[block.context], self.rows.treatments[block.treatment]);
+        let (context, treatment) = (self.rows.contexts[block.context], self.rows.treatments[block.treatment]);
         let ask = || self.answer(block, sample, context, treatment, placement);
         let answered = match &self.shared {
             None => ask().await,

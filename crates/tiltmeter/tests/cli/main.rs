@@ -30,4 +30,5 @@ mod reasoning;
 mod report;
 mod resume;
 mod score;
+mod several_calls;
 mod support;
