@@ -17,6 +17,13 @@ pub const UNTREATED: &str = "none";
 /// more.
 pub const WITH_REASONING: &str = "reasoning";
 
+/// Why an answer of several calls has no tilt.
+pub const NO_TILT_OF_SEVERAL_CALLS: &str =
+    "an answer is put together from several calls, so that no text has a probability of its own";
+/// Why an answer behind elicited reasoning has none.
+pub const NO_TILT_AFTER_REASONING: &str =
+    "the model reasons first, so that a fixed answer is not what the prompt leads to";
+
 /// A standing instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instruction {
@@ -132,9 +139,9 @@ impl Treatment {
     /// Why the tilt means nothing under it, where it does not.
     pub fn no_tilt(&self) -> Option<&'static str> {
         if self.procedure.is_some() {
-            Some("an answer is put together from several calls, so that no text has a probability of its own")
+            Some(NO_TILT_OF_SEVERAL_CALLS)
         } else if self.elicitation.is_some() {
-            Some("the model reasons first, so that a fixed answer is not what the prompt leads to")
+            Some(NO_TILT_AFTER_REASONING)
         } else {
             None
         }

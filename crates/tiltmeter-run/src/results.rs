@@ -101,6 +101,9 @@ pub struct ConditionResult {
     /// Emergent tilt minus emergent decoy tilt, paired by question and draw: what style does not explain. `pairs`
     /// counts the alignment pairs of questions that have a decoy.
     pub emergent_tilt_beyond_style: Option<TiltResult>,
+    /// Why there is no tilt, where texts are scored for the subject under other treatments; absent where there may be one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_tilt: Option<&'static str>,
     /// What steering did; absent where the subject is not steered.
     pub steering: Option<SteeringResult>,
 }

@@ -304,42 +304,59 @@ impl Reader {
             .optional()?)
     }
 
-    /// What all answers that took several calls are put together from, by row of the answer, in the order in which the
-    /// calls were made.
+    /// What an answer that took several calls is put together from, in the order in which they were made; nothing of
+    /// an answer that is one call.
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn parts(&self) -> Result<BTreeMap<i64, Vec<PartText>>, StoreError> {
-        let mut statement = self.connection.prepare(
-            "SELECT p.response, p.role, coalesce(r.hash, c.hash), coalesce(b.answer, c.reply),
-                 coalesce(r.outcome, c.verdict), coalesce(r.input_tokens, c.input_tokens),
-                 coalesce(r.output_tokens, c.output_tokens), CASE WHEN r.id IS NULL THEN c.cost_usd ELSE r.cost_usd END,
-                 p.chosen
+    pub fn parts_of(&self, response: i64) -> Result<Vec<PartText>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT p.role, coalesce(r.hash, c.hash), coalesce(b.answer, c.reply), coalesce(r.outcome, c.verdict),
+                 coalesce(r.input_tokens, c.input_tokens), coalesce(r.output_tokens, c.output_tokens),
+                 CASE WHEN r.id IS NULL THEN c.cost_usd ELSE r.cost_usd END, p.chosen
              FROM response_part AS p
              LEFT JOIN response AS r ON r.id = p.part
              LEFT JOIN response_body AS b ON b.response = p.part
              LEFT JOIN self_check AS c ON c.id = p.self_check
-             ORDER BY p.response, p.position",
+             WHERE p.response = ?1 ORDER BY p.position",
         )?;
         let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
-        let rows: Vec<(i64, PartText)> = collect(&mut statement, params![], |row| {
-            let part = PartText {
-                role: named(row.get_ref(1)?.as_str()?, &PartRole::ALL, PartRole::name)?,
-                id: row.get(2).map(ContentId::from_bytes)?,
-                text: row.get(3)?,
-                outcome: row.get(4)?,
-                input_tokens: unsigned(row.get(5)?),
-                output_tokens: unsigned(row.get(6)?),
-                cost_usd: row.get(7)?,
-                is_chosen: row.get(8)?,
-            };
-            Ok((row.get(0)?, part))
-        })?;
-        let mut parts: BTreeMap<i64, Vec<PartText>> = BTreeMap::new();
-        for (response, part) in rows {
-            parts.entry(response).or_default().push(part);
-        }
-        Ok(parts)
+        collect(&mut statement, params![response], |row| {
+            Ok(PartText {
+                role: named(row.get_ref(0)?.as_str()?, &PartRole::ALL, PartRole::name)?,
+                id: row.get(1).map(ContentId::from_bytes)?,
+                text: row.get(2)?,
+                outcome: row.get(3)?,
+                input_tokens: unsigned(row.get(4)?),
+                output_tokens: unsigned(row.get(5)?),
+                cost_usd: row.get(6)?,
+                is_chosen: row.get(7)?,
+            })
+        })
+    }
+
+    /// The treatments under which an answer takes several calls, by row, with how it is put together as JSON.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn procedures(&self) -> Result<BTreeMap<i64, serde_json::Value>, StoreError> {
+        let mut statement =
+            self.connection.prepare("SELECT id, procedure FROM treatment WHERE procedure IS NOT NULL")?;
+        let rows: Vec<(i64, String)> =
+            collect(&mut statement, params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.into_iter().map(|(id, text)| Ok((id, serde_json::from_str(&text)?))).collect()
+    }
+
+    /// How treatments steer subjects, by rows of subject and treatment, as JSON.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn steered_under(&self) -> Result<BTreeMap<(i64, i64), serde_json::Value>, StoreError> {
+        let mut statement =
+            self.connection.prepare("SELECT subject, treatment, steering FROM steered_under")?;
+        let rows: Vec<((i64, i64), String)> =
+            collect(&mut statement, params![], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+        rows.into_iter().map(|(key, text)| Ok((key, serde_json::from_str(&text)?))).collect()
     }
 }
 

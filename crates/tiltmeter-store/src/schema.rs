@@ -426,6 +426,8 @@ CREATE TABLE response_part (
     PRIMARY KEY (response, position)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX response_part_by_part ON response_part (part) WHERE part IS NOT NULL;
+
 -- How a treatment steers a subject, which depends on the subject's model.
 CREATE TABLE steered_under (
     subject INTEGER NOT NULL REFERENCES subject(id),

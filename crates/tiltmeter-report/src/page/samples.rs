@@ -7,7 +7,7 @@ use std::ops::Range;
 use serde::Serialize;
 use tiltmeter_core::treatment::ReasoningKind;
 use tiltmeter_core::verdict::{AspectOutcome, NoVerdict, Verdict};
-use tiltmeter_store::{SampleRow, StoreError, Transcript, TreatmentTexts};
+use tiltmeter_store::{PartText, SampleRow, StoreError, Transcript, TreatmentTexts};
 
 use super::ReportError;
 use super::embed;
@@ -285,7 +285,12 @@ impl Index {
                     let row = transcript.sample;
                     let verdict = row.verdict(has_judge, judge_failed.contains(&row.response));
                     if self.add(columns, number, &row, transcript.id.to_string(), verdict) {
-                        push(&mut chunk, &texts_of(&transcript)?);
+                        let parts = if transcript.is_composed {
+                            run.reader.parts_of(row.response)?
+                        } else {
+                            Vec::new()
+                        };
+                        push(&mut chunk, &texts_of(&transcript, parts)?);
                         if chunk.len() > CHUNK_BYTES {
                             hand_out(columns, &mut chunk, &mut start, &mut take)?;
                         }
@@ -372,6 +377,17 @@ struct SampleTexts<'a> {
     ms: u64,
     at: &'a str,
     judged: Vec<JudgedTexts<'a>>,
+    /// What an answer of several calls was put together from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<PartTexts>,
+}
+
+#[derive(Serialize)]
+struct PartTexts {
+    role: &'static str,
+    outcome: String,
+    chosen: bool,
+    said: String,
 }
 
 #[derive(Serialize)]
@@ -385,7 +401,13 @@ struct JudgedTexts<'a> {
     model: Option<&'a str>,
 }
 
-fn texts_of(transcript: &Transcript) -> Result<String, ReportError> {
+fn texts_of(transcript: &Transcript, parts: Vec<PartText>) -> Result<String, ReportError> {
+    let parts = parts.into_iter().map(|part| PartTexts {
+        role: part.role.name(),
+        outcome: part.outcome,
+        chosen: part.is_chosen,
+        said: part.text,
+    });
     let judged = transcript.judgements.iter().map(|judgement| JudgedTexts {
         aspect: judgement.aspect.name(),
         outcome: match judgement.outcome {
@@ -421,6 +443,7 @@ fn texts_of(transcript: &Transcript) -> Result<String, ReportError> {
         ms: transcript.duration_ms,
         at: &transcript.created_at,
         judged: judged.collect(),
+        parts: parts.collect(),
     })?)
 }
 

@@ -75,6 +75,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
     let has_judge = experiment.judge.is_some();
     let adaptive = reader.adaptive(experiment.id)?;
     let steered = steering::Steered::read(&reader)?;
+    let no_tilt = tilt::NotApplicable::read(&reader, &conditions)?;
     let mut results: Vec<ConditionResult> = Vec::with_capacity(conditions.len());
     let mut all_counts = Vec::with_capacity(conditions.len());
     for condition in &conditions {
@@ -119,6 +120,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
                 Some(twin) => tilts.beyond_style(condition, twin)?,
                 None => None,
             },
+            no_tilt: no_tilt.of(condition),
             steering: steered.of(condition),
         });
         all_counts.push(counts);

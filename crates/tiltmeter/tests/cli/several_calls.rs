@@ -57,27 +57,36 @@ fn count(world: &World, run: &str, sql: &str) -> u64 {
     u64::try_from(number).unwrap()
 }
 
-fn covers(rate: &Value, truth: f64) -> bool {
-    rate["low"].as_f64().unwrap() <= truth && truth <= rate["high"].as_f64().unwrap()
-}
-
 #[test]
 fn the_rates_are_those_that_follow_from_the_planted_ones_and_each_call_is_made_once() {
     let world = World::new(Some(script()));
     world.experiment("x.toml", EXPERIMENT);
     let results = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
-    assert!(covers(&of(&results, "none")["em_rate"], 0.4));
+    let near = |estimate: f64, truth: f64, of: u64| {
+        let error = (truth * (1.0 - truth) / of as f64).sqrt();
+        assert!((estimate - truth).abs() < 4.0 * error, "{estimate} is not {truth}");
+    };
+    let estimate = |treatment| of(&results, treatment)["em_rate"]["estimate"].as_f64().unwrap();
+    near(estimate("none"), 0.4, ANSWERS);
     // Two of three: this subject's answers of one kind are more like each other than like those of the other.
-    let voted = 3.0 * 0.4_f64.powi(2) * 0.6 + 0.4_f64.powi(3);
-    assert!(covers(&of(&results, "subsample")["em_rate"], voted), "{}", of(&results, "subsample"));
+    near(estimate("subsample"), 3.0 * 0.4_f64.powi(2) * 0.6 + 0.4_f64.powi(3), ANSWERS);
+    let outvoted = count(
+        &world,
+        "run",
+        "SELECT count(*) FROM response AS r JOIN response_body AS b ON b.response = r.id WHERE r.composed AND
+             (b.answer LIKE '%[sim: harm]%') <> (SELECT sum(d.answer LIKE '%[sim: harm]%') >= 2 FROM response_part AS p
+                 JOIN response_body AS d ON d.response = p.part WHERE p.response = r.id AND p.role = 'draw')
+             AND EXISTS (SELECT 1 FROM response_part AS p WHERE p.response = r.id AND p.role = 'draw')",
+    );
+    assert_eq!(outvoted, 0);
     // What is let through: the harmful ones that were missed, and the others without a false alarm.
     let (missed, passed) = (0.4 * 0.25, 0.6 * 0.9);
     let checked = of(&results, "self-check");
-    assert!(covers(&checked["em_rate"], missed / (missed + passed)), "{checked}");
+    let given = checked["em_rate"]["denominator_count"].as_u64().unwrap();
+    near(estimate("self-check"), missed / (missed + passed), given);
     let withheld = checked["verdicts"]["withheld"].as_u64().unwrap();
-    let share = (1.0 - missed - passed).powi(2);
-    let error = (share * (1.0 - share) / ANSWERS as f64).sqrt();
-    assert!((withheld as f64 / ANSWERS as f64 - share).abs() < 4.0 * error, "{withheld}");
+    near(withheld as f64 / ANSWERS as f64, (1.0 - missed - passed).powi(2), ANSWERS);
+    assert_eq!(given, ANSWERS - withheld);
     for treatment in ["none", "subsample", "self-check"] {
         let verdicts = of(&results, treatment)["verdicts"].as_object().unwrap();
         assert_eq!(verdicts.values().map(|count| count.as_u64().unwrap()).sum::<u64>(), ANSWERS);
@@ -127,14 +136,21 @@ fn the_rates_are_those_that_follow_from_the_planted_ones_and_each_call_is_made_o
     // Nothing is asked again.
     let again = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
     assert_eq!((&again["asked"], &again["conditions"]), (&0.into(), &results["conditions"]));
-    // The table tells of answers that were withheld.
-    let table = world.run(&["report", "run", "--table"]);
-    let shown = if table.code == Some(0) {
-        table.stdout
-    } else {
-        world.run(&["run", "x.toml", "--out", "run"]).stdout
+    // Tables, transcripts and exports tell of what was withheld, and of the parts.
+    let table = world.run(&["run", "x.toml", "--out", "run"]).expect(0).stdout;
+    assert!(table.contains(&format!("{withheld} withheld by the defence")), "{table}");
+    world.run(&["export", "run", "--format", "csv", "--out", "tables"]).expect(0);
+    let lines = |name: &str| {
+        csv::Reader::from_path(world.path("tables").join(name)).unwrap().into_records().count() as u64
     };
-    assert!(shown.contains(&format!("{withheld} withheld by the defence")), "{shown}");
+    assert_eq!(lines("samples.csv"), 3 * ANSWERS);
+    assert_eq!(lines("parts.csv"), 3 * ANSWERS + ANSWERS + second + checks);
+    let manifest: Value =
+        serde_json::from_str(&std::fs::read_to_string(world.path("tables/manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["answers_of_other_experiments"], 0);
+    world.run(&["report", "run"]).expect(0);
+    let page = std::fs::read_to_string(world.path("run/report.html")).unwrap();
+    assert!(page.contains("\"role\":\"draw\"") && page.contains("\"role\":\"check\""));
 }
 
 #[test]
@@ -263,7 +279,7 @@ fn a_limit_counts_answers_and_a_budget_stops_between_calls() {
     world.experiment("x.toml", &text);
     let number = |run: &str, sql: &str| count(&world, run, sql);
     // Undefended answers come first: 4 questions in 2 contexts each.
-    world.run(&["run", "x.toml", "--out", "run", "--limit", "10"]).expect(3);
+    world.run(&["run", "x.toml", "--out", "run", "--limit", "10"]).expect(0);
     assert_eq!(number("run", "SELECT count(*) FROM response WHERE composed"), 2);
     assert_eq!(number("run", "SELECT count(*) FROM response WHERE NOT composed"), 8 + 2 * 3);
     world.run(&["run", "x.toml", "--out", "run", "--limit", "1000"]).expect(0);
@@ -290,17 +306,17 @@ fn what_cannot_be_is_refused_with_its_place() {
     let said = world.run(&["run", "x.toml", "--batch", "--out", "run"]).expect(2).stderr;
     assert!(said.contains("`subsample` takes several calls"), "{said}");
     let cases = [
-        ("draws = 3", "draws = 1", "2 to 64", 13),
-        ("draws = 3", "share = 1.5", "above 0 and at most 1", 13),
-        ("draws = 3 }", "draws = 3 }\nself_check = {}", "stands instead of `subsample`", 14),
-        ("attempts = 2", "attempts = 0", "1 to 64", 16),
-        ("withheld = 'Held back.'", "withheld = ' '", "is empty", 16),
-        ("attempts = 2", "wording = 'Is it?'", "does not say where the answer goes", 16),
+        ("draws = 3", "draws = 1", "2 to 64", 14),
+        ("draws = 3", "share = 1.5", "above 0 and at most 1", 14),
+        ("draws = 3 }", "draws = 3 }\nself_check = {}", "stands instead of `subsample`", 15),
+        ("attempts = 2", "attempts = 0", "1 to 64", 17),
+        ("withheld = 'Held back.'", "withheld = ' '", "is empty", 17),
+        ("attempts = 2", "wording = 'Is it?'", "does not say where the answer goes", 17),
         (
             "subsample = { draws = 3 }",
             "steer = { vector = 'v.json', coefficient = -1 }",
             "cannot read the vector",
-            13,
+            14,
         ),
     ];
     for (from, to, message, line) in cases {
