@@ -146,7 +146,7 @@ fn the_rates_are_those_that_follow_from_the_planted_ones_and_each_call_is_made_o
     assert_eq!(lines("samples.csv"), 3 * ANSWERS);
     assert_eq!(lines("parts.csv"), 3 * ANSWERS + ANSWERS + second + checks);
     let manifest: Value =
-        serde_json::from_str(&std::fs::read_to_string(world.path("tables/manifest.json")).unwrap()).unwrap();
+        serde_json::from_str(&std::fs::read_to_string(world.path("tables/export.json")).unwrap()).unwrap();
     assert_eq!(manifest["answers_of_other_experiments"], 0);
     world.run(&["report", "run"]).expect(0);
     let page = std::fs::read_to_string(world.path("run/report.html")).unwrap();
@@ -315,7 +315,7 @@ fn what_cannot_be_is_refused_with_its_place() {
         (
             "subsample = { draws = 3 }",
             "steer = { vector = 'v.json', coefficient = -1 }",
-            "cannot read the vector",
+            "no subject is a local model",
             14,
         ),
     ];
