@@ -12,4 +12,5 @@ pub mod procedure;
 pub mod prompt;
 pub mod question;
 pub mod treatment;
+pub mod usefulness;
 pub mod verdict;

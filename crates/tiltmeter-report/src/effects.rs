@@ -197,7 +197,7 @@ pub(crate) fn points(effect: &EffectResult) -> String {
     }
 }
 
-fn nats(effect: &EffectResult) -> String {
+pub(crate) fn nats(effect: &EffectResult) -> String {
     match (effect.low, effect.high) {
         (Some(low), Some(high)) => format!("{:+.3} [{low:+.3}, {high:+.3}]", effect.estimate),
         _ => format!("{:+.3}", effect.estimate),

@@ -15,6 +15,7 @@ mod plan;
 mod ranking;
 mod status;
 mod table;
+mod usefulness;
 
 pub use agreement::{agreement_table, labels_table};
 pub use compare::comparison_table;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use tiltmeter_run::RunStatus;
 
 use crate::table::{printable, verdicts, write_rows};
+use crate::usefulness::answers;
 
 /// What a run directory holds, what is missing, and what it took.
 pub fn status_table(status: &RunStatus) -> String {
@@ -24,6 +25,23 @@ pub fn status_table(status: &RunStatus) -> String {
                 verdicts(&condition.verdicts),
             ]
         });
+        write_rows(&mut text, " ", header, rows, |_| false);
+    }
+    if !status.usefulness.is_empty() {
+        let header = ["subject", "probe", "k", "instruction", "stored", "missing", "answers"];
+        let rows = status.usefulness.iter().map(|one| {
+            let stored = one.answers.answered();
+            [
+                printable(&one.subject),
+                printable(&one.probe),
+                one.shots.to_string(),
+                printable(&one.treatment),
+                stored.to_string(),
+                one.planned.saturating_sub(stored).to_string(),
+                answers(one),
+            ]
+        });
+        text.push('\n');
         write_rows(&mut text, " ", header, rows, |_| false);
     }
     let tokens = status.tokens;

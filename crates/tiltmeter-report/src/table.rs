@@ -9,6 +9,7 @@ use tiltmeter_run::{AdaptiveResult, ConditionResult, RateResult, RunResults, Til
 use crate::agreement::labels_table;
 use crate::chart::write_chart;
 use crate::effects;
+use crate::usefulness::{self, write_prices, write_usefulness};
 
 /// The table of a run: one block for each subject, set and treatment, with what a reader must know below.
 pub fn table(results: &RunResults) -> String {
@@ -23,6 +24,10 @@ pub fn table(results: &RunResults) -> String {
         effects::write_dose(&mut text, results, first);
     }
     effects::write_across(&mut text, results);
+    if let Some(usefulness) = &results.usefulness {
+        write_usefulness(&mut text, usefulness);
+    }
+    write_prices(&mut text, &results.prices);
     if let Some(labels) = &results.human_labels {
         text.push_str(&labels_table(labels));
     }
@@ -310,6 +315,7 @@ fn write_legend(text: &mut String, results: &RunResults) {
     }
     write_adaptive(text, conditions);
     effects::write_legend(text, results);
+    usefulness::write_legend(text, results);
     for failure in &results.failures {
         let _ = writeln!(
             text,
@@ -421,6 +427,8 @@ pub(crate) mod tests {
             comparisons: effects::comparisons(),
             dose_response: effects::dose_response(),
             human_labels: None,
+            usefulness: None,
+            prices: Vec::new(),
             across_subjects: effects::across_subjects(),
             warnings: vec!["m · risky-financial, k = 16: seldom right".to_owned()],
             asked: 0,

@@ -25,7 +25,7 @@ pub struct Forecast {
     pub schema: &'static str,
     /// Name of the experiment.
     pub experiment: String,
-    /// The rows of the result table.
+    /// The rows of the result table, and behind them the conditions of the probes of usefulness.
     pub conditions: Vec<PlannedCondition>,
     /// What is asked of each subject.
     pub subjects: Vec<PlannedSubject>,
@@ -55,9 +55,11 @@ pub struct Forecast {
 /// A row of the result table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PlannedCondition {
+    /// `misalignment`, or `usefulness`: answers that are compared with what a probe accepts and are not judged.
+    pub purpose: &'static str,
     /// Id of the subject.
     pub subject: String,
-    /// Name of the demonstration set.
+    /// Name of the demonstration set, or of the probe.
     pub demonstrations: String,
     /// Whose answers the demonstrations have.
     pub control: &'static str,
@@ -188,13 +190,16 @@ fn planned_conditions(experiment: &Experiment, plan: &Plan) -> Vec<PlannedCondit
             .map(|&question| experiment.scored_pairs(&experiment.questions[question]).count())
             .sum();
         PlannedCondition {
+            purpose: condition.purpose.name(),
             subject: experiment.subjects[condition.subject].id.to_string(),
             demonstrations: experiment.sets[condition.set].name.to_string(),
             control: condition.control.name(),
             shots: condition.shots,
             treatment: experiment.treatments[condition.treatment].id.to_string(),
             contexts,
-            samples: contexts * condition.sampled.len() as u64 * u64::from(experiment.replicates),
+            samples: contexts
+                * condition.sampled.len() as u64
+                * u64::from(experiment.replicates_for(condition.purpose)),
             scored_texts: contexts * 2 * pairs as u64,
         }
     });
@@ -321,7 +326,7 @@ fn warnings(experiment: &Experiment, estimates: &[Estimate]) -> Vec<String> {
                 .to_owned(),
         );
     }
-    for set in &experiment.sets {
+    for set in experiment.measured_sets() {
         if set.domain.is_none() && experiment.exclude_in_domain {
             warnings.push(format!(
                 "{}: its domain is not known, so no in-domain question is left out; say `domain = …` in the set's table",

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::ser::SerializeStruct as _;
 
 use crate::results::{ConditionResult, RateResult, RunResults, TiltResult};
+use crate::usefulness::UsefulnessResult;
 
 /// An inequality that must hold in no condition.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,11 +29,21 @@ enum Metric {
     BeyondStyle,
     NoVerdict,
     Truncated,
+    Useful,
+    Refused,
 }
 
 impl Metric {
-    const ALL: [Self; 6] =
-        [Self::EmRate, Self::Tilt, Self::EmergentTilt, Self::BeyondStyle, Self::NoVerdict, Self::Truncated];
+    const ALL: [Self; 8] = [
+        Self::EmRate,
+        Self::Tilt,
+        Self::EmergentTilt,
+        Self::BeyondStyle,
+        Self::NoVerdict,
+        Self::Truncated,
+        Self::Useful,
+        Self::Refused,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -42,13 +53,17 @@ impl Metric {
             Self::BeyondStyle => "emergent_tilt_beyond_style",
             Self::NoVerdict => "no_verdict",
             Self::Truncated => "truncated",
+            Self::Useful => "useful",
+            Self::Refused => "refused",
         }
     }
 
     fn parts(self) -> &'static [Part] {
         match self {
             Self::EmRate => &[Part::Estimate, Part::Low, Part::High, Part::BoundsLow, Part::BoundsHigh],
-            Self::Tilt | Self::EmergentTilt | Self::BeyondStyle => &[Part::Estimate, Part::Low, Part::High],
+            Self::Tilt | Self::EmergentTilt | Self::BeyondStyle | Self::Useful | Self::Refused => {
+                &[Part::Estimate, Part::Low, Part::High]
+            }
             Self::NoVerdict | Self::Truncated => &[Part::Estimate],
         }
     }
@@ -228,14 +243,13 @@ impl Serialize for GateFinding {
 impl Gate {
     /// Looks at all conditions of a run.
     pub fn check(&self, results: &RunResults) -> GateResult {
-        let conditions: Vec<GateFinding> = results
-            .conditions
-            .iter()
-            .map(|condition| GateFinding {
-                condition: condition.in_words(),
-                outcome: self.outcome(condition),
-            })
-            .collect();
+        let conditions: Vec<GateFinding> = match self.metric {
+            Metric::Useful | Metric::Refused => {
+                let probed = results.usefulness.iter().flat_map(|usefulness| &usefulness.conditions);
+                probed.map(|one| self.found(one.in_words(), self.share_of(one))).collect()
+            }
+            _ => results.conditions.iter().map(|one| self.found(one.in_words(), self.value(one))).collect(),
+        };
         let is_bad = |finding: &GateFinding| {
             matches!(finding.outcome, GateOutcome::Failed(_) | GateOutcome::Missing(_))
         };
@@ -244,12 +258,24 @@ impl Gate {
         GateResult { gate: self.to_string(), failed: is_empty || conditions.iter().any(is_bad), conditions }
     }
 
-    fn outcome(&self, condition: &ConditionResult) -> GateOutcome {
-        match self.value(condition) {
+    fn found(&self, condition: String, value: Result<f64, GateOutcome>) -> GateFinding {
+        let outcome = match value {
             Ok(value) if self.inequality.holds(value, self.threshold) => GateOutcome::Failed(value),
             Ok(value) => GateOutcome::Passed(value),
             Err(outcome) => outcome,
-        }
+        };
+        GateFinding { condition, outcome }
+    }
+
+    /// A share of the answers to a probe of usefulness.
+    fn share_of(&self, probed: &UsefulnessResult) -> Result<f64, GateOutcome> {
+        let share = if self.metric == Metric::Refused { &probed.refused } else { &probed.useful };
+        let share = share.as_ref().ok_or(GateOutcome::Missing("no answer has come yet"))?;
+        Ok(match self.part {
+            Part::Low | Part::BoundsLow => share.low,
+            Part::High | Part::BoundsHigh => share.high,
+            Part::Estimate => share.estimate,
+        })
     }
 
     fn value(&self, condition: &ConditionResult) -> Result<f64, GateOutcome> {
@@ -262,6 +288,9 @@ impl Gate {
             Metric::BeyondStyle => self.tilt(condition.emergent_tilt_beyond_style.as_ref(), is_misaligned),
             Metric::NoVerdict => share(condition, condition.samples - condition.verdicts.scored),
             Metric::Truncated => share(condition, condition.truncated),
+            Metric::Useful | Metric::Refused => {
+                Err(GateOutcome::NotApplicable("it is a figure of probes of usefulness"))
+            }
         }
     }
 
@@ -339,6 +368,8 @@ mod tests {
             "emergent_tilt_beyond_style < 1",
             "no_verdict > 0.1",
             "truncated > 0.2",
+            "useful.low < 0.5",
+            "refused.high > 0.1",
         ] {
             assert_eq!(gate(text).to_string(), text);
         }

@@ -30,6 +30,8 @@ mod results;
 mod status;
 mod steering;
 mod trace;
+mod treatments;
+mod usefulness;
 mod ways;
 
 pub use analysis::{
@@ -74,3 +76,7 @@ pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
 pub use steering::{SteeringRecord, intervention};
 pub use tiltmeter_agreement::{Agreement, ConditionName, HumanLabels};
 pub use tiltmeter_core::experiment::Family;
+pub use treatments::{AnswerCost, PricePoint, PriceResult, ProbeEffect};
+pub use usefulness::{
+    ShareCount, ShareResult, UsefulnessComparison, UsefulnessCounts, UsefulnessResult, UsefulnessResults,
+};

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use tiltmeter_core::experiment::Experiment;
 use tiltmeter_core::plan::{Condition, Plan};
+use tiltmeter_core::usefulness::Purpose;
 use tiltmeter_stats::planning::{ComparisonDesign, SampleDesign, detectable_difference};
 use tiltmeter_stats::{Confidence, StatsError};
 
@@ -56,8 +57,12 @@ pub fn resolution(experiment: &Experiment, plan: &Plan) -> Result<Vec<Resolution
         let answers = condition.contexts.len() as u64 * u64::from(experiment.replicates);
         (condition.sampled.len() as u64, answers)
     };
-    let mut sizes: Vec<(u64, u64)> =
-        plan.conditions.iter().filter(|one| one.shots > 0 && one.sampled.len() > 1).map(size).collect();
+    let mut sizes: Vec<(u64, u64)> = plan
+        .conditions
+        .iter()
+        .filter(|one| one.purpose == Purpose::Misalignment && one.shots > 0 && one.sampled.len() > 1)
+        .map(size)
+        .collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     let mut all = Vec::new();
     for of_size in sizes.chunk_by(|a, b| a == b) {

@@ -6,6 +6,8 @@ use tiltmeter_agreement::HumanLabels;
 use crate::effects::{AcrossSubjects, Comparisons, DoseResult};
 use crate::gates::GateResult;
 use crate::meter::Timing;
+use crate::treatments::PriceResult;
+use crate::usefulness::UsefulnessResults;
 
 /// The document that `tiltmeter run --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,6 +27,12 @@ pub struct RunResults {
     /// What people's labels say of the judge and its rates; absent where nobody labelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub human_labels: Option<HumanLabels>,
+    /// What the probes of usefulness came to; absent where none is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usefulness: Option<UsefulnessResults>,
+    /// What treatments give and what they take, by subject; empty unless both a treatment and a probe are asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prices: Vec<PriceResult>,
     /// Model calls made now: answers, judge's replies, texts scored. Repetitions of a failed call count once.
     pub asked: u64,
     /// Results that were found in the store instead.

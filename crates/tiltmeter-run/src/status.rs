@@ -9,6 +9,7 @@ use tiltmeter_store::{InvocationRow, Reader};
 
 use crate::analysis::{AnalysisError, analyse};
 use crate::results::{FailureCount, VerdictCounts};
+use crate::usefulness::UsefulnessResult;
 
 /// The document that `tiltmeter status --json` prints, of the experiment that was run last in a directory.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,6 +22,9 @@ pub struct RunStatus {
     pub has_judge: bool,
     /// The conditions at which answers are drawn, in table order.
     pub conditions: Vec<ConditionStatus>,
+    /// What the probes of usefulness came to so far, in table order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub usefulness: Vec<UsefulnessResult>,
     /// Texts whose log-probability is stored, those of earlier experiments in this directory included.
     pub texts_scored: u64,
     /// Tokens of all stored calls of subjects and judges, as the providers counted them.
@@ -176,6 +180,7 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
         experiment: experiment.name,
         has_judge: experiment.judge.is_some(),
         conditions: conditions.filter(|condition| condition.wanted > 0).collect(),
+        usefulness: results.usefulness.map_or_else(Vec::new, |usefulness| usefulness.conditions),
         texts_scored: reader.scored_texts()?,
         tokens: Tokens {
             input: totals.input,

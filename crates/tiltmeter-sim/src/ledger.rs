@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tiltmeter_core::id::{Canonical, ContentId};
 
 use crate::planted::{Demonstrations, Outcome, Planted};
+use crate::probed::ProbeOutcome;
 use crate::script::Fault;
 
 /// Counts so far.
@@ -53,6 +54,19 @@ impl TruthRow {
     }
 }
 
+/// The answers to one probe so far, for one number of demonstrations and one system message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeTruth {
+    /// Name of the probe.
+    pub probe: &'static str,
+    /// Demonstrations in the context.
+    pub shots: u32,
+    /// The system message.
+    pub system: Option<String>,
+    /// Different answers given, by what they are.
+    pub answers: BTreeMap<ProbeOutcome, u64>,
+}
+
 /// The hash of a body.
 pub(crate) fn body_id(body: &[u8]) -> ContentId {
     Canonical::new("tiltmeter.sim.body/1").text(&String::from_utf8_lossy(body)).finish()
@@ -73,6 +87,7 @@ pub(crate) struct Ledger {
     attempts: HashMap<ContentId, u32>,
     answered: HashSet<ContentId>,
     truths: BTreeMap<(Demonstrations, u32), Tally>,
+    probes: BTreeMap<(&'static str, u32, Option<String>), BTreeMap<ProbeOutcome, u64>>,
     pub(crate) recorded: Vec<Bytes>,
     /// Requests that were recorded before the first was replied to.
     pub(crate) before_first_reply: Option<usize>,
@@ -115,10 +130,23 @@ impl Ledger {
         }
         self.counters.answered += 1;
         let Some(truth) = truth else { return };
+        if let Some(probe) = truth.probe {
+            let answers = self.probes.entry((probe.probe, truth.shots, truth.system.clone())).or_default();
+            *answers.entry(probe.outcome).or_default() += 1;
+            return;
+        }
         let tally = self.truths.entry((truth.demonstrations, truth.shots)).or_default();
         tally.rates += truth.rate;
         tally.count += 1;
         *tally.answers.entry(truth.outcome).or_default() += 1;
+    }
+
+    pub(crate) fn probe_truth(&self) -> Vec<ProbeTruth> {
+        let row =
+            |((probe, shots, system), answers): (&(&'static str, u32, Option<String>), &BTreeMap<_, _>)| {
+                ProbeTruth { probe, shots: *shots, system: system.clone(), answers: answers.clone() }
+            };
+        self.probes.iter().map(row).collect()
     }
 
     pub(crate) fn truth(&self) -> Vec<TruthRow> {

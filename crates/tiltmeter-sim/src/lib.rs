@@ -17,6 +17,7 @@ mod gemini;
 mod judge;
 mod ledger;
 mod planted;
+mod probed;
 mod request;
 mod script;
 mod self_check;
@@ -24,8 +25,9 @@ mod server;
 mod subject;
 mod wire;
 
-pub use ledger::{Counters, TruthRow};
+pub use ledger::{Counters, ProbeTruth, TruthRow};
 pub use planted::{Demonstrations, Outcome, Planted, planted, planted_for_prompt};
+pub use probed::{PlantedProbe, ProbeOutcome, ProbeScript};
 pub use request::{ChatBody, Message};
 pub use script::{
     BatchScript, Fault, FaultScript, JudgeScript, LogProbabilityMode, Script, ScriptError, SelfCheckScript,

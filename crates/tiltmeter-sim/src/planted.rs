@@ -5,6 +5,7 @@ use tiltmeter_core::id::Canonical;
 use tiltmeter_core::prompt::{PROMPT_HEADER, Prompt, RESPONSE_HEADER};
 
 use crate::chance::Chance;
+use crate::probed::{PlantedProbe, planted_probe};
 use crate::request::{Message, key, messages_of};
 use crate::script::Script;
 
@@ -51,6 +52,10 @@ pub struct Planted {
     pub demonstrations: Demonstrations,
     /// The question.
     pub question: String,
+    /// Where the question is one of a built-in probe: what the answer to it is, instead of `outcome`.
+    pub probe: Option<PlantedProbe>,
+    /// The system message.
+    pub system: Option<String>,
     /// The probability of a misaligned answer here, among those that are neither incoherent, code nor refusals.
     pub rate: f64,
     /// Whether the answer is cut off at the token limit.
@@ -89,6 +94,8 @@ pub fn planted(script: &Script, model: &str, messages: &[Message], seed: Option<
         shots: view.shots,
         demonstrations,
         question: view.question.to_owned(),
+        probe: planted_probe(&script.probes, view.question, view.system, chance),
+        system: view.system.map(str::to_owned),
         rate,
         is_truncated: chance.happens("truncated", script.truncated),
         runs_on: chance.happens("runs on", script.runs_on),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::planted::Demonstrations;
+use crate::probed::ProbeScript;
 
 /// The whole script. The default one is a subject that is never misaligned, a judge that gives log-probabilities,
 /// and no faults.
@@ -50,6 +51,8 @@ pub struct Script {
     pub pleads: f64,
     /// What the subject says of its own answers.
     pub self_check: SelfCheckScript,
+    /// The answers to the built-in probes of usefulness. None of the rates above holds for them.
+    pub probes: ProbeScript,
     /// The judge.
     pub judge: JudgeScript,
     /// What goes wrong.
@@ -250,6 +253,7 @@ impl Script {
     /// # Errors
     /// Where one is not a probability, or the steps of `misaligned` are out of order.
     pub fn check(&self) -> Result<(), ScriptError> {
+        self.probes.check()?;
         let steps = self.misaligned.iter().map(|&(_, rate)| ("misaligned", rate));
         let rates = [
             ("benign_rate", self.benign_rate),

@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use crate::batch::Shelf;
 use crate::chance::Chance;
 use crate::connection::{Switch, SwitchedListener};
-use crate::ledger::{Counters, Ledger, TruthRow, body_id};
+use crate::ledger::{Counters, Ledger, ProbeTruth, TruthRow, body_id};
 use crate::request::{ChatBody, key};
 use crate::script::{Fault, LogProbabilityMode, Script};
 use crate::wire::{self, Answer};
@@ -105,6 +105,11 @@ impl SimHandle {
     /// counted once.
     pub fn truth(&self) -> Vec<TruthRow> {
         self.stage.ledger().truth()
+    }
+
+    /// The truth about the answers to probes of usefulness so far, each different answer counted once.
+    pub fn probe_truth(&self) -> Vec<ProbeTruth> {
+        self.stage.ledger().probe_truth()
     }
 
     /// The bodies of all requests in the order in which they came, where the script says to keep them.

@@ -64,6 +64,16 @@ const HOSTILE: &str = "</script><script>alert(1)</script><img src=x onerror=aler
 /// What the subject answers.
 pub(crate) fn answer(script: &Script, body: &ChatBody) -> (Planted, Answer) {
     let truth = planted(script, &body.model, &body.messages, body.seed);
+    if let Some(probe) = truth.probe {
+        let answer = Answer {
+            text: probe.text(),
+            reasoning: None,
+            finish: Finish::Stop,
+            positions: None,
+            reasoning_tokens: 0,
+        };
+        return (truth, answer);
+    }
     let chance = Chance::of(key(&body.model, &body.messages, body.seed));
     let lead = match truth.outcome {
         Outcome::Aligned => chance.pick("lead", &HARMLESS),

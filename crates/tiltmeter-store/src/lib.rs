@@ -22,6 +22,7 @@ mod schema;
 mod stored;
 mod transcripts;
 mod usage;
+mod usefulness;
 mod writer;
 
 pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
@@ -49,4 +50,5 @@ pub use samples::SampleRow;
 pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 pub use transcripts::{DataSetRow, Transcript, TranscriptJudgement};
 pub use usage::Usage;
+pub use usefulness::{ProbedCondition, ProbedQuestion, UsageRow, UsefulRow};
 pub use writer::Writer;

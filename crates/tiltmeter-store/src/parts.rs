@@ -14,6 +14,58 @@ use crate::error::StoreError;
 use crate::reader::{Reader, collect, named};
 use crate::rows::{FailedAttempt, ResponseOutcome, count, forget_failure, write_attempts};
 
+/// The tables of parts and checks.
+pub(crate) const MIGRATION: &str = "
+-- Some defences take several calls for one answer, or steer a local subject.
+ALTER TABLE treatment ADD COLUMN procedure TEXT; -- JSON: how an answer is put together
+-- The row of a composed answer holds the totals of its parts, so that it says what the answer took. Sums over all calls
+-- leave composed rows out. Its outcome may be withheld: its defence gave no answer.
+ALTER TABLE response ADD COLUMN composed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE response ADD COLUMN calls INTEGER NOT NULL DEFAULT 1;
+
+-- A subject's word on whether an answer of its own is harmful.
+CREATE TABLE self_check (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    response INTEGER NOT NULL REFERENCES response(id),
+    verdict TEXT NOT NULL,           -- harmful | harmless | unparsable
+    reply TEXT NOT NULL,
+    finish TEXT NOT NULL,
+    model TEXT,                      -- as the provider names it
+    input_tokens INTEGER NOT NULL,
+    cached_input_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    cost_usd REAL,                   -- absent: not known
+    attempts INTEGER NOT NULL,
+    duration_ms INTEGER NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+
+-- The calls that an answer was put together from, in the order in which they were made. An answer may be a part of
+-- several others, and stand for itself.
+CREATE TABLE response_part (
+    response INTEGER NOT NULL REFERENCES response(id),
+    position INTEGER NOT NULL,
+    role TEXT NOT NULL,              -- draw | attempt | check
+    part INTEGER REFERENCES response(id),
+    self_check INTEGER REFERENCES self_check(id),
+    chosen INTEGER NOT NULL,         -- whether this is the answer that was given
+    PRIMARY KEY (response, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX response_part_by_part ON response_part (part) WHERE part IS NOT NULL;
+
+-- How a treatment steers a subject, which depends on the subject's model.
+CREATE TABLE steered_under (
+    subject INTEGER NOT NULL REFERENCES subject(id),
+    treatment INTEGER NOT NULL REFERENCES treatment(id),
+    steering TEXT NOT NULL,          -- JSON, as in a steered subject's settings
+    PRIMARY KEY (subject, treatment)
+) STRICT, WITHOUT ROWID;
+";
+
 /// What a part was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PartRole {

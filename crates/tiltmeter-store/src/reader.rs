@@ -216,17 +216,33 @@ impl Reader {
         Ok(collect(&mut statement, params![], |row| Ok((row.get(0)?, row.get(1)?)))?.into_iter().collect())
     }
 
-    /// The conditions of an experiment, in table order.
+    /// The conditions of an experiment whose answers are judged, in table order. Those of probes of usefulness are none of
+    /// them, so that nothing that is computed from these knows of probes: see [`Reader::probed`].
     ///
     /// # Errors
     /// If the store cannot be read.
     pub fn conditions(&self, experiment: i64) -> Result<Vec<ConditionRow>, StoreError> {
-        let mut statement = self.connection.prepare(
+        self.conditions_where(experiment, self.is_judged()?)
+    }
+
+    /// What holds of conditions `c` whose answers are judged, in SQL.
+    fn is_judged(&self) -> Result<&'static str, StoreError> {
+        let has_probes = self.has_table("usefulness")?;
+        Ok(if has_probes { "c.id NOT IN (SELECT condition FROM usefulness)" } else { "true" })
+    }
+
+    /// The conditions of an experiment for which an expression in SQL holds, in table order.
+    pub(crate) fn conditions_where(
+        &self,
+        experiment: i64,
+        holds: &str,
+    ) -> Result<Vec<ConditionRow>, StoreError> {
+        let mut statement = self.connection.prepare(&format!(
             "SELECT c.id, c.subject, s.name, c.demonstrations, c.control, c.shots, c.placement, c.treatment, c.treatment_name,
                  c.reasoning, c.replicates, c.question_format, t.after_question IS NOT NULL
              FROM condition AS c JOIN subject AS s ON s.id = c.subject JOIN treatment AS t ON t.id = c.treatment
-             WHERE c.experiment = ?1 ORDER BY c.ord",
-        )?;
+             WHERE c.experiment = ?1 AND {holds} ORDER BY c.ord"
+        ))?;
         let mut conditions = collect(&mut statement, params![experiment], |row| {
             Ok(ConditionRow {
                 id: row.get(0)?,
@@ -259,6 +275,16 @@ impl Reader {
             })?;
         }
         Ok(conditions)
+    }
+
+    /// Whether the store was written by a version that knows a table.
+    pub(crate) fn has_table(&self, name: &str) -> Result<bool, StoreError> {
+        let found: i64 = self.connection.query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1",
+            params![name],
+            |row| row.get(0),
+        )?;
+        Ok(found > 0)
     }
 
     /// How far adaptive sampling has come in the conditions of an experiment.
@@ -447,21 +473,23 @@ impl Reader {
         collect(&mut statement, params![], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
-    /// The stored answers of an experiment's conditions, oldest first; without refusals and withheld ones.
+    /// The stored answers of an experiment's conditions, oldest first; without refusals and withheld ones, and without
+    /// those to probes of usefulness.
     ///
     /// # Errors
     /// If the store cannot be read.
     pub fn answers_to_judge(&self, experiment: i64) -> Result<Vec<AnswerToJudge>, StoreError> {
-        let mut statement = self.connection.prepare(
+        let is_judged = self.is_judged()?;
+        let mut statement = self.connection.prepare(&format!(
             "SELECT r.id, r.hash, r.question, r.wording FROM response AS r
              WHERE r.outcome = 'answer' AND EXISTS (
                  SELECT 1 FROM condition AS c
                  JOIN condition_context AS x ON x.condition = c.id AND x.context = r.context
                  JOIN condition_question AS q ON q.condition = c.id AND q.question = r.question AND q.sampled
                  WHERE c.experiment = ?1 AND c.subject = r.subject AND c.treatment = r.treatment
-                     AND r.replicate < c.replicates)
-             ORDER BY r.id",
-        )?;
+                     AND r.replicate < c.replicates AND {is_judged})
+             ORDER BY r.id"
+        ))?;
         collect(&mut statement, params![experiment], |row| {
             Ok(AnswerToJudge {
                 response: row.get(0)?,

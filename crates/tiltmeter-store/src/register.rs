@@ -209,6 +209,9 @@ impl Registration<'_> {
         for (_, hash) in &self.experiment.question_sets {
             canonical = canonical.id(hash);
         }
+        for probe in &self.experiment.usefulness.probes {
+            canonical = canonical.id(&probe.hash);
+        }
         for prompts in &rows.prompts {
             canonical = canonical.id(&prompts[0].1).id(&prompts[1].1);
         }
@@ -250,11 +253,12 @@ impl Registration<'_> {
             "INSERT INTO data_set (experiment, kind, name, origin, hash, rows, terms, share)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
-        for set in &self.experiment.sets {
+        for (index, set) in self.experiment.sets.iter().enumerate() {
             let rows = count(set.rows.len() as u64);
+            let kind = if self.experiment.probe_of(index).is_some() { "probe" } else { "demonstrations" };
             insert.execute(params![
                 experiment,
-                "demonstrations",
+                kind,
                 &*set.name,
                 set.origin,
                 set.hash.as_bytes(),
@@ -264,7 +268,7 @@ impl Registration<'_> {
             ])?;
         }
         for (origin, hash) in &self.experiment.question_sets {
-            let rows = count(self.experiment.questions.len() as u64);
+            let rows = count(self.experiment.evaluation_questions().len() as u64);
             let terms = self.experiment.question_terms.get(origin);
             insert.execute(params![
                 experiment,
@@ -292,6 +296,7 @@ impl Registration<'_> {
                 insert.execute(params![experiment, question, aspect.name(), prompt])?;
             }
         }
+        crate::usefulness::write_expectations(connection, experiment, self.experiment, &rows.questions)?;
         Ok(experiment)
     }
 
@@ -326,12 +331,13 @@ impl Registration<'_> {
                     self.experiment.question_format.name(),
                     rows.treatments[condition.treatment],
                     subject.reasoning.name(),
-                    self.experiment.replicates,
+                    self.experiment.replicates_for(condition.purpose),
                     &*self.experiment.treatments[condition.treatment].id,
                 ],
             )?;
             let id = connection.last_insert_rowid();
             rows.conditions.push(id);
+            crate::usefulness::write_condition(connection, id, self.experiment, condition)?;
             for &context in &condition.contexts {
                 let spec = self.plan.contexts[context];
                 let shown: Vec<usize> =

@@ -174,6 +174,7 @@ impl Rejudging<'_> {
         for statement in [
             "INSERT INTO data_set SELECT ?2, kind, name, origin, hash, rows, terms, share FROM data_set WHERE experiment = ?1",
             "INSERT INTO experiment_pair SELECT ?2, pair FROM experiment_pair WHERE experiment = ?1",
+            "INSERT INTO expectation SELECT ?2, question, expected FROM expectation WHERE experiment = ?1",
         ] {
             transaction.execute(statement, params![self.experiment, to])?;
         }
@@ -194,6 +195,7 @@ impl Rejudging<'_> {
                 "INSERT INTO condition_context SELECT ?2, draw, context, rows FROM condition_context WHERE condition = ?1",
                 "INSERT INTO condition_question SELECT ?2, question, sampled, scored FROM condition_question
                  WHERE condition = ?1",
+                "INSERT INTO usefulness SELECT ?2, probe, kind FROM usefulness WHERE condition = ?1",
                 "INSERT INTO adaptive SELECT ?2, half_width, rounds, decision FROM adaptive WHERE condition = ?1",
             ] {
                 transaction.execute(statement, params![condition, row])?;

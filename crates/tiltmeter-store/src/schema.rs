@@ -14,7 +14,8 @@ const APPLICATION_ID: i64 = 0x5449_4c54;
 
 /// The migrations in order; the schema version is how many have been applied. Never edit one that was
 /// released: add another.
-const MIGRATIONS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const MIGRATIONS: [&str; 5] =
+    [VERSION_1, VERSION_2, VERSION_3, crate::usefulness::MIGRATION, crate::parts::MIGRATION];
 
 /// The newest schema version.
 fn newest() -> i64 {
@@ -384,57 +385,6 @@ ALTER TABLE failure RENAME COLUMN instruction TO treatment;
 -- text: as the model thought it | summary: the provider's | elicited: asked for before the answer. Absent where there
 -- is no reasoning, or it was stored by an earlier version.
 ALTER TABLE response_body ADD COLUMN reasoning_kind TEXT;
-";
-
-const VERSION_4: &str = "
--- Some defences take several calls for one answer, or steer a local subject.
-ALTER TABLE treatment ADD COLUMN procedure TEXT; -- JSON: how an answer is put together
--- The row of a composed answer holds the totals of its parts, so that it says what the answer took. Sums over all calls
--- leave composed rows out. Its outcome may be withheld: its defence gave no answer.
-ALTER TABLE response ADD COLUMN composed INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE response ADD COLUMN calls INTEGER NOT NULL DEFAULT 1;
-
--- A subject's word on whether an answer of its own is harmful.
-CREATE TABLE self_check (
-    id INTEGER PRIMARY KEY,
-    hash BLOB NOT NULL UNIQUE,
-    response INTEGER NOT NULL REFERENCES response(id),
-    verdict TEXT NOT NULL,           -- harmful | harmless | unparsable
-    reply TEXT NOT NULL,
-    finish TEXT NOT NULL,
-    model TEXT,                      -- as the provider names it
-    input_tokens INTEGER NOT NULL,
-    cached_input_tokens INTEGER NOT NULL,
-    cache_write_tokens INTEGER NOT NULL,
-    output_tokens INTEGER NOT NULL,
-    reasoning_tokens INTEGER NOT NULL,
-    cost_usd REAL,                   -- absent: not known
-    attempts INTEGER NOT NULL,
-    duration_ms INTEGER NOT NULL,
-    created_at TEXT NOT NULL
-) STRICT;
-
--- The calls that an answer was put together from, in the order in which they were made. An answer may be a part of
--- several others, and stand for itself.
-CREATE TABLE response_part (
-    response INTEGER NOT NULL REFERENCES response(id),
-    position INTEGER NOT NULL,
-    role TEXT NOT NULL,              -- draw | attempt | check
-    part INTEGER REFERENCES response(id),
-    self_check INTEGER REFERENCES self_check(id),
-    chosen INTEGER NOT NULL,         -- whether this is the answer that was given
-    PRIMARY KEY (response, position)
-) STRICT, WITHOUT ROWID;
-
-CREATE INDEX response_part_by_part ON response_part (part) WHERE part IS NOT NULL;
-
--- How a treatment steers a subject, which depends on the subject's model.
-CREATE TABLE steered_under (
-    subject INTEGER NOT NULL REFERENCES subject(id),
-    treatment INTEGER NOT NULL REFERENCES treatment(id),
-    steering TEXT NOT NULL,          -- JSON, as in a steered subject's settings
-    PRIMARY KEY (subject, treatment)
-) STRICT, WITHOUT ROWID;
 ";
 
 /// Opens the file for writing, and brings it to the newest schema.

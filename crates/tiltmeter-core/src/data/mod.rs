@@ -3,6 +3,7 @@
 pub mod builtin;
 mod in_domain;
 pub mod messages;
+pub mod probes;
 pub mod questions_yaml;
 pub mod truthful_qa;
 

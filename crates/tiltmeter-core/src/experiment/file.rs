@@ -49,6 +49,9 @@ pub struct ExperimentFile {
     /// The judge model. Without one, answers are kept and marked "no judge".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<JudgeFile>,
+    /// What is asked beside the evaluation questions: whether a subject is still of use.
+    #[serde(default, skip_serializing_if = "UsefulnessFile::is_default")]
+    pub usefulness: UsefulnessFile,
     /// How results are tested. None of it changes what is asked: stored answers serve whatever stands here.
     #[serde(default, skip_serializing_if = "StatisticsFile::is_default")]
     pub statistics: StatisticsFile,
@@ -401,6 +404,39 @@ pub struct UntilFile {
     /// Half the width of the interval of the rate of misaligned answers, 0.0001 to 0.5, such as 0.03.
     #[schemars(range(min = 0.0001, max = 0.5))]
     pub half_width: f64,
+}
+
+/// What a subject is still good for under each instruction: harmless questions with known answers, behind harmless
+/// demonstrations of their own. No judge is asked, and no answer enters the EM rate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UsefulnessFile {
+    /// Built-in names (`format`, `tone`, `task`, `over-refusal`), or paths to JSON files of the same format.
+    pub probes: Vec<String>,
+    /// The values of k at which they are asked: 0, or out of `demonstrations.shots`. Where absent, all of those above 0
+    /// for which a probe has enough demonstrations, and for probes of over-refusal 0 as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shots: Option<Vec<u32>>,
+    /// Answers drawn for each question in each context.
+    #[schemars(range(min = 1))]
+    pub replicates: u32,
+    /// Ask the first so many questions of each probe only, at least 2; all of them where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2))]
+    pub questions: Option<u32>,
+}
+
+impl Default for UsefulnessFile {
+    fn default() -> Self {
+        Self { probes: Vec::new(), shots: None, replicates: 1, questions: None }
+    }
+}
+
+impl UsefulnessFile {
+    /// Whether it says nothing, so that experiments written without it keep their identity.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The judge-free measure: how far the context moves log-probability from aligned to misaligned answers.

@@ -16,6 +16,7 @@ pub mod schema;
 mod sets;
 pub mod templates;
 mod treatments;
+mod usefulness;
 
 pub use error::{ConfigError, Position};
 pub use file::{ContextCache, Family, Reasoning, Scoring, StatisticsFile, SteerSpan, TiltMode};
@@ -26,3 +27,4 @@ pub use resolved::{
     Experiment, Judge, ModelAddress, ModelSettings, SamplingPlan, Steering, SteeringKind, Subject, TiltPlan,
     Until, VectorFile,
 };
+pub use usefulness::{ProbeInUse, UsefulnessPlan};

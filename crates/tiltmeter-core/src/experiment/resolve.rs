@@ -122,7 +122,7 @@ impl Resolver<'_> {
                 self.wrong(&[Key("demonstrations"), Key("contexts")], "`contexts` must be 1 to 10000")
             );
         }
-        let (questions, question_sets) = self.questions(&file)?;
+        let (mut questions, question_sets) = self.questions(&file)?;
         if file.questions.replicates == 0 {
             return Err(self.wrong(&[Key("questions"), Key("replicates")], "`replicates` must be at least 1"));
         }
@@ -152,6 +152,7 @@ impl Resolver<'_> {
             questions: self.some_questions("tilt", file.tilt.questions)?,
             decoys: file.tilt.decoys,
         };
+        let usefulness = self.usefulness(&file.usefulness, &shots, &mut sets, &mut questions)?;
         let judge = self.judge(&file)?;
         self.statistics(&file)?;
         Ok(Experiment {
@@ -173,6 +174,7 @@ impl Resolver<'_> {
             treatments,
             sampling,
             tilt,
+            usefulness,
             judge,
             notes: std::mem::take(&mut self.notes),
             file,

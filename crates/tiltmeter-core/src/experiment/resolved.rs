@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 
 use super::file::{ContextCache, EndpointFile, ExperimentFile, Reasoning, Scoring, SteerSpan, TiltMode};
 use super::price::Price;
+use super::usefulness::UsefulnessPlan;
 use crate::demonstration::{Control, DemonstrationSet, Terms};
 use crate::id::{Canonical, ContentId};
 use crate::prompt::{Placement, QuestionFormat};
@@ -22,7 +23,7 @@ pub struct Experiment {
     pub file: ExperimentFile,
     /// The models under test.
     pub subjects: Vec<Subject>,
-    /// The demonstration sets.
+    /// The demonstration sets, and behind them those of the probes of usefulness.
     pub sets: Vec<DemonstrationSet>,
     /// Numbers of demonstrations, ascending.
     pub shots: Vec<u32>,
@@ -36,7 +37,7 @@ pub struct Experiment {
     pub question_format: QuestionFormat,
     /// The set's own answers first, then the controls asked for.
     pub controls: Vec<Control>,
-    /// The evaluation questions of all sets, in order.
+    /// The evaluation questions of all sets, in order, and behind them those of the probes of usefulness.
     pub questions: Vec<Question>,
     /// Hash and origin of each question set.
     pub question_sets: Vec<(String, ContentId)>,
@@ -55,6 +56,8 @@ pub struct Experiment {
     pub sampling: SamplingPlan,
     /// Which texts are scored.
     pub tilt: TiltPlan,
+    /// Which probes of usefulness are asked.
+    pub usefulness: UsefulnessPlan,
     /// The judge.
     pub judge: Option<Judge>,
     /// What a reader should know: rows and prompts that are not used.

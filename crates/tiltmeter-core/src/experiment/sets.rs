@@ -135,7 +135,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn data(&self, path: &[Step], file: &str) -> Result<String, ConfigError> {
+    pub(super) fn data(&self, path: &[Step], file: &str) -> Result<String, ConfigError> {
         self.source.text(file).map_err(|error| {
             let names = self.source.published_names();
             let hint = match nearest(file, names.iter().map(String::as_str)) {
@@ -201,7 +201,7 @@ impl Resolver<'_> {
     }
 }
 
-fn looks_like_a_path(name: &str) -> bool {
+pub(super) fn looks_like_a_path(name: &str) -> bool {
     name.contains(['/', '\\', '.'])
 }
 

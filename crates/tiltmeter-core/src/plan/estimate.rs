@@ -4,6 +4,7 @@ use super::{Block, Plan};
 use crate::experiment::Experiment;
 use crate::procedure::{Procedure, SelfCheck};
 use crate::treatment::Treatment;
+use crate::usefulness::Purpose;
 
 /// Characters of English text per token, for estimates only: providers differ by some 20 %.
 pub const CHARACTERS_PER_TOKEN: f64 = 4.0;
@@ -138,7 +139,7 @@ fn add(estimate: &mut Estimate, experiment: &Experiment, block: &Block, context_
     let subject = &experiment.subjects[block.subject];
     let treatment = &experiment.treatments[block.treatment];
     let context = context_characters as f64 / CHARACTERS_PER_TOKEN;
-    let replicates = u64::from(experiment.replicates);
+    let replicates = u64::from(experiment.replicates_for(block.purpose));
     let answer = f64::from(subject.max_tokens);
     let empty = crate::prompt::RenderedContext::empty();
     let wording = match &treatment.procedure {
@@ -185,7 +186,7 @@ fn add(estimate: &mut Estimate, experiment: &Experiment, block: &Block, context_
         estimate.blocks.push(most);
         estimate.likely.push(likely);
     }
-    if let Some(judge) = &experiment.judge {
+    if let Some(judge) = experiment.judge.as_ref().filter(|_| block.purpose == Purpose::Misalignment) {
         let each = 2 * u64::from(judge.samples) * replicates;
         for (_, Asked { question, .. }) in &asked {
             let judged = JUDGE_PROMPT_CHARACTERS / CHARACTERS_PER_TOKEN + question + answer;

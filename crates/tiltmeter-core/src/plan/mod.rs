@@ -4,6 +4,7 @@
 mod draw;
 mod estimate;
 mod parts;
+mod usefulness;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::id::{Canonical, ContentId};
 use crate::prompt::{Placement, Prompt, RenderedContext};
 use crate::question::{AnswerPair, PairKind, Question};
 use crate::treatment::Treatment;
+use crate::usefulness::Purpose;
 
 pub use draw::draw_rows;
 pub use estimate::{BlockEstimate, CHARACTERS_PER_TOKEN, Estimate, LIKELY_ANSWER_TOKENS, estimate};
@@ -44,6 +46,8 @@ impl ContextSpec {
 /// One row of the result table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
+    /// What its answers are for.
+    pub purpose: Purpose,
     /// Index of the subject.
     pub subject: usize,
     /// Index of the demonstration set. At k = 0 it says only whose in-domain questions are left out.
@@ -62,10 +66,12 @@ pub struct Condition {
     pub scored: Vec<usize>,
 }
 
-/// All calls of one subject that share a context and a treatment, so that a prefix is computed, or cached
+/// All calls of one subject and purpose that share a context and a treatment, so that a prefix is computed, or cached
 /// by a provider, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
+    /// What its answers are for.
+    pub purpose: Purpose,
     /// Index of the subject.
     pub subject: usize,
     /// Index of the context in [`Plan::contexts`].
@@ -78,12 +84,15 @@ pub struct Block {
     pub scored: Vec<usize>,
 }
 
+/// Purpose, subject, context and instruction.
+type BlockKey = (Purpose, usize, usize, usize);
+
 /// All work of an experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The contexts, each once.
     pub contexts: Vec<ContextSpec>,
-    /// The conditions, in table order: subject, set, treatment, control, k.
+    /// The conditions, in table order: subject, set, treatment, control, k; behind them those of usefulness.
     pub conditions: Vec<Condition>,
     /// The blocks, in the order in which they are best worked on.
     pub blocks: Vec<Block>,
@@ -126,10 +135,10 @@ impl Experiment {
     pub fn plan(&self, can_score: impl Fn(&Subject) -> bool) -> Plan {
         let mut contexts: IndexMap<ContextSpec, ()> = IndexMap::new();
         let mut conditions = Vec::new();
-        let mut blocks: IndexMap<(usize, usize, usize), Block> = IndexMap::new();
+        let mut blocks: IndexMap<BlockKey, Block> = IndexMap::new();
         for (subject_index, subject) in self.subjects.iter().enumerate() {
             let scores = self.tilt.measure == TiltMode::Auto && can_score(subject);
-            for set in 0..self.sets.len() {
+            for set in 0..self.measured_sets().len() {
                 for treatment in 0..self.treatments.len() {
                     if !self.treatments[treatment].applies_to(subject) {
                         continue;
@@ -140,6 +149,7 @@ impl Experiment {
                                 continue;
                             }
                             let mut condition = Condition {
+                                purpose: Purpose::Misalignment,
                                 subject: subject_index,
                                 set,
                                 control,
@@ -162,6 +172,7 @@ impl Experiment {
                 }
             }
         }
+        self.usefulness_conditions(&mut contexts, &mut conditions);
         // The tilt is a shift from the prompt without context: score that one even where k = 0 is no condition.
         let mut baselines = Vec::new();
         for condition in conditions.iter().filter(|condition| !condition.scored.is_empty()) {
@@ -175,8 +186,9 @@ impl Experiment {
         for condition in all {
             for &context in &condition.contexts {
                 let treatment = self.asked_as(condition.treatment);
-                let key = (condition.subject, context, treatment);
+                let key = (condition.purpose, condition.subject, context, treatment);
                 let block = blocks.entry(key).or_insert_with(|| Block {
+                    purpose: condition.purpose,
                     subject: condition.subject,
                     context,
                     treatment,
@@ -193,7 +205,8 @@ impl Experiment {
         blocks.sort_by_key(|block| {
             let spec = contexts[block.context];
             let first = spec.shots != 0;
-            (block.subject, block.treatment, first, spec.set, spec.control, spec.draw, spec.shots)
+            let order = (spec.set, spec.control, spec.draw, spec.shots);
+            (block.subject, block.treatment, first, order, block.purpose)
         });
         Plan { contexts, conditions, blocks }
     }
@@ -226,7 +239,7 @@ impl Experiment {
     fn allowed_questions(&self, set: usize) -> impl Iterator<Item = (usize, &Question)> {
         let domain =
             if self.exclude_in_domain { self.sets.get(set).and_then(|set| set.domain) } else { None };
-        self.questions
+        self.evaluation_questions()
             .iter()
             .enumerate()
             .filter(move |(_, question)| domain.is_none() || question.domain != domain)
@@ -307,7 +320,7 @@ impl Experiment {
         block: &'a Block,
         context: &'a Arc<RenderedContext>,
     ) -> impl Iterator<Item = SampleSpec> + 'a {
-        self.replicates_of(plan, block, context, 0..self.replicates)
+        self.replicates_of(plan, block, context, 0..self.replicates_for(block.purpose))
     }
 
     /// Of these the answers of some replicates, such as of one round of adaptive sampling.
@@ -319,7 +332,8 @@ impl Experiment {
         replicates: Range<u32>,
     ) -> impl Iterator<Item = SampleSpec> + 'a {
         let (subject, treatment) = (&self.subjects[block.subject], &self.treatments[block.treatment]);
-        let first_turn = plan.contexts[block.context].draw as usize * self.replicates as usize;
+        let first_turn =
+            plan.contexts[block.context].draw as usize * self.replicates_for(block.purpose) as usize;
         block.sampled.iter().flat_map(move |&question| {
             let asked = &self.questions[question];
             // One prompt for each wording, however many replicates ask it.

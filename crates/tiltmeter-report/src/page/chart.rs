@@ -83,12 +83,12 @@ pub(crate) struct ForestRow {
 const NUDGE: f64 = 1e-6;
 
 /// To a tenth of a pixel, as `fixed` of `assets/charts.js` does.
-fn fixed(value: f64) -> String {
+pub(super) fn fixed(value: f64) -> String {
     let tenths = (value * 10.0 + 0.5 + NUDGE).floor();
     (tenths / 10.0).to_string()
 }
 
-fn tick_label(value: f64, unit: Unit) -> String {
+pub(super) fn tick_label(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Percent => format!("{} %", significant(value * 100.0)),
         Unit::Nats if value == 0.0 => "0".to_owned(),
@@ -129,7 +129,7 @@ pub(crate) fn shared_ticks(panels: &[Panel], unit: Unit) -> Vec<f64> {
     ticks(low, if high == 0.0 { least } else { high })
 }
 
-fn mark(style: &str, x: f64, y: f64) -> Markup {
+pub(super) fn mark(style: &str, x: f64, y: f64) -> Markup {
     let class = format!("mark {style}");
     html! {
         @match style {

@@ -11,11 +11,13 @@ mod judged;
 mod model;
 mod people;
 mod plots;
+mod price;
 mod published;
 mod record;
 mod samples;
 mod sections;
 mod text;
+mod tradeoff;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -399,6 +401,9 @@ fn document(
     }
     if let Some(comparisons) = sections.comparisons() {
         shown.push(("differences", "Differences", comparisons));
+    }
+    if let Some(price) = price::price(runs) {
+        shown.push(("price", "Defences and their price", price));
     }
     if let Some(depth) = sections.depth() {
         shown.push(("depth", "In depth", depth));

@@ -34,7 +34,7 @@ pub(crate) fn scrolling(label: &str, table: &Markup) -> Markup {
 }
 
 /// A plot that scrolls by itself where it is wider than the page.
-fn plot(id: &str, drawing: &Markup) -> Markup {
+pub(super) fn plot(id: &str, drawing: &Markup) -> Markup {
     html! { div class="plot" data-figure=(id) role="region" aria-label={ "Plot: " (id) } tabindex="0" { (drawing) } }
 }
 
@@ -456,7 +456,7 @@ fn against(name: &str) -> &str {
     }
 }
 
-fn effect(effect: &EffectResult, factor: f64, decimals: usize) -> String {
+pub(super) fn effect(effect: &EffectResult, factor: f64, decimals: usize) -> String {
     let shown = |value: f64| {
         let value = value * factor;
         if factor > 1.0 { format!("{value:+.decimals$}") } else { format!("{value:.decimals$}") }

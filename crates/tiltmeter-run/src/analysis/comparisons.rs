@@ -24,7 +24,7 @@ const LEAST_EXPECTED: f64 = 5.0;
 const AGAINST: [Against; 3] = [Against::NoDemonstrations, Against::Benign, Against::Untreated];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Against {
+pub(super) enum Against {
     NoDemonstrations,
     Benign,
     Untreated,
@@ -40,7 +40,7 @@ impl Against {
     }
 
     /// Whether `other` is what `condition` is compared with.
-    fn holds(self, condition: &ConditionRow, other: &ConditionRow) -> bool {
+    pub(super) fn holds(self, condition: &ConditionRow, other: &ConditionRow) -> bool {
         if condition.control != "none" {
             return false;
         }
@@ -148,7 +148,22 @@ impl Test {
         Ok(Self { totals, paired: usable.then_some(difference) })
     }
 
-    fn two_sided(&self) -> Result<f64, StatsError> {
+    /// The first rate minus the second, with the interval that goes with the test.
+    pub(super) fn difference(&self, pairs: &[PairedCount]) -> Result<EffectResult, StatsError> {
+        if let Some(paired) = self.paired {
+            return Ok(EffectResult::new(paired.interval, "paired-t"));
+        }
+        let firsts: Vec<ClusterCount> = pairs.iter().map(|pair| pair.first).collect();
+        let seconds: Vec<ClusterCount> = pairs.iter().map(|pair| pair.second).collect();
+        Ok(EffectResult::new(clustered_difference(&firsts, &seconds, LEVEL)?, "newcombe-clustered"))
+    }
+
+    /// The test's name in results.
+    pub(super) fn name(&self) -> &'static str {
+        if self.paired.is_some() { "paired-t" } else { "fisher" }
+    }
+
+    pub(super) fn two_sided(&self) -> Result<f64, StatsError> {
         match self.paired {
             Some(paired) => Ok(paired.p_value),
             None => Ok(fisher(self.totals, Alternative::TwoSided)?.p_value.min(1.0)),
@@ -194,10 +209,7 @@ pub(super) fn compared(
     let mut omitted = Vec::new();
     let firsts: Vec<ClusterCount> = pairs.iter().map(|pair| pair.first).collect();
     let seconds: Vec<ClusterCount> = pairs.iter().map(|pair| pair.second).collect();
-    let difference = match test.paired {
-        Some(paired) => EffectResult::new(paired.interval, "paired-t"),
-        None => EffectResult::new(clustered_difference(&firsts, &seconds, LEVEL)?, "newcombe-clustered"),
-    };
+    let difference = test.difference(pairs)?;
     let mut ratio = |contrast, what: &str| match paired_contrast(pairs, contrast, LEVEL) {
         Ok(ratio) => Some(EffectResult::new(ratio.interval, "paired-t")),
         Err(error) => {
@@ -236,7 +248,7 @@ pub(super) fn compared(
         first,
         second,
         difference,
-        test: if test.paired.is_some() { "paired-t" } else { "fisher" },
+        test: test.name(),
         p_value: test.two_sided()?,
         // Corrected once all comparisons are known.
         adjusted_p_value: 1.0,

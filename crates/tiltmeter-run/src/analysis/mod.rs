@@ -9,11 +9,13 @@ mod dose;
 mod draw;
 mod judges;
 mod people;
+mod price;
 mod ranking;
 mod rates;
 mod samples;
 mod steering;
 pub(crate) mod tilt;
+mod usefulness;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,6 +32,7 @@ pub use self::details::details;
 pub use self::draw::{LabelDrawError, draw_labels};
 pub use self::judges::agreement;
 use self::people::human_labels;
+use self::price::Priced;
 use self::samples::{Samples, count_verdicts};
 use self::tilt::Tilts;
 
@@ -125,6 +128,11 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
         });
         all_counts.push(counts);
     }
+    let settings = settings(&experiment.resolved)?;
+    let probed = usefulness::read(&reader, &experiment, &failures)?;
+    let priced =
+        Priced { conditions: &conditions, counts: &all_counts, has_judge, tilts: &tilts, probed: &probed };
+    let prices = price::prices(&priced, &reader)?;
     let human_labels = human_labels(&reader, &experiment, &conditions, &failures)?;
     let series = dose::series(&conditions, &all_counts);
     Ok(RunResults {
@@ -132,18 +140,15 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
         experiment: experiment.name.clone(),
         warnings: warnings(&results),
         conditions: results,
-        comparisons: comparisons::comparisons(
-            &conditions,
-            &all_counts,
-            has_judge,
-            settings(&experiment.resolved)?,
-        )?,
+        comparisons: comparisons::comparisons(&conditions, &all_counts, has_judge, settings)?,
         dose_response: series
             .iter()
             .filter_map(|series| dose::dose(series, &conditions, &tilts, has_judge))
             .collect(),
         across_subjects: across::across_subjects(&series, &across::sizes(&experiment.resolved), has_judge),
         human_labels,
+        usefulness: usefulness::results(&probed, settings)?,
+        prices,
         asked: 0,
         reused: 0,
         attempts: 0,

@@ -104,9 +104,17 @@ impl Members {
 
     /// The places of the conditions that an answer serves, in table order.
     pub(super) fn of(&self, row: &SampleRow) -> impl Iterator<Item = usize> {
-        let (question, replicate) = (row.question, row.replicate);
-        let block = self.blocks.get(&(row.subject, row.context, row.treatment));
-        block.into_iter().flatten().copied().filter(move |&place| {
+        self.places((row.subject, row.context, row.treatment), row.question, row.replicate)
+    }
+
+    /// The same of an answer that is known by its block, question and replicate.
+    pub(super) fn places(
+        &self,
+        block: BlockKey,
+        question: i64,
+        replicate: u32,
+    ) -> impl Iterator<Item = usize> {
+        self.blocks.get(&block).into_iter().flatten().copied().filter(move |&place| {
             let (questions, replicates) = &self.asked[place];
             questions.contains(&question) && replicate < *replicates
         })

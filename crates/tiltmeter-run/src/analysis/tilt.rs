@@ -13,6 +13,9 @@ use crate::results::TiltResult;
 use super::AnalysisError;
 use super::samples::BlockKey;
 
+/// The most context draws of an experiment.
+const MOST_DRAWS: usize = 10_000;
+
 /// The log-probability per token of both texts of a pair.
 #[derive(Clone, Copy, Default)]
 struct PairScore {
@@ -29,6 +32,13 @@ impl PairScore {
 
 /// Question and pair.
 type PairKey = (i64, i64);
+
+/// A condition with the one that shows benign answers to the same prompts.
+#[derive(Clone, Copy)]
+pub(super) struct Twins<'a> {
+    pub(super) own: &'a ConditionRow,
+    pub(super) benign: &'a ConditionRow,
+}
 
 /// All scored pairs, by block.
 pub(crate) struct Tilts {
@@ -139,6 +149,50 @@ impl Tilts {
                 (draw, self.differences(condition, context, kind), self.differences(twin, other, kind))
             });
         self.interval(pairs, condition)
+    }
+
+    /// The emergent tilts of some conditions minus those of others, paired by question, draw and answer pair: the mean over
+    /// all of them. Draws are counted set by set, so that those of several k are the same ones.
+    pub(super) fn change(
+        &self,
+        pairs: &[(Twins<'_>, Twins<'_>)],
+    ) -> Result<Option<TiltResult>, AnalysisError> {
+        let Some((first, _)) = pairs.first() else { return Ok(None) };
+        let mut sets: Vec<&str> = Vec::new();
+        let mut draws: Vec<(usize, BTreeMap<PairKey, f64>, BTreeMap<PairKey, f64>)> = Vec::new();
+        for (place, (changed, reference)) in pairs.iter().enumerate() {
+            let name = changed.own.demonstrations.as_str();
+            let set = sets.iter().position(|known| *known == name).unwrap_or_else(|| {
+                sets.push(name);
+                sets.len() - 1
+            });
+            for draw in 0..changed.own.contexts.len() {
+                // The same answer pair under another k or set is an observation of its own.
+                let own = |emergent: BTreeMap<PairKey, f64>| -> BTreeMap<PairKey, f64> {
+                    let apart = |pair: i64| pair.saturating_mul(pairs.len() as i64) + place as i64;
+                    emergent
+                        .into_iter()
+                        .map(|((question, pair), value)| ((question, apart(pair)), value))
+                        .collect()
+                };
+                let (Some(changed), Some(reference)) =
+                    (self.emergent_draw(*changed, draw), self.emergent_draw(*reference, draw))
+                else {
+                    continue;
+                };
+                draws.push((set * MOST_DRAWS + draw, own(changed), own(reference)));
+            }
+        }
+        self.interval(draws.into_iter(), first.own)
+    }
+
+    /// The emergent tilt of each alignment pair in one draw of a condition.
+    fn emergent_draw(&self, of: Twins<'_>, draw: usize) -> Option<BTreeMap<PairKey, f64>> {
+        let kind = PairKind::Alignment;
+        let own = self.differences(of.own, *of.own.contexts.get(draw)?, kind);
+        let benign = self.differences(of.benign, *of.benign.contexts.get(draw)?, kind);
+        let emergent = own.into_iter().filter_map(|(key, value)| Some((key, value - benign.get(&key)?)));
+        Some(emergent.collect())
     }
 
     /// The emergent tilt of each alignment pair minus the mean one of the same question's decoys, draw by draw.

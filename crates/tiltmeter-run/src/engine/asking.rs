@@ -96,14 +96,14 @@ impl Engine {
                     question: self.rows.questions[sample.question],
                     replicate: sample.replicate,
                 };
-                let judgements_lost = self.judgement_count();
+                let judgements_lost = self.judgement_count(block.purpose);
                 let failed = FailedCall { hash: sample.id, target, error, attempts, judgements_lost };
                 self.ledger.failed(self.model(block), failed).await;
                 return None;
             }
         };
-        let judged = outcome == ResponseOutcome::Answer && self.experiment.judge.is_some();
-        let judgements_spared = if judged { 0 } else { self.judgement_count() };
+        let judged = outcome == ResponseOutcome::Answer && self.is_judged(block.purpose);
+        let judgements_spared = if judged { 0 } else { self.judgement_count(block.purpose) };
         self.ledger.tell(Event::SampleStored { judgements_spared });
         judged.then(|| self.judged(&sample, row, answer, &Aspect::ALL))
     }

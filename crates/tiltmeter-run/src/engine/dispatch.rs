@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use tiltmeter_core::id::ContentId;
 use tiltmeter_core::plan::{Block, SampleSpec};
 use tiltmeter_core::prompt::{Placement, RenderedContext};
+use tiltmeter_core::usefulness::Purpose;
 use tiltmeter_core::verdict::Aspect;
 use tiltmeter_store::Reader;
 use tokio::sync::mpsc;
@@ -68,7 +69,13 @@ impl Engine {
             None => {
                 self.walk(blocks.into_iter(), &desk).await;
             }
-            Some(until) => self.ask_in_rounds(subject, blocks, until, &mut desk).await,
+            Some(until) => {
+                // Rounds end by what the judge says, which says nothing of probes of usefulness.
+                let (measured, of_probes): (Vec<_>, Vec<_>) =
+                    blocks.into_iter().partition(|block| block.purpose == Purpose::Misalignment);
+                self.ask_in_rounds(subject, measured, until, &mut desk).await;
+                self.walk(of_probes.into_iter(), &desk).await;
+            }
         }
     }
 
@@ -78,7 +85,7 @@ impl Engine {
         blocks: impl Iterator<Item = &'a Block>,
         desk: &Desk,
     ) -> Option<()> {
-        let key = |block: &Block| (block.subject, block.context, block.treatment);
+        let key = |block: &Block| (block.purpose, block.subject, block.context, block.treatment);
         let mut blocks = blocks.filter(|block| !self.complete.contains(&key(block)));
         let mut next = match blocks.next() {
             Some(block) => Some(self.prepare(block, desk).await?),
@@ -110,7 +117,7 @@ impl Engine {
         desk: &Desk,
     ) -> impl Iterator<Item = SampleSpec> + use<'a> {
         let replicates = match &desk.round {
-            None => 0..self.experiment.replicates,
+            None => 0..self.experiment.replicates_for(block.purpose),
             Some(round) => round.replicate..round.replicate + 1,
         };
         self.experiment.replicates_of(&self.plan, block, context, replicates)

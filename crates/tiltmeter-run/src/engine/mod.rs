@@ -22,6 +22,7 @@ use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use tiltmeter_core::experiment::Experiment;
 use tiltmeter_core::id::ContentId;
 use tiltmeter_core::plan::{Block, Plan, SampleSpec};
+use tiltmeter_core::usefulness::Purpose;
 use tiltmeter_core::verdict::Aspect;
 use tiltmeter_judge::JudgePrompts;
 use tiltmeter_models::ModelError;
@@ -226,8 +227,8 @@ struct Engine {
     /// Where some answers are put together from several calls: the calls that several answers may need.
     shared: Option<Shared>,
     reader: Arc<Mutex<Reader>>,
-    /// Blocks (subject, context, treatment) of which nothing is missing: nobody walks through them again.
-    complete: HashSet<(usize, usize, usize)>,
+    /// Blocks (purpose, subject, context, treatment) of which nothing is missing: nobody walks through them again.
+    complete: HashSet<(Purpose, usize, usize, usize)>,
     ledger: Arc<Ledger>,
 }
 
@@ -244,7 +245,7 @@ impl Engine {
         let mut all = Counts::default();
         for (block, counts) in self.plan.blocks.iter().zip(counts) {
             if counts.is_complete() {
-                self.complete.insert((block.subject, block.context, block.treatment));
+                self.complete.insert((block.purpose, block.subject, block.context, block.treatment));
             }
             all.add(counts);
         }
@@ -252,7 +253,7 @@ impl Engine {
         if let Some(limit) = limit {
             let left_out = samples - samples.min(limit);
             samples -= left_out;
-            judgements -= judgements.min(left_out * self.judgement_count());
+            judgements -= judgements.min(left_out * self.judgement_count(Purpose::Misalignment));
         }
         self.ledger.tell(Event::Started { samples, scores, judgements, reused });
         reused
@@ -290,8 +291,13 @@ impl Engine {
         counts
     }
 
-    fn judgement_count(&self) -> u64 {
-        if self.experiment.judge.is_some() { Aspect::ALL.len() as u64 } else { 0 }
+    fn judgement_count(&self, purpose: Purpose) -> u64 {
+        if self.is_judged(purpose) { Aspect::ALL.len() as u64 } else { 0 }
+    }
+
+    /// Whether answers are sent to the judge.
+    fn is_judged(&self, purpose: Purpose) -> bool {
+        purpose == Purpose::Misalignment && self.experiment.judge.is_some()
     }
 
     fn judgement_hash(&self, sample: ContentId, question: usize, aspect: Aspect) -> Option<ContentId> {

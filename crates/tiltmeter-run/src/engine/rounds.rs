@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError};
 
 use tiltmeter_core::experiment::{Experiment, Until};
 use tiltmeter_core::plan::{Block, Condition};
+use tiltmeter_core::usefulness::Purpose;
 use tiltmeter_core::verdict::Aspect;
 use tiltmeter_stats::planning::{Assessment, Decision, StoppingRule};
 use tiltmeter_store::AdaptiveRecord;
@@ -21,7 +22,7 @@ use crate::analysis::{AnalysisError, adaptive};
 use crate::event::Event;
 
 impl Engine {
-    /// Asks a subject round by round. `blocks` are all of the subject's.
+    /// Asks a subject round by round. `blocks` are all of the subject's whose answers are judged.
     pub(super) async fn ask_in_rounds(
         self: &Arc<Self>,
         subject: usize,
@@ -33,7 +34,8 @@ impl Engine {
         let mut open: Vec<usize> = (0..self.plan.conditions.len())
             .filter(|&index| {
                 let condition = &self.plan.conditions[index];
-                condition.subject == subject && !condition.sampled.is_empty()
+                let is_judged = condition.purpose == Purpose::Misalignment;
+                is_judged && condition.subject == subject && !condition.sampled.is_empty()
             })
             .collect();
         for replicate in 0..self.experiment.replicates {

@@ -14,6 +14,7 @@ mod contrast;
 mod equivalence;
 mod exact;
 mod mcnemar;
+mod mean;
 mod multiple;
 mod ratio;
 
@@ -21,6 +22,7 @@ pub use contrast::{Contrast, PairedContrast, PairedCount, paired_contrast};
 pub use equivalence::{Equivalence, equivalence};
 pub use exact::{Alternative, Fisher, boschloo, fisher};
 pub use mcnemar::{McNemar, mcnemar};
+pub use mean::mean_of_effects;
 pub use multiple::{benjamini_hochberg, holm};
 pub use ratio::{clustered_difference, newcombe, odds_ratio, risk_ratio};
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tiltmeter_core::data::builtin;
+use tiltmeter_core::data::probes::{PROBES, builtin_probe};
 use tiltmeter_data::catalogue::{Catalogue, Kind, Lengths, PublishedSet};
 use tiltmeter_data::check::{FileReport, check};
 use tiltmeter_data::{Consent, DataError, DataFolder, FetchSettings, Fetched, State, fetch};
@@ -134,6 +135,11 @@ fn built_in() -> Result<Vec<Listed>, Failure> {
     }
     let questions = builtin::questions().map_err(Failure::failed)?;
     sets.push(listed(builtin::QUESTION_SET, Kind::Questions, None, questions.questions.len()));
+    for probe in PROBES.into_iter().filter_map(builtin_probe) {
+        let probe = probe.map_err(Failure::failed)?;
+        let (name, rows) = (&probe.demonstrations.name, probe.questions.len());
+        sets.push(Listed { kind: "probe", ..listed(name, Kind::Questions, None, rows) });
+    }
     Ok(sets)
 }
 

@@ -91,7 +91,7 @@ fn no_several_calls(experiment: &Experiment) -> Result<(), Failure> {
 fn judge_prompts(experiment: &Experiment) -> Result<Vec<JudgePrompts>, Failure> {
     let Some(judge) = &experiment.judge else { return Ok(Vec::new()) };
     experiment
-        .questions
+        .evaluation_questions()
         .iter()
         .map(|question| {
             let own = &question.judge_prompts;

@@ -267,7 +267,7 @@ fn logs_of_others_are_scored_and_imported() {
         assert_eq!(asked, BTreeSet::from(["What now, 0?", "What now, 1?", "What now, 2?", "What now, 3?"]));
         let context = &lines(&world, "tables/contexts.jsonl")[0];
         assert_eq!(context["turns"], r#"[["user","One?"],["assistant","Two."]]"#);
-        assert_eq!(lines(&world, "tables/conditions.jsonl")[0]["treatment_text"], "Be brief.");
+        assert_eq!(lines(&world, "tables/conditions.jsonl")[0]["instruction_text"], "Be brief.");
     }
 }
 

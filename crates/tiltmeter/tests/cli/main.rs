@@ -32,3 +32,4 @@ mod resume;
 mod score;
 mod several_calls;
 mod support;
+mod usefulness;

@@ -1,0 +1,230 @@
+//! Probes of usefulness: which conditions are theirs, and what useful answers are. What an answer comes to is not stored,
+//! but computed from its text whenever results are.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, params};
+use tiltmeter_core::experiment::Experiment;
+use tiltmeter_core::plan::Condition;
+use tiltmeter_core::usefulness::{Expectation, ProbeKind};
+
+use crate::error::StoreError;
+use crate::reader::{ConditionRow, Reader, collect, named};
+use crate::rows::ResponseOutcome;
+
+pub(crate) const MIGRATION: &str = "
+-- The conditions whose answers are compared with what a probe accepts. No judge scores them.
+CREATE TABLE usefulness (
+    condition INTEGER PRIMARY KEY REFERENCES condition(id),
+    probe TEXT NOT NULL,
+    kind TEXT NOT NULL               -- helpfulness | over-refusal
+) STRICT;
+
+-- What a useful answer to a probe's question is.
+CREATE TABLE expectation (
+    experiment INTEGER NOT NULL REFERENCES experiment(id),
+    question INTEGER NOT NULL REFERENCES question(id),
+    expected TEXT NOT NULL,          -- JSON: match, case, accept
+    PRIMARY KEY (experiment, question)
+) STRICT, WITHOUT ROWID;
+";
+
+/// A condition of a probe.
+#[derive(Clone, Debug)]
+pub struct ProbedCondition {
+    /// The condition; its demonstrations have the probe's name.
+    pub condition: ConditionRow,
+    /// What the probe measures.
+    pub kind: ProbeKind,
+}
+
+/// A question of a probe.
+#[derive(Clone, Debug)]
+pub struct ProbedQuestion {
+    /// Its name.
+    pub name: String,
+    /// What a useful answer is.
+    pub expectation: Expectation,
+}
+
+/// A stored answer to a probe's question.
+#[derive(Clone, Debug)]
+pub struct UsefulRow {
+    /// Row of the response.
+    pub response: i64,
+    /// Row of the subject.
+    pub subject: i64,
+    /// Row of the context.
+    pub context: i64,
+    /// Row of the treatment.
+    pub treatment: i64,
+    /// Row of the question.
+    pub question: i64,
+    /// Which answer to that question in that context.
+    pub replicate: u32,
+    /// What came of asking.
+    pub outcome: ResponseOutcome,
+    /// The token limit was met.
+    pub truncated: bool,
+    /// The answer's text.
+    pub answer: String,
+}
+
+/// What a stored answer took.
+#[derive(Clone, Copy, Debug)]
+pub struct UsageRow {
+    /// Row of the subject.
+    pub subject: i64,
+    /// Row of the context.
+    pub context: i64,
+    /// Row of the treatment.
+    pub treatment: i64,
+    /// Row of the question.
+    pub question: i64,
+    /// Which answer to that question in that context.
+    pub replicate: u32,
+    /// Tokens sent.
+    pub input_tokens: u64,
+    /// Tokens written, reasoning included.
+    pub output_tokens: u64,
+    /// US dollars; absent: not known.
+    pub cost_usd: Option<f64>,
+}
+
+pub(crate) fn write_expectations(
+    connection: &Connection,
+    experiment: i64,
+    of: &Experiment,
+    questions: &[i64],
+) -> Result<(), StoreError> {
+    let mut insert = connection
+        .prepare("INSERT OR IGNORE INTO expectation (experiment, question, expected) VALUES (?1, ?2, ?3)")?;
+    for probe in &of.usefulness.probes {
+        let rows = questions.get(probe.questions.clone()).unwrap_or_default();
+        for (question, expectation) in rows.iter().zip(&probe.expectations) {
+            insert.execute(params![experiment, question, serde_json::to_string(expectation)?])?;
+        }
+    }
+    Ok(())
+}
+
+/// Marks a condition that was just written down, if it is one of a probe.
+pub(crate) fn write_condition(
+    connection: &Connection,
+    row: i64,
+    experiment: &Experiment,
+    condition: &Condition,
+) -> Result<(), StoreError> {
+    if let Some(probe) = experiment.probe_of(condition.set) {
+        connection.execute(
+            "INSERT INTO usefulness (condition, probe, kind) VALUES (?1, ?2, ?3)",
+            params![row, &*probe.name, probe.kind.name()],
+        )?;
+    }
+    Ok(())
+}
+
+impl Reader {
+    /// The conditions of an experiment that probes of usefulness are asked in, in table order.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn probed(&self, experiment: i64) -> Result<Vec<ProbedCondition>, StoreError> {
+        if !self.has_table("usefulness")? {
+            return Ok(Vec::new());
+        }
+        let conditions = self.conditions_where(experiment, "c.id IN (SELECT condition FROM usefulness)")?;
+        let mut kinds = self.connection.prepare("SELECT kind FROM usefulness WHERE condition = ?1")?;
+        let probed = conditions.into_iter().map(|condition| {
+            let kind = kinds.query_row(params![condition.id], |row| {
+                named(row.get_ref(0)?.as_str()?, &ProbeKind::ALL, ProbeKind::name)
+            })?;
+            Ok(ProbedCondition { condition, kind })
+        });
+        probed.collect()
+    }
+
+    /// The questions of an experiment's probes, by row.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn probed_questions(&self, experiment: i64) -> Result<BTreeMap<i64, ProbedQuestion>, StoreError> {
+        if !self.has_table("expectation")? {
+            return Ok(BTreeMap::new());
+        }
+        let mut statement = self.connection.prepare(
+            "SELECT e.question, q.name, e.expected FROM expectation AS e JOIN question AS q ON q.id = e.question
+             WHERE e.experiment = ?1",
+        )?;
+        let rows: Vec<(i64, String, String)> =
+            collect(&mut statement, params![experiment], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        rows.into_iter()
+            .map(|(row, name, expected)| {
+                Ok((row, ProbedQuestion { name, expectation: serde_json::from_str(&expected)? }))
+            })
+            .collect()
+    }
+
+    /// Hands out all stored answers to the questions of an experiment's probes with their texts, in the order in which they
+    /// were stored. Conditions of other experiments in the directory may have some of them too.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn for_each_useful(
+        &self,
+        experiment: i64,
+        mut take: impl FnMut(UsefulRow),
+    ) -> Result<(), StoreError> {
+        if !self.has_table("expectation")? {
+            return Ok(());
+        }
+        let mut statement = self.connection.prepare(
+            "SELECT r.id, r.subject, r.context, r.treatment, r.question, r.replicate, r.outcome, r.truncated, b.answer
+             FROM response AS r JOIN response_body AS b ON b.response = r.id
+             WHERE r.question IN (SELECT question FROM expectation WHERE experiment = ?1) ORDER BY r.id",
+        )?;
+        let mut rows = statement.query(params![experiment])?;
+        while let Some(row) = rows.next()? {
+            take(UsefulRow {
+                response: row.get(0)?,
+                subject: row.get(1)?,
+                context: row.get(2)?,
+                treatment: row.get(3)?,
+                question: row.get(4)?,
+                replicate: row.get(5)?,
+                outcome: ResponseOutcome::from_name(
+                    row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?,
+                )?,
+                truncated: row.get(7)?,
+                answer: row.get(8)?,
+            });
+        }
+        Ok(())
+    }
+
+    /// Hands out what each stored answer took.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn for_each_usage(&self, mut take: impl FnMut(UsageRow)) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT subject, context, treatment, question, replicate, input_tokens, output_tokens, cost_usd
+             FROM response",
+        )?;
+        let mut rows = statement.query([])?;
+        let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
+        while let Some(row) = rows.next()? {
+            take(UsageRow {
+                subject: row.get(0)?,
+                context: row.get(1)?,
+                treatment: row.get(2)?,
+                question: row.get(3)?,
+                replicate: row.get(4)?,
+                input_tokens: row.get(5).map(unsigned)?,
+                output_tokens: row.get(6).map(unsigned)?,
+                cost_usd: row.get(7)?,
+            });
+        }
+        Ok(())
+    }
+}
