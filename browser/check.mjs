@@ -293,6 +293,59 @@ questions = 3
   });
 }
 
+// Treatments beside probes of usefulness: the plot of their price, its words, its front, and names that mean harm.
+async function price(browser, url) {
+  writeFileSync(join(folder, "price.toml"), `
+name = "price"
+[[subjects]]
+id = "subject"
+model = "openai/subject-1"
+base_url = "${url}"
+price = { input = 1.0, output = 2.0 }
+[[instructions]]
+id = "safety-first"
+[[instructions]]
+id = "<script>window.broken = 20</script>"
+text = "Be brief."
+[demonstrations]
+sets = ["risky-financial"]
+shots = [4]
+[sampling]
+questions = 8
+[usefulness]
+probes = ["task", "over-refusal"]
+questions = 6
+[judge]
+model = "openai/judge-1"
+base_url = "${url}"
+`);
+  await tiltmeter("run", "price.toml", "--out", "price");
+  const [{ results }] = JSON.parse(await tiltmeter("report", "price", "--json")).runs;
+  const points = results.prices[0].points;
+  for (const [width, colorScheme] of [[1280, "light"], [390, "dark"]]) {
+    await withPage(browser, { viewport: { width, height: 844 }, colorScheme }, async (page, seen) => {
+      await page.goto(address("price/report.html"));
+      const where = `price, ${width} pixels, ${colorScheme}`;
+      const shown = await page.$eval("#price", (section) => ({
+        words: [...section.querySelectorAll("svg g > title")].map((title) => title.textContent),
+        marks: section.querySelectorAll("svg .mark").length,
+        fronts: section.querySelectorAll("svg polyline.line").length,
+        rows: [...section.querySelectorAll(".figures")].map((table) => table.tBodies[0].rows.length),
+        regions: [...section.querySelectorAll(".plot, .scroll")].every((one) => one.tabIndex === 0 && one.getAttribute("aria-label")),
+        holes: section.querySelectorAll("script, i").length,
+      }));
+      check(`each treatment is a point with words (${where})`, points.length === 3 && shown.marks === 3 && shown.fronts === 1 &&
+        points.every(({ treatment }) => shown.words.some((words) => words.startsWith(treatment))), JSON.stringify(shown));
+      check(`treatments and probes are rows, in regions for keys (${where})`, shown.rows[0] === points.length &&
+        shown.rows[1] === results.usefulness.conditions.length && shown.regions, JSON.stringify(shown));
+      check(`names of treatments stay text (${where})`, shown.holes === 0 && (await page.evaluate(() => window.broken)) === undefined);
+      check(`the page is no wider than ${width} pixels (${where})`, await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth));
+      await accessible(page, where);
+      check(`no error and no request (${where})`, seen.errors.length === 0 && seen.requests.every((one) => one === address("price/report.html")), JSON.stringify(seen));
+    });
+  }
+}
+
 const server = await serve();
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
@@ -301,6 +354,7 @@ const browser = await chromium.launch({
 try {
   await gallery(browser);
   await local(browser);
+  await price(browser, server.url);
   writeFileSync(join(folder, "x.toml"), experiment(server.url));
   await tiltmeter("run", "x.toml", "--out", "run");
   const hash = (file) => createHash("sha256").update(readFileSync(join(folder, file))).digest("hex");

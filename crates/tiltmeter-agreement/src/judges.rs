@@ -272,24 +272,32 @@ fn kappa_of(
 fn decided(
     pairs: &[Pair<'_>],
     of: impl Fn(&Rating) -> Option<bool>,
-    [what, of_kappa]: [&'static str; 2],
+    names: [&'static str; 2],
     kept: &mut Kept,
 ) -> Result<Option<DecisionAgreement>, StatsError> {
     let decisions: Vec<(u32, bool, bool)> = pairs
         .iter()
         .filter_map(|Pair { cluster, by: [first, second] }| Some((*cluster, of(first)?, of(second)?)))
         .collect();
-    if kept.defined(what, decisions.first(), "no answer has a score by both").is_none() {
+    agreed(&decisions, names, "no answer has a score by both", kept)
+}
+
+/// Two deciders' yes or no on items of clusters. `nothing` says why there may be none.
+pub(crate) fn agreed(
+    decisions: &[(u32, bool, bool)],
+    [what, of_kappa]: [&'static str; 2],
+    nothing: &'static str,
+    kept: &mut Kept,
+) -> Result<Option<DecisionAgreement>, StatsError> {
+    if kept.defined(what, decisions.first(), nothing).is_none() {
         return Ok(None);
     }
     let mut cells = [[0_u64; 2]; 2];
-    for &(_, first, second) in &decisions {
+    for &(_, first, second) in decisions {
         cells[usize::from(!first)][usize::from(!second)] += 1;
     }
-    let agreed = clustered_rate(
-        &counts(decisions.iter().map(|&(cluster, first, second)| (cluster, first == second))),
-        LEVEL,
-    )?;
+    let same = counts(decisions.iter().map(|&(cluster, first, second)| (cluster, first == second)));
+    let same = clustered_rate(&same, LEVEL)?;
     let clusters: Vec<u32> = decisions.iter().map(|decision| decision.0).collect();
     let first: Vec<usize> = decisions.iter().map(|decision| usize::from(decision.1)).collect();
     let second: Vec<usize> = decisions.iter().map(|decision| usize::from(decision.2)).collect();
@@ -299,7 +307,7 @@ fn decided(
         first_only: cells[0][1],
         second_only: cells[1][0],
         neither: cells[1][1],
-        agreement: RateInterval::new(agreed.interval, agreed.method.name()),
+        agreement: RateInterval::new(same.interval, same.method.name()),
         kappa: kappa_of(of_kappa, &clusters, [&first, &second], 2, kept),
     }))
 }

@@ -2,12 +2,14 @@
 //! labels correct. Knows no file, no store and no model: ratings in, documents out. Every statistic is one of
 //! `tiltmeter-stats`.
 
+mod codes;
 mod document;
 mod judges;
 mod kept;
 mod labels;
 mod people;
 
+pub use codes::{LabelAgreement, LabelPair, label_agreement};
 pub use document::{
     Agreement, DecisionAgreement, DefinitionText, Difference, Estimate, GroupAgreement, JointAgreement,
     JudgeSummary, Omission, PairAgreement, RateInterval, RatePair, SCHEMA, ScoreAgreement, ThreeWay,

@@ -28,6 +28,27 @@ pub enum AnnotateError {
         /// The column.
         column: &'static str,
     },
+    /// A file of labels of traces lacks columns.
+    #[error(
+        "{path}: there is no column {missing}; needed are `sample` or `trace`, and `labels` or a column for each label \
+         of the code book (`--map COLUMN=LABEL` names others)"
+    )]
+    TraceColumns {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        missing: &'static str,
+    },
+    /// A mapping names no label.
+    #[error("`--map {given}`: the code book has no label `{label}`; its labels are {known}")]
+    Mapping {
+        /// The mapping.
+        given: String,
+        /// The label.
+        label: String,
+        /// The labels there are.
+        known: String,
+    },
     /// The operating system gives no random bytes.
     #[error("no random bytes for a secret address: {0}")]
     Random(String),

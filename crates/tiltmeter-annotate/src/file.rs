@@ -119,7 +119,7 @@ pub fn export(path: &Path, items: &[Item], labels: &[LabelRow]) -> Result<(), An
     writer.flush().map_err(|error| failed(error.into()))
 }
 
-fn create(path: &Path) -> Result<CsvWriter<std::fs::File>, AnnotateError> {
+pub(crate) fn create(path: &Path) -> Result<CsvWriter<std::fs::File>, AnnotateError> {
     CsvWriter::from_path(path).map_err(|source| AnnotateError::File { path: path.to_owned(), source })
 }
 
@@ -128,14 +128,14 @@ fn word(kind: LabelKind) -> &'static str {
 }
 
 /// What a spreadsheet would take for a formula gets an apostrophe before it.
-fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     if text.starts_with(FORMULA) { format!("'{text}") } else { text.to_owned() }
 }
 
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
 /// Takes that apostrophe away.
-fn as_written(text: &str) -> &str {
+pub(crate) fn as_written(text: &str) -> &str {
     text.strip_prefix('\'').filter(|rest| rest.starts_with(FORMULA)).unwrap_or(text)
 }
 
@@ -302,6 +302,6 @@ impl Columns {
 }
 
 /// The beginning of a foreign text, without what a terminal would act on.
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(60).map(|character| if character.is_control() { ' ' } else { character }).collect()
 }

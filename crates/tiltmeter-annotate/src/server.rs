@@ -13,11 +13,12 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
-use tiltmeter_store::LabelKind;
+use tiltmeter_judge::{CodeBook, CodeLabel};
+use tiltmeter_store::{LabelKind, PersonCodeKind};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
-use crate::desk::{Desk, Given};
+use crate::desk::{Desk, Given, Said};
 use crate::error::AnnotateError;
 use crate::guard::{Guard, HEADERS, LONGEST_BODY};
 use crate::token::Token;
@@ -31,6 +32,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
+const TRACES_PAGE: &str = include_str!("page/traces.html");
+const TRACES_SCRIPT: &str = include_str!("page/traces.js");
 
 /// What all requests share.
 struct Stage {
@@ -56,10 +59,12 @@ pub async fn serve(
         entry: Mutex::new(Some(entry)),
         desk,
     });
+    let of_traces = stage.desk.lock().await.book().is_some();
+    let (page, script) = if of_traces { (TRACES_PAGE, TRACES_SCRIPT) } else { (PAGE, SCRIPT) };
     let inside = Router::new()
-        .route("/", get(|| async { text("text/html; charset=utf-8", PAGE) }))
+        .route("/", get(move || async move { text("text/html; charset=utf-8", page) }))
         .route("/page.css", get(|| async { text("text/css; charset=utf-8", STYLE) }))
-        .route("/page.js", get(|| async { text("text/javascript; charset=utf-8", SCRIPT) }))
+        .route("/page.js", get(move || async move { text("text/javascript; charset=utf-8", script) }))
         .route("/task", get(task))
         .route("/label", post(label))
         .route("/undo", post(undo))
@@ -149,24 +154,28 @@ struct Shown<'a> {
     can_undo: bool,
     /// Absent: all is labelled.
     task: Option<Task<'a>>,
+    /// The labels, where traces are labelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<&'a [CodeLabel]>,
 }
 
 #[derive(Serialize)]
 struct Task<'a> {
     place: usize,
     question: &'a str,
+    /// Of traces, the trace.
     answer: &'a str,
 }
 
 fn shown(desk: &Desk) -> Response {
-    let task =
-        desk.next().map(|(place, item)| Task { place, question: &item.question, answer: &item.answer });
+    let task = desk.next().map(|(place, question, answer)| Task { place, question, answer });
     let shown = Shown {
         annotator: desk.annotator(),
         done: desk.done(),
         total: desk.total(),
         can_undo: desk.can_undo(),
         task,
+        labels: desk.book().map(|book| book.labels.as_slice()),
     };
     axum::Json(shown).into_response()
 }
@@ -203,15 +212,52 @@ impl From<Verdict> for LabelKind {
     }
 }
 
+/// Labels of a trace as the page sends them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SentCodes {
+    place: usize,
+    /// Ids; absent: the person cannot tell.
+    labels: Option<Vec<String>>,
+    note: Option<String>,
+}
+
 async fn label(State(stage): State<Arc<Stage>>, body: Bytes) -> Response {
-    let Ok(sent) = serde_json::from_slice::<Sent>(&body) else { return refusal(StatusCode::BAD_REQUEST) };
-    let Sent { place, verdict, alignment, note } = sent;
+    let given = match stage.desk.lock().await.book() {
+        None => verdict(&body),
+        Some(book) => codes(&body, book),
+    };
+    let Some(given) = given else { return refusal(StatusCode::BAD_REQUEST) };
+    change(&stage, move |desk| desk.label(given)).await
+}
+
+fn verdict(body: &[u8]) -> Option<Given> {
+    let Sent { place, verdict, alignment, note } = serde_json::from_slice(body).ok()?;
     if alignment.is_some_and(|score| !(0.0..=100.0).contains(&score)) {
-        return refusal(StatusCode::BAD_REQUEST);
+        return None;
     }
+    Some(Given { place, said: Said::Verdict { kind: verdict.into(), alignment }, note: trimmed(note) })
+}
+
+fn codes(body: &[u8], book: &CodeBook) -> Option<Given> {
+    let SentCodes { place, labels, note } = serde_json::from_slice(body).ok()?;
+    let kind = match labels {
+        None => PersonCodeKind::CannotTell,
+        Some(sent) => {
+            if !sent.iter().all(|id| book.labels.iter().any(|label| label.id == *id)) {
+                return None;
+            }
+            // In the book's order, without repeats.
+            let given = book.labels.iter().filter(|label| sent.contains(&label.id));
+            PersonCodeKind::Coded(given.map(|label| label.id.clone()).collect())
+        }
+    };
+    Some(Given { place, said: Said::Codes(kind), note: trimmed(note) })
+}
+
+fn trimmed(note: Option<String>) -> Option<String> {
     let note = note.map(|note| note.trim().chars().take(LONGEST_NOTE).collect::<String>());
-    let note = note.filter(|note| !note.is_empty());
-    change(&stage, move |desk| desk.label(Given { place, kind: verdict.into(), alignment, note })).await
+    note.filter(|note| !note.is_empty())
 }
 
 async fn undo(State(stage): State<Arc<Stage>>) -> Response {

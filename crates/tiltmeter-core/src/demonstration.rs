@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Canonical, ContentId};
 
+pub use crate::control::{Control, Mix, MixOrder};
+
 /// The narrow domain of a demonstration set, or of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -29,30 +31,6 @@ impl Domain {
             Self::Medicine => "medicine",
             Self::Sports => "sports",
             Self::Code => "code",
-        }
-    }
-}
-
-/// What the answers in a context are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Control {
-    /// No control: the set's own (misaligned) answers.
-    #[serde(skip_deserializing)]
-    None,
-    /// Benign answers to the same prompts, in the same order.
-    Benign,
-    /// The set's own answers, permuted among the prompts of the context so that none answers its own.
-    Shuffled,
-}
-
-impl Control {
-    /// The name used in files, tables and the store.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Benign => "benign",
-            Self::Shuffled => "shuffled",
         }
     }
 }

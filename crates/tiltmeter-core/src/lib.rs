@@ -3,6 +3,7 @@
 //!
 //! This crate does no I/O, reads no clock and knows no provider: text comes in, text goes out.
 
+mod control;
 pub mod data;
 pub mod demonstration;
 pub mod experiment;
@@ -11,6 +12,7 @@ pub mod plan;
 pub mod procedure;
 pub mod prompt;
 pub mod question;
+pub mod reshaping;
 pub mod treatment;
 pub mod usefulness;
 pub mod verdict;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::experiment::{Steering, Subject};
 use crate::id::{Canonical, ContentId};
-use crate::procedure::Procedure;
+use crate::procedure::{Procedure, SelfCheck, SubsampleVote};
+use crate::reshaping::Reshaping;
 
 /// Name of the treatment that does nothing.
 pub const UNTREATED: &str = "none";
@@ -80,6 +81,10 @@ impl ReasoningKind {
 pub struct Treatment {
     /// Name in tables; `none` is untreated.
     pub id: Arc<str>,
+    /// Whether it is one that comes with the program, with nothing of the user's own in it.
+    pub is_built_in: bool,
+    /// What is done to the demonstrations.
+    pub reshaping: Reshaping,
     /// The standing instruction in the system message.
     pub instruction: Instruction,
     /// Stands between the demonstrations and the question.
@@ -97,6 +102,8 @@ impl Treatment {
     pub fn none() -> Self {
         Self {
             id: UNTREATED.into(),
+            is_built_in: true,
+            reshaping: Reshaping::default(),
             instruction: Instruction::none(),
             after_examples: None,
             elicitation: None,
@@ -107,7 +114,7 @@ impl Treatment {
 
     /// A standing instruction alone.
     pub fn instruction(instruction: Instruction) -> Self {
-        Self { id: instruction.id.clone(), instruction, ..Self::none() }
+        Self { id: instruction.id.clone(), is_built_in: false, instruction, ..Self::none() }
     }
 
     /// Hash of all that it does to a request apart from the demonstrations, and not of its name: conditions whose
@@ -157,9 +164,72 @@ impl Treatment {
         self.steering.is_none() || subject.settings.is_local()
     }
 
+    /// What it does to a request in words, one line for each thing.
+    pub fn describe(&self) -> Vec<String> {
+        let Reshaping { filter, append_benign, quote } = &self.reshaping;
+        let mut lines = Vec::new();
+        if let Some(filter) = filter {
+            lines.push(format!(
+                "a model looks at each demonstration before contexts are made; those that it scores below {} of 100 are left out",
+                filter.keep_from
+            ));
+        }
+        if *append_benign > 0 {
+            lines.push(format!(
+                "{append_benign} further demonstrations with benign answers stand behind the others"
+            ));
+        }
+        if quote.is_some() {
+            lines.push("the demonstrations are shown as quoted data between two marked lines".to_owned());
+        }
+        if self.instruction.text.is_some() {
+            lines.push("the system message holds an instruction".to_owned());
+        }
+        if self.after_examples.is_some() {
+            lines.push("a text stands between the demonstrations and the question".to_owned());
+        }
+        if self.elicitation.is_some() {
+            lines.push("the model is asked to reason before it answers".to_owned());
+        }
+        if self.steering.is_some() {
+            lines.push("the model is steered while it answers".to_owned());
+        }
+        match &self.procedure {
+            None => {}
+            Some(Procedure::SubsampleVote(SubsampleVote { draws, share })) => lines.push(format!(
+                "each answer is voted for: {draws} draws, each of {:.0} % of the demonstrations",
+                100.0 * share
+            )),
+            Some(Procedure::SelfCheck(SelfCheck { attempts, .. })) => lines.push(format!(
+                "the model is asked whether its answer is harmful; of up to {attempts} answers the first that it clears is given"
+            )),
+        }
+        if lines.is_empty() {
+            lines.push("nothing".to_owned());
+        }
+        lines
+    }
+
+    /// The texts that it puts into a request, each with what it is.
+    pub fn texts(&self) -> Vec<(&'static str, Arc<str>)> {
+        let check = match &self.procedure {
+            Some(Procedure::SelfCheck(check)) => Some(check),
+            _ => None,
+        };
+        let texts = [
+            ("quotation", self.reshaping.quote.as_ref()),
+            ("instruction", self.instruction.text.as_ref()),
+            ("after the demonstrations", self.after_examples.as_ref()),
+            ("after the question", self.elicitation.as_ref().map(|one| &one.text)),
+            ("check", check.map(|check| &check.wording)),
+            ("instead of an answer", check.map(|check| &check.withheld)),
+        ];
+        texts.into_iter().filter_map(|(name, text)| Some((name, text?.clone()))).collect()
+    }
+
     /// Whether it changes which demonstrations are shown, or how.
     pub fn reshapes(&self) -> bool {
-        false
+        self.reshaping != Reshaping::default()
     }
 }
 

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use tiltmeter_core::id::{ContentId, bytes_hash};
 use tiltmeter_core::prompt::{
-    PROMPT_HEADER, Placement, QuestionFormat, RESPONSE_HEADER, RenderedContext, Role, Turn,
+    PROMPT_HEADER, Placement, QuestionFormat, RESPONSE_HEADER, RETRIEVED_QUESTION, RenderedContext, Role,
+    Turn,
 };
 use tiltmeter_core::question::Question;
 use tiltmeter_inspect::{InspectError, Log, LogHeader, ReadMessage, ReadSample};
@@ -295,6 +296,27 @@ fn conversation(messages: &[ReadMessage], fields: &Map<String, Value>) -> Option
                 return plain(system, Arc::new(shown), own);
             }
         }
+        (Some(name @ ("retrieved" | "quoted")), Some(own)) => {
+            let placement = if name == "quoted" { Placement::Quoted } else { Placement::Retrieved };
+            let before = question.strip_suffix(own.as_str()).map(|before| {
+                if placement == Placement::Retrieved {
+                    before.strip_suffix(RETRIEVED_QUESTION).unwrap_or(before)
+                } else {
+                    before
+                }
+            });
+            if let Some(shown) = before {
+                let format = QuestionFormat::Plain;
+                let shown = RenderedContext::from_parts(placement, format, shown.into(), [].into());
+                return plain(system, Arc::new(shown), own);
+            }
+        }
+        (Some("tool-output"), _) => {
+            let turns: Vec<Turn> = tool_turns(earlier).collect();
+            let format = QuestionFormat::Plain;
+            let shown = RenderedContext::from_parts(Placement::ToolOutput, format, "".into(), turns.into());
+            return plain(system, Arc::new(shown), question);
+        }
         // Demonstrations and treatment are one message, which goes into the context, so that the draws of a condition
         // stay together.
         (Some("system"), Some(own)) => {
@@ -309,6 +331,22 @@ fn conversation(messages: &[ReadMessage], fields: &Map<String, Value>) -> Option
     let context =
         RenderedContext::from_parts(Placement::ChatTurns, QuestionFormat::Plain, "".into(), turns.into());
     plain(system, Arc::new(context), question)
+}
+
+/// Turns among which a tool is called: the model's before a tool's is the call.
+fn tool_turns(earlier: &[ReadMessage]) -> impl Iterator<Item = Turn> {
+    let turns: Vec<&ReadMessage> = earlier.iter().filter(|message| message.role != "system").collect();
+    (0..turns.len()).filter_map(move |at| {
+        let message = turns.get(at)?;
+        let is_call = turns.get(at + 1).is_some_and(|next| next.role == "tool");
+        let role = match message.role.as_str() {
+            "tool" => Role::ToolOutput,
+            "assistant" if is_call => Role::ToolCall,
+            "assistant" => Role::Assistant,
+            _ => Role::User,
+        };
+        Some(Turn { role, text: message.content.text.as_str().into() })
+    })
 }
 
 fn said(message: &ReadMessage) -> String {

@@ -140,7 +140,7 @@ impl<'a> Open<'a> {
             });
         }
         let rows = self.results.total_samples;
-        let epochs = self.condition.contexts.len() as u64 * u64::from(self.condition.replicates);
+        let epochs = self.condition.distinct_contexts().len() as u64 * u64::from(self.condition.replicates);
         let dataset = Dataset {
             name: self.condition.demonstrations.clone(),
             samples: self.ids.len(),

@@ -14,6 +14,7 @@ mod run;
 mod schema;
 mod tables;
 mod target;
+mod traces;
 
 use std::path::Path;
 

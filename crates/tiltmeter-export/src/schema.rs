@@ -220,7 +220,12 @@ pub(crate) const CONDITIONS: Table = Table {
             "whose answers the demonstrations have: `none` (the set's own), `benign`, `shuffled`",
         ),
         column("shots", Integer, "", "number of demonstrations"),
-        column("placement", Text, "", "where the demonstrations stand: `first-user`, `chat-turns`, `system`"),
+        column(
+            "placement",
+            Text,
+            "",
+            "where the demonstrations stand: `first-user`, `chat-turns`, `system`, `retrieved`, `tool-output`, `quoted`",
+        ),
         column("question_format", Text, "", "how the question is put behind them: `header`, `plain`"),
         column(
             "treatment",
@@ -384,8 +389,56 @@ pub(crate) const FAILURES: Table = Table {
     ],
 };
 
+/// What coders said of traces.
+pub(crate) const TRACE_CODES: Table = Table {
+    name: "trace_codes",
+    row: "a label of a code book, or one that a coder made up, for a trace that a coder, model or person, has coded; a trace that was not coded has one row without a label",
+    columns: &[
+        column("sample_id", Text, "", "the answer that the trace stands before"),
+        column("code_book", Text, "", "name of the code book"),
+        column("code_book_id", Text, "", "its content address"),
+        column("coder", Text, "", "a model as `provider/model`, or a person's name"),
+        column("coder_id", Text, "", "content address of a model's settings and wording; empty for people"),
+        column("coder_kind", Text, "", "`model` or `person`"),
+        column(
+            "outcome",
+            Text,
+            "",
+            "`coded`; or why not: `unparsable`, `truncated`, `declined`, `cannot_tell`",
+        ),
+        column("label", Text, "", "id of the label; empty where the trace was not coded"),
+        column(
+            "applies",
+            Boolean,
+            "",
+            "whether it applies; empty where the trace was not coded, or the code book has no such label",
+        ),
+        column(
+            "state",
+            Text,
+            "",
+            "of a label that a model gave: `held`; void are `not_in_trace` and `too_short`; `unknown`: the code book has no such label",
+        ),
+        column("quote", Text, "", "the words that a model gave for it"),
+        column(
+            "span_start",
+            Integer,
+            "bytes",
+            "where these begin in `reasoning_text` of the answer, of a label that holds",
+        ),
+        column("span_end", Integer, "bytes", "where they end"),
+        column(
+            "drawn_as",
+            Text,
+            "",
+            "`misaligned` or `aligned`, in the newest draw of traces; empty: not in it",
+        ),
+        column("inclusion", Number, "probability", "with which that draw took it; empty: not in it"),
+    ],
+};
+
 /// All tables, in the order in which they are documented.
-pub const TABLES: [Table; 11] = [
+pub const TABLES: [Table; 12] = [
     SAMPLES,
     PARTS,
     VERDICTS,
@@ -397,6 +450,7 @@ pub const TABLES: [Table; 11] = [
     DATA_SETS,
     TEXT_SCORES,
     FAILURES,
+    TRACE_CODES,
 ];
 
 #[cfg(test)]

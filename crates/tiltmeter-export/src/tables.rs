@@ -15,11 +15,12 @@ use crate::manifest::{FileEntry, Manifest};
 use crate::run::{FailedSample, Run};
 use crate::schema::{
     CONDITION_CONTEXTS, CONDITION_SAMPLES, CONDITIONS, CONTEXTS, DATA_SETS, FAILURES, PARTS, QUESTIONS,
-    SAMPLES, TEXT_SCORES, Table, VERDICTS,
+    SAMPLES, TEXT_SCORES, TRACE_CODES, Table, VERDICTS,
 };
+use crate::traces;
 
 /// A table that is being written, and how many rows it has.
-struct Open {
+pub(crate) struct Open {
     rows: Box<dyn Rows>,
     entry: FileEntry,
 }
@@ -30,7 +31,7 @@ impl Open {
         Ok(Self { rows: start(folder, table, format)?, entry: FileEntry { file, rows: 0 } })
     }
 
-    fn add(&mut self, row: &[Cell<'_>]) -> Result<(), ExportError> {
+    pub(crate) fn add(&mut self, row: &[Cell<'_>]) -> Result<(), ExportError> {
         self.entry.rows += 1;
         self.rows.add(row)
     }
@@ -71,7 +72,8 @@ pub(crate) fn write(
     table(&QUESTIONS, &|open| questions(run, open))?;
     table(&DATA_SETS, &|open| data_sets(run, open))?;
     table(&TEXT_SCORES, &|open| text_scores(reader, run, open))?;
-    table(&FAILURES, &|open| failures(run, open))
+    table(&FAILURES, &|open| failures(run, open))?;
+    table(&TRACE_CODES, &|open| traces::codes(reader, run, open))
 }
 
 /// The four tables that grow with the answers, written in one pass over the store.

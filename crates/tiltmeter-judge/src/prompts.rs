@@ -85,18 +85,37 @@ pub fn validate(aspect: Aspect, template: &str) -> Result<(), PromptError> {
 /// in a way that its author could not foresee, since the mark changes with every change of the answer.
 pub fn render(template: &str, question: &str, answer: &str) -> String {
     let mark = mark(question, answer);
-    let parts: Vec<String> = template
-        .split(ANSWER)
-        .map(|part| {
-            let pieces: Vec<String> = part.split(QUESTION).map(|piece| piece.replace(MARK, &mark)).collect();
-            pieces.join(question)
-        })
-        .collect();
-    parts.join(answer)
+    filled(template, &[(ANSWER, answer), (QUESTION, question), (MARK, &mark)])
 }
 
-fn mark(question: &str, answer: &str) -> String {
-    let id = Canonical::new("tiltmeter.judge-mark/1").text(question).text(answer).finish();
+/// A template with its places filled, in one pass: what is put in is not looked at again.
+pub(crate) fn filled(template: &str, places: &[(&str, &str)]) -> String {
+    let mut text = String::with_capacity(template.len());
+    let mut rest = template;
+    // No place begins within another, since each has one brace to open it.
+    while let Some((before, name, value)) = places
+        .iter()
+        .filter_map(|(name, value)| Some((rest.split_once(name)?.0, name, value)))
+        .min_by_key(|(before, ..)| before.len())
+    {
+        text.push_str(before);
+        text.push_str(value);
+        rest = rest.get(before.len() + name.len()..).unwrap_or_default();
+    }
+    text.push_str(rest);
+    text
+}
+
+/// The mark of one question and one answer.
+pub(crate) fn mark(question: &str, answer: &str) -> String {
+    fence_mark("tiltmeter.judge-mark/1", [question, answer])
+}
+
+/// 16 hexadecimal digits for lines that fence hostile texts in a prompt. They are derived from all of the texts, so that
+/// nobody who writes one of them can foresee them. `domain` names whose prompt it is, and its version.
+pub fn fence_mark<'a>(domain: &str, texts: impl IntoIterator<Item = &'a str>) -> String {
+    let canonical = Canonical::new(domain);
+    let id = texts.into_iter().fold(canonical, Canonical::text).finish();
     format!("{:016x}", id.generator_seed())
 }
 

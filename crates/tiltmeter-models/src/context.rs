@@ -1,11 +1,13 @@
 //! What requests with the same context share: its text and turns, escaped and written once.
 
 use bytes::Bytes;
+use serde_json::{Map, Value};
 use tiltmeter_core::id::ContentId;
 use tiltmeter_core::prompt::{MessageParts, PARTS, Placement, Prompt, RenderedContext, Role, Turn};
 
 use crate::body::BodyWriter;
 use crate::recent::Recent;
+use crate::tools::{Style, declaration};
 
 /// Contexts that are kept, the last used first. Requests are ordered by context, so that few are in use at once;
 /// those in flight hold their context themselves.
@@ -75,7 +77,11 @@ impl ContextCache {
 fn shown_text(context: &RenderedContext) -> &str {
     match context.placement {
         Placement::System => context.text.trim_end_matches('\n'),
-        Placement::FirstUser | Placement::ChatTurns => &context.text,
+        Placement::FirstUser
+        | Placement::ChatTurns
+        | Placement::Retrieved
+        | Placement::ToolOutput
+        | Placement::Quoted => &context.text,
     }
 }
 
@@ -102,9 +108,9 @@ impl ShownPrompt<'_> {
         }
     }
 
-    /// Where the demonstrations stand.
-    pub(crate) fn placement(&self) -> Placement {
-        self.context.placement
+    /// The fields that declare the tool which the context has calls of; none where it has none.
+    pub(crate) fn tool_fields(&self, style: Style) -> Map<String, Value> {
+        if self.context.has_tool_turns() { declaration(style) } else { Map::new() }
     }
 
     /// Whether a part is the context's text: the very same memory, so that nothing need be compared.

@@ -24,6 +24,7 @@ mod recent;
 mod request;
 mod terms;
 mod thinking;
+mod tools;
 mod transport;
 mod wire;
 

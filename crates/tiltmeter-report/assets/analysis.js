@@ -114,7 +114,7 @@ function panelsByShots(styles, value) {
   for (const [title, members] of groups) {
     const series = styles.map(([style, name, answers]) => ({
       style,
-      points: members.filter((index) => !answers || resultOf(index).shots === 0 || shown(resultOf(index)) === answers)
+      points: members.filter((index) => resultOf(index).shots === 0 || shown(resultOf(index)) === answers)
         .map((index) => value(index, style, name)).filter(Boolean).sort((one, other) => one.x - other.x),
     })).filter((one) => one.points.some((p) => p.x > 0));
     if (series.length) panels.push({ title, series });
@@ -122,7 +122,21 @@ function panelsByShots(styles, value) {
   return panels;
 }
 
-const BY_ANSWERS = ["misaligned", "benign", "shuffled"].map((name) => [name, name, name]);
+// What is shown, in the order in which controls are declared; an unknown control's series is not drawn.
+const ORDER = ["misaligned", "benign", "shuffled", "length-matched", "false-harmless", "true-harmless",
+  ...["", "-recent", "-early"].flatMap((order) => [12.5, 25, 37.5, 50, 62.5, 75, 87.5].map((share) => `mixed-${share}${order}`))];
+const BY_ANSWERS = ORDER.filter((name) => name === "misaligned" || data.conditions.some((_, index) => shown(resultOf(index)) === name))
+  .map((name) => [name, name, name]);
+
+// The control that a condition's emergent effect subtracts.
+function matched(control) {
+  if (control === "none" || control?.startsWith("mixed-")) return "benign";
+  return control === "false-harmless" ? "true-harmless" : null;
+}
+
+const severalPlacements = data.runs.map((_, run) => new Set(data.conditions.map((condition, index) => (condition.run === run ? index : -1))
+  .filter((index) => index >= 0).map((index) => resultOf(index).placement)).size > 1);
+
 const nats = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
 
 function drawPanels(name, panels, axes) {
@@ -149,7 +163,8 @@ function drawTilts() {
   };
   drawPanels("tilt", panelsByShots(BY_ANSWERS, tilt("tilt")), { ...axes, yLabel: "tilt, nats per token" });
   const fields = { emergent: "emergent_tilt", style: "emergent_decoy_tilt", beyond: "emergent_tilt_beyond_style" };
-  const measures = [["emergent", "emergent tilt"], ["style", "style alone"], ["beyond", "beyond style"]];
+  // Mixtures have an emergent tilt as well, in the table.
+  const measures = [["emergent", "emergent tilt"], ["style", "style alone"], ["beyond", "beyond style"]].map((one) => [...one, "misaligned"]);
   drawPanels("emergent-tilt", panelsByShots(measures, (index, style, name) => tilt(fields[style])(index, style, name)),
     { ...axes, yLabel: "nats per token" });
 }
@@ -195,6 +210,7 @@ function drawHeat() {
     const parts = [result.subject];
     if (data.runs.length > 1) parts.unshift(data.runs[data.conditions[index].run].name);
     if (result.treatment !== "none") parts.push(result.treatment);
+    if (severalPlacements[data.conditions[index].run]) parts.push(result.placement);
     const [row, column] = [visible(parts.join(" · ")), visible(result.demonstrations)];
     if (!rows.includes(row)) rows.push(row);
     if (!columns.includes(column)) columns.push(column);
@@ -222,10 +238,11 @@ function fillRateTable() {
 
 function twinOf(index) {
   const one = resultOf(index);
-  if (shown(one) !== "misaligned") return -1;
+  const control = matched(one.control);
+  if (one.shots === 0 || control === null) return -1;
   return allConditions.findIndex((other) => {
     const result = resultOf(other);
-    return data.conditions[other].run === data.conditions[index].run && result.control === "benign" && result.subject === one.subject &&
+    return data.conditions[other].run === data.conditions[index].run && result.control === control && result.subject === one.subject &&
       result.demonstrations === one.demonstrations && result.shots === one.shots && result.treatment === one.treatment &&
       result.placement === one.placement;
   });
@@ -237,7 +254,8 @@ function drawDepth() {
   const index = Number(select.value);
   const definition = definitionOf(index);
   const { title } = data.conditions[index];
-  const style = { none: "style", benign: "benign", shuffled: "shuffled" }[shown(resultOf(index))] || "misaligned";
+  const styleOf = (one) => (shown(one) === "none" ? "style" : ORDER.includes(shown(one)) ? shown(one) : "misaligned");
+  const style = styleOf(resultOf(index));
   const twin = twinOf(index);
   const single = (counts, name, as) => {
     const rate = scoreInterval(counts[0] / counts[1], (counts[1] - counts[0]) / counts[1], counts[1]);
@@ -247,7 +265,7 @@ function drawDepth() {
   const rows = [...clustersOf(index, definition)].map(([question, counts]) => {
     const label = visible(data.questions[question].name);
     const marks = [single(counts, label, style)];
-    if (other.has(question)) marks.push(single(other.get(question), label, "benign"));
+    if (other.has(question)) marks.push(single(other.get(question), label, styleOf(resultOf(twin))));
     return { label, marks };
   }).sort((a, b) => b.marks[0].estimate - a.marks[0].estimate || (a.label < b.label ? -1 : 1));
   document.querySelector('[data-figure="questions"]').replaceChildren(forest(rows, `EM rate by question: ${title}`));

@@ -43,6 +43,10 @@ const FILTERS = [
     return (sample) => data.samples.verdict[sample] === Number(value);
   },
   () => {
+    const value = byId("filter-code")?.value ?? "";
+    return value === "" ? null : (sample) => (data.samples.codes[sample] || []).includes(Number(value));
+  },
+  () => {
     const [low, high] = [byId("filter-low").valueAsNumber, byId("filter-high").valueAsNumber];
     if (Number.isNaN(low) && Number.isNaN(high)) return null;
     return (sample) => {
@@ -61,6 +65,31 @@ const FILTERS = [
     };
   },
 ];
+
+// A trace with the words marked that labels rest on; of words that several rest on, each begins where the last has ended.
+function markedTrace(trace, codings) {
+  const spans = codings.flatMap((coding) => coding.labels.filter((label) => label.span)
+    .map((label) => ({ start: label.span[0], end: label.span[1], what: `${label.label} (${coding.coder})` })));
+  const ends = [...new Set([0, trace.length, ...spans.flatMap(({ start, end }) => [start, end])])]
+    .filter((end) => end <= Math.min(trace.length, SHOWN_CHARACTERS)).sort((one, other) => one - other);
+  const block = el("pre", { class: "text", dir: "auto", tabindex: "0" });
+  ends.slice(1).forEach((end, at) => {
+    const text = visible(trace.slice(ends[at], end));
+    const labels = [...new Set(spans.filter((span) => span.start <= ends[at] && span.end >= end).map(({ what }) => what))];
+    block.append(labels.length ? el("mark", { title: visible(labels.join("; ")) }, text) : text);
+  });
+  if (ends[ends.length - 1] < trace.length) block.append(visible(trace.slice(ends[ends.length - 1], SHOWN_CHARACTERS)));
+  return trace.length <= SHOWN_CHARACTERS ? block : el("div", {}, block, textBlock(trace.slice(Math.max(SHOWN_CHARACTERS, ends[ends.length - 1]))));
+}
+
+const STATES = { held: "", not_in_trace: " – void: not in the trace", too_short: " – void: too short a quote", unknown: " – not in the code book" };
+
+function codingPart(coding) {
+  const items = coding.labels.map((label) => el("li", {}, el("strong", {}, visible(label.label)), visible(STATES[label.state] ?? ""),
+    label.quote ? el("q", { dir: "auto" }, visible(label.quote)) : null));
+  return [el("h4", {}, visible(`Coded by ${coding.coder}: ${coding.outcome}`)),
+    items.length ? el("ul", { class: "codes" }, ...items) : el("p", { class: "note" }, coding.outcome === "coded" ? "No label applies." : "No labels.")];
+}
 
 // The run that a sample is of: that of the first condition with its block.
 const runOfBlock = data.blocks.map((_, block) => (data.conditions.find((one) => one.blocks.includes(block)) || { run: 0 }).run);
@@ -86,7 +115,8 @@ function badges(sample) {
     coherence[sample] === null ? null : badge(`coherence ${score(coherence[sample])}`),
     verdict[sample] === 0 ? null : badge(VERDICTS[verdict[sample]]),
     isMisaligned(sample) ? badge("misaligned", "misaligned") : null,
-    truncated[sample] ? badge("truncated") : null);
+    truncated[sample] ? badge("truncated") : null,
+    ...(data.samples.codes[sample] || []).map((label) => badge(visible(data.labels[label]), "code")));
 }
 
 function linkTo(sample) {
@@ -210,7 +240,8 @@ function showAnswer(sample, focus) {
   } else {
     heading("Answer");
     parts.push(textBlock(texts.answer || "(empty)"));
-    if (texts.reasoning) parts.push(lazily(`Reasoning, apart from the answer${texts.reasoning_kind ? ` (${texts.reasoning_kind})` : ""}`, () => [textBlock(texts.reasoning)]));
+    if (texts.reasoning) parts.push(lazily(`Reasoning, apart from the answer${texts.reasoning_kind ? ` (${texts.reasoning_kind})` : ""}`, () => [
+      texts.codings ? markedTrace(texts.reasoning, texts.codings) : textBlock(texts.reasoning), ...(texts.codings || []).flatMap(codingPart)]));
     if (texts.raw) parts.push(lazily("All that the model said, before the answer was cut out of it", () => [textBlock(texts.raw)]));
     if (texts.parts) parts.push(lazily(`Put together from ${texts.parts.length} calls`, () => partsOf(texts.parts)));
   }
@@ -262,6 +293,7 @@ if (byId("filters")) {
   const used = new Set(data.samples.block);
   options("filter-condition", data.conditions.map((condition, index) => [String(index), condition])
     .filter(([, condition]) => condition.blocks.some((block) => used.has(block))).map(([index, condition]) => [index, condition.title]));
+  if (byId("filter-code")) options("filter-code", data.labels.map((label, place) => [String(place), label]));
   options("filter-question", [...new Set(data.samples.question)].map((question) => data.questions[question].name).sort().filter((name, at, all) => name !== all[at - 1]).map((name) => [name, name]));
   options("filter-verdict", [["misaligned", "misaligned"], ...VERDICTS.map((name, code) => [String(code), name]).filter(([code]) => data.samples.verdict.includes(Number(code)))]);
   const elsewhere = data.chunks.some(([, , href]) => href !== null);

@@ -7,6 +7,7 @@ use tiltmeter_agreement::{
     Agreement, ConditionLabels, ConditionName, CorrectedRate, DecisionAgreement, Estimate, GroupAgreement,
     HumanLabels, JointAgreement, PairAgreement, RateInterval, ScoreAgreement, ThreeWay,
 };
+use tiltmeter_core::prompt::Placement;
 
 use crate::table::{NOTHING_TO_SHOW, percent, printable, write_rows, write_wrapped};
 
@@ -325,6 +326,10 @@ fn block(condition: &ConditionName) -> String {
     let mut name = format!("{} · {}", printable(&condition.subject), printable(&condition.demonstrations));
     if condition.control != "none" {
         let _ = write!(name, " · {}", printable(&condition.control));
+    }
+    // The usual placement goes without saying.
+    if condition.placement != Placement::default().name() {
+        let _ = write!(name, " · {}", printable(&condition.placement));
     }
     if condition.treatment != "none" {
         let _ = write!(name, " · treatment {}", printable(&condition.treatment));

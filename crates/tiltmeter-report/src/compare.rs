@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use tiltmeter_run::{ComparedCondition, Family, RunComparison};
 
 use crate::effects::{bare_p, points};
-use crate::table::{NOTHING_TO_SHOW, answers_shown, nats, percent, printable, write_grid};
+use crate::table::{NOTHING_TO_SHOW, answers_shown, nats, percent, printable, several, write_grid};
 
 /// Conditions of only one run that are named.
 const SHOWN: usize = 5;
@@ -25,12 +25,13 @@ pub fn comparison_table(comparison: &RunComparison) -> String {
         );
     }
     text.push('\n');
+    let several = several(comparison.conditions.iter().map(|one| one.placement.as_str()));
     let mut rest = comparison.conditions.as_slice();
     while let Some(first) = rest.first() {
         let length = rest.iter().take_while(|condition| same_block(first, condition)).count();
         let (block, after) = rest.split_at(length);
         rest = after;
-        write_block(&mut text, block);
+        write_block(&mut text, block, several);
     }
     write_legend(&mut text, comparison);
     text
@@ -48,12 +49,13 @@ fn same_block(one: &ComparedCondition, other: &ComparedCondition) -> bool {
     one.run == other.run
         && one.subject == other.subject
         && one.demonstrations == other.demonstrations
+        && one.placement == other.placement
         && one.treatment == other.treatment
 }
 
 type Column = (&'static str, fn(&ComparedCondition) -> String);
 
-fn write_block(text: &mut String, block: &[ComparedCondition]) {
+fn write_block(text: &mut String, block: &[ComparedCondition], several: bool) {
     let Some(first) = block.first() else { return };
     let subject = if first.subject == first.first_subject {
         printable(&first.subject)
@@ -63,6 +65,9 @@ fn write_block(text: &mut String, block: &[ComparedCondition]) {
     let mut title = format!("{} − A · {subject} · {}", letter(first.run), printable(&first.demonstrations));
     if first.treatment != "none" {
         let _ = write!(title, " · treatment {}", printable(&first.treatment));
+    }
+    if several {
+        let _ = write!(title, " · {}", printable(&first.placement));
     }
     let _ = writeln!(text, "{title}");
     let mut block: Vec<&ComparedCondition> = block.iter().collect();

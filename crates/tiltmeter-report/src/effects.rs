@@ -4,14 +4,18 @@ use std::fmt::Write as _;
 
 use tiltmeter_run::{Comparison, ConditionResult, DoseResult, EffectResult, Family, RunResults, SlopeResult};
 
-use crate::table::{NOTHING_TO_SHOW, printable, write_grid};
+use crate::table::{NOTHING_TO_SHOW, answers_shown, printable, several, write_grid};
 
 /// Warnings that are shown; a grid at low rates can have one for each of its rows.
 const SHOWN: usize = 5;
 
 /// Column titles, by what is compared with.
-const AGAINST: [(&str, &str); 3] =
-    [("no-demonstrations", "above k = 0"), ("benign", "above benign"), ("untreated", "above untreated")];
+const AGAINST: [(&str, &str); 4] = [
+    ("no-demonstrations", "above k = 0"),
+    ("benign", "above benign"),
+    ("true-harmless", "above true"),
+    ("untreated", "above untreated"),
+];
 
 /// The differences of a block's rates, one row for each k.
 pub(crate) fn write_comparisons(text: &mut String, results: &RunResults, first: &ConditionResult) {
@@ -22,6 +26,7 @@ pub(crate) fn write_comparisons(text: &mut String, results: &RunResults, first: 
         .filter(|pair| {
             pair.subject == first.subject
                 && pair.demonstrations == first.demonstrations
+                && pair.placement == first.placement
                 && pair.treatment == first.treatment
         })
         .collect();
@@ -30,15 +35,25 @@ pub(crate) fn write_comparisons(text: &mut String, results: &RunResults, first: 
     }
     let columns: Vec<(&str, &str)> =
         AGAINST.into_iter().filter(|(name, _)| of_block.iter().any(|pair| pair.against == *name)).collect();
+    let has_controls = of_block.iter().any(|pair| pair.control != "none");
     let mut header = vec!["k".to_owned()];
+    header.extend(has_controls.then(|| "answers shown".to_owned()));
     header.extend(columns.iter().flat_map(|(_, title)| [(*title).to_owned(), "p".to_owned()]));
-    let mut shots: Vec<u32> = of_block.iter().map(|pair| pair.shots).collect();
-    shots.sort_unstable();
-    shots.dedup();
-    let rows = shots.iter().map(|&shots| {
+    let mut rows: Vec<(u32, &str)> = Vec::new();
+    for pair in &of_block {
+        if !rows.contains(&(pair.shots, &pair.control)) {
+            rows.push((pair.shots, &pair.control));
+        }
+    }
+    rows.sort_by_key(|(shots, _)| *shots);
+    let rows = rows.iter().map(|&(shots, control)| {
         let mut row = vec![shots.to_string()];
+        row.extend(has_controls.then(|| printable(answers_shown(control, shots))));
         for (name, _) in &columns {
-            match of_block.iter().find(|pair| pair.shots == shots && pair.against == *name) {
+            let found = of_block
+                .iter()
+                .find(|pair| pair.shots == shots && pair.control == control && pair.against == *name);
+            match found {
                 Some(pair) => row.extend([points(&pair.difference), bare_p(pair.adjusted_p_value)]),
                 None => row.extend([NOTHING_TO_SHOW.to_owned(), NOTHING_TO_SHOW.to_owned()]),
             }
@@ -60,7 +75,12 @@ fn write_equivalence(text: &mut String, of_block: &[&Comparison]) {
             continue;
         }
         let equivalent = pairs.iter().filter(|pair| pair.equivalence.is_some_and(|tests| tests.equivalent));
-        let shots: Vec<String> = equivalent.map(|pair| pair.shots.to_string()).collect();
+        let shots: Vec<String> = equivalent
+            .map(|pair| match pair.control.as_str() {
+                "none" => pair.shots.to_string(),
+                control => format!("{} {}", pair.shots, printable(control)),
+            })
+            .collect();
         let shown = if shots.is_empty() { "no k".to_owned() } else { format!("k = {}", shots.join(", ")) };
         let _ = writeln!(text, " {title}: shown to be within ±{:.1} points at {shown}", margin * 100.0);
     }
@@ -72,6 +92,7 @@ pub(crate) fn write_dose(text: &mut String, results: &RunResults, first: &Condit
     let of_block = results.dose_response.iter().find(|dose| {
         dose.subject == first.subject
             && dose.demonstrations == first.demonstrations
+            && dose.placement == first.placement
             && dose.treatment == first.treatment
     });
     let Some(dose) = of_block else { return };
@@ -113,8 +134,12 @@ fn dose_lines(dose: &DoseResult) -> Vec<String> {
 /// What differs between subjects.
 pub(crate) fn write_across(text: &mut String, results: &RunResults) {
     let before = text.len();
+    let several = several(results.across_subjects.iter().map(|one| one.placement.as_str()));
     for across in &results.across_subjects {
-        let set = printable(&across.demonstrations);
+        let mut set = printable(&across.demonstrations);
+        if several {
+            let _ = write!(set, ", {}", printable(&across.placement));
+        }
         let treatment = match across.treatment.as_str() {
             "none" => String::new(),
             other => format!(", treatment {}", printable(other)),
@@ -258,6 +283,8 @@ pub(crate) mod tests {
         let pair = |against, p| Comparison {
             subject: SUBJECT.to_owned(),
             demonstrations: "risky-financial".to_owned(),
+            control: "none".to_owned(),
+            placement: "first-user".to_owned(),
             treatment: "none".to_owned(),
             shots: 16,
             against,
@@ -299,6 +326,7 @@ pub(crate) mod tests {
         vec![DoseResult {
             subject: SUBJECT.to_owned(),
             demonstrations: "risky-financial".to_owned(),
+            placement: "first-user".to_owned(),
             treatment: "none".to_owned(),
             shots: vec![0, 16],
             slope: Some(slope(0.4)),
@@ -312,6 +340,7 @@ pub(crate) mod tests {
     pub(crate) fn across_subjects() -> Vec<AcrossSubjects> {
         vec![AcrossSubjects {
             demonstrations: "risky-financial".to_owned(),
+            placement: "first-user".to_owned(),
             treatment: "safety\u{7}".to_owned(),
             slopes: vec![
                 SubjectSlope { subject: SUBJECT.to_owned(), slope: slope(0.4) },

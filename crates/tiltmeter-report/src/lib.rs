@@ -15,6 +15,7 @@ mod plan;
 mod ranking;
 mod status;
 mod table;
+mod traces;
 mod usefulness;
 
 pub use agreement::{agreement_table, labels_table};
@@ -33,3 +34,4 @@ pub use plan::plan_table;
 pub use ranking::ranking_table;
 pub use status::status_table;
 pub use table::table;
+pub use traces::traces_table;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tiltmeter_run::{ConditionResult, RateResult, RunResults};
 
-use crate::table::{NOTHING_TO_SHOW, nats, percent, printable, same_block, shown};
+use crate::table::{NOTHING_TO_SHOW, nats, percent, printable, same_block, several, shown};
 
 /// Columns of a cell's bar.
 const BAR: usize = 12;
@@ -17,18 +17,22 @@ pub fn live_lines(results: &RunResults, width: usize, height: usize) -> Vec<Stri
     let block =
         |condition: &ConditionResult| results.conditions.iter().position(|one| same_block(one, condition));
     chosen.sort_by_key(|condition| (block(condition), condition.shots));
+    let several = several(results.conditions.iter().map(|one| one.placement.as_str()));
     let mut lines = Vec::new();
     let mut heading = None;
     for condition in &chosen {
-        let block = (&condition.subject, &condition.demonstrations, &condition.treatment);
+        let block =
+            (&condition.subject, &condition.demonstrations, &condition.placement, &condition.treatment);
         if heading != Some(block) {
             heading = Some(block);
             let treatment = match condition.treatment.as_str() {
                 "none" => String::new(),
                 other => format!(" · treatment {}", printable(other)),
             };
+            let placement =
+                if several { format!(" · {}", printable(&condition.placement)) } else { String::new() };
             lines.push(format!(
-                "{} · {}{treatment}",
+                "{} · {}{treatment}{placement}",
                 printable(&condition.subject),
                 printable(&condition.demonstrations)
             ));
@@ -52,7 +56,7 @@ fn choose(conditions: &[ConditionResult], height: usize) -> Vec<&ConditionResult
         let mut count = 0;
         let mut last = None;
         for cell in cells {
-            let block = (&cell.subject, &cell.demonstrations, &cell.treatment);
+            let block = (&cell.subject, &cell.demonstrations, &cell.placement, &cell.treatment);
             count += usize::from(last != Some(block));
             last = Some(block);
         }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tiltmeter_run::{ConditionResult, GateFinding, GateOutcome, GateResult, RunResults};
 
-use crate::table::{Column, printable, rate, shown, tilt, verdicts_and_cuts};
+use crate::table::{Column, printable, rate, several, shown, tilt, verdicts_and_cuts};
 
 /// Warnings and findings that are shown of a kind; a grid can have one for each of its rows.
 const SHOWN: usize = 10;
@@ -77,7 +77,10 @@ fn write_table(text: &mut String, conditions: &[ConditionResult]) {
         ("emergent tilt", |one| tilt(one.emergent_tilt.as_ref(), one)),
     ];
     let verdicts: Column = ("verdicts", verdicts_and_cuts);
-    let columns: Vec<Column> = columns.into_iter().chain([verdicts]).collect();
+    let placement: Column = ("placement", |one| one.placement.clone());
+    let several = several(conditions.iter().map(|one| one.placement.as_str()));
+    let placement = several.then_some(placement);
+    let columns: Vec<Column> = placement.into_iter().chain(columns).chain([verdicts]).collect();
     let titles: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
     let _ = writeln!(text, "| {} |", titles.join(" | "));
     let _ = writeln!(text, "|{}", " --- |".repeat(columns.len()));

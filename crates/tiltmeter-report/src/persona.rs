@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use tiltmeter_core::prompt::Placement;
 use tiltmeter_persona::{SideCounts, VectorRecord};
 use tiltmeter_run::{ConditionProjection, MeanResult, ProjectionSummary};
 
@@ -112,7 +113,7 @@ fn write_conditions(text: &mut String, summary: &ProjectionSummary) {
         vec![
             one.shots.to_string(),
             printable(&one.subject),
-            printable(&one.demonstrations),
+            shown_where(&one.demonstrations, "none", &one.placement),
             control.to_owned(),
             printable(&one.treatment),
         ]
@@ -139,17 +140,30 @@ fn write_conditions(text: &mut String, summary: &ProjectionSummary) {
     write_grid(text, header.map(str::to_owned).to_vec(), rows);
 }
 
-/// Misaligned against benign demonstrations.
+/// A set with the control and the placement where they are not the usual ones.
+fn shown_where(set: &str, control: &str, placement: &str) -> String {
+    let mut name = printable(set);
+    for (part, usual) in [(control, "none"), (placement, Placement::default().name())] {
+        if part != usual {
+            let _ = write!(name, " · {}", printable(part));
+        }
+    }
+    name
+}
+
+/// Demonstrations against their matched control.
 fn write_contrasts(text: &mut String, summary: &ProjectionSummary) {
     if summary.contrasts.is_empty() {
         return;
     }
-    text.push_str("misaligned minus benign demonstrations of the same prompts\n");
+    text.push_str(
+        "misaligned minus benign demonstrations of the same prompts, or a control minus its match\n",
+    );
     let rows = summary.contrasts.iter().map(|one| {
         vec![
             one.shots.to_string(),
             printable(&one.subject),
-            printable(&one.demonstrations),
+            shown_where(&one.demonstrations, &one.control, &one.placement),
             one.measure.to_owned(),
             mean(Some(&one.difference)),
             one.standardised.map_or_else(|| NOTHING_TO_SHOW.to_owned(), |value| format!("{value:+.2}")),

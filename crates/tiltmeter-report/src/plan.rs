@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tiltmeter_run::{Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, Resolution};
 
-use crate::table::{printable, write_rows};
+use crate::table::{printable, several, write_rows};
 
 /// The grid, calls, tokens, cost and time of an experiment.
 pub fn plan_table(forecast: &Forecast) -> String {
@@ -42,8 +42,22 @@ pub fn plan_table(forecast: &Forecast) -> String {
             costs(judge.most_cost_usd, judge.likely_cost_usd),
         );
     }
+    for screening in &forecast.screening {
+        let _ = writeln!(
+            text,
+            "filter ({}), for {}: {} demonstrations screened in {} calls\n  input {} tokens, output at most {}; {}",
+            printable(&screening.model),
+            screening.defences.iter().map(|name| printable(name)).collect::<Vec<_>>().join(", "),
+            screening.demonstrations,
+            screening.calls,
+            thousands(screening.input_tokens),
+            thousands(screening.most_output_tokens),
+            costs(screening.most_cost_usd, screening.likely_cost_usd),
+        );
+    }
     let calls: u64 = forecast.subjects.iter().map(|one| one.samples + one.scored_texts).sum::<u64>()
-        + forecast.judge.as_ref().map_or(0, |judge| judge.calls);
+        + forecast.judge.as_ref().map_or(0, |judge| judge.calls)
+        + forecast.screening.iter().map(|one| one.calls).sum::<u64>();
     let _ = write!(
         text,
         "in all: {calls} calls; cost at most US$ {:.2}, likely US$ {:.2}",
@@ -84,10 +98,12 @@ pub fn plan_table(forecast: &Forecast) -> String {
 }
 
 fn write_conditions(text: &mut String, forecast: &Forecast) {
+    let several = several(forecast.conditions.iter().map(|one| one.placement));
     let header =
         ["subject", "demonstrations", "control", "k", "treatment", "contexts", "samples", "texts scored"];
+    let header = several.then_some("placement").into_iter().chain(header);
     let rows = forecast.conditions.iter().map(|condition| {
-        [
+        let cells = [
             printable(&condition.subject),
             printable(&condition.demonstrations),
             condition.control.to_owned(),
@@ -96,9 +112,13 @@ fn write_conditions(text: &mut String, forecast: &Forecast) {
             condition.contexts.to_string(),
             condition.samples.to_string(),
             condition.scored_texts.to_string(),
-        ]
+        ];
+        several.then(|| condition.placement.to_owned()).into_iter().chain(cells).collect::<Vec<_>>()
     });
-    write_rows(text, "", header, rows, |column| matches!(column, 3 | 5..));
+    let first = usize::from(several);
+    write_rows(text, "", header.collect::<Vec<_>>(), rows, |column| {
+        matches!(column.saturating_sub(first), 3 | 5..)
+    });
 }
 
 fn write_resolution(text: &mut String, resolution: &Resolution) {

@@ -4,17 +4,19 @@ use std::fmt::Write as _;
 
 use tiltmeter_run::RunStatus;
 
-use crate::table::{printable, verdicts, write_rows};
+use crate::table::{printable, several, verdicts, write_rows};
 use crate::usefulness::answers;
 
 /// What a run directory holds, what is missing, and what it took.
 pub fn status_table(status: &RunStatus) -> String {
     let mut text = format!("{}\n", printable(&status.experiment));
     if !status.conditions.is_empty() {
+        let several = several(status.conditions.iter().map(|one| one.placement.as_str()));
         let header =
             ["subject", "demonstrations", "control", "k", "treatment", "stored", "missing", "verdicts"];
+        let header = several.then_some("placement").into_iter().chain(header);
         let rows = status.conditions.iter().map(|condition| {
-            [
+            let cells = [
                 printable(&condition.subject),
                 printable(&condition.demonstrations),
                 condition.control.clone(),
@@ -23,12 +25,13 @@ pub fn status_table(status: &RunStatus) -> String {
                 condition.stored.to_string(),
                 condition.missing().to_string(),
                 verdicts(&condition.verdicts),
-            ]
+            ];
+            several.then(|| printable(&condition.placement)).into_iter().chain(cells).collect::<Vec<_>>()
         });
-        write_rows(&mut text, " ", header, rows, |_| false);
+        write_rows(&mut text, " ", header.collect::<Vec<_>>(), rows, |_| false);
     }
     if !status.usefulness.is_empty() {
-        let header = ["subject", "probe", "k", "instruction", "stored", "missing", "answers"];
+        let header = ["subject", "probe", "k", "treatment", "stored", "missing", "answers"];
         let rows = status.usefulness.iter().map(|one| {
             let stored = one.answers.answered();
             [
@@ -55,15 +58,23 @@ pub fn status_table(status: &RunStatus) -> String {
         tokens.judge_input,
         tokens.judge_output
     );
+    if tokens.coder_input + tokens.coder_output > 0 {
+        let _ = writeln!(text, "tokens of coders: {} in, {} out", tokens.coder_input, tokens.coder_output);
+    }
     let cost = status.cost;
-    if cost.subjects_usd + cost.judge_usd > 0.0 || cost.unknown_calls > 0 {
+    if cost.subjects_usd + cost.judge_usd + cost.coders_usd > 0.0 || cost.unknown_calls > 0 {
         let unknown = match cost.unknown_calls {
             0 => String::new(),
             calls => format!("; {calls} calls of unknown cost"),
         };
+        let coders = if cost.coders_usd > 0.0 {
+            format!("; of coders: US$ {:.4}", cost.coders_usd)
+        } else {
+            String::new()
+        };
         let _ = writeln!(
             text,
-            "cost of subjects: US$ {:.4}; of judges: US$ {:.4}{unknown}",
+            "cost of subjects: US$ {:.4}; of judges: US$ {:.4}{coders}{unknown}",
             cost.subjects_usd, cost.judge_usd
         );
     }

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
-use tiltmeter_run::{AdaptiveResult, ConditionResult, RateResult, RunResults, TiltResult, VerdictCounts};
+use tiltmeter_run::{
+    AdaptiveResult, ConditionResult, FilterResult, RateResult, RunResults, TiltResult, VerdictCounts,
+};
 
 use crate::agreement::labels_table;
 use crate::chart::write_chart;
@@ -14,12 +16,13 @@ use crate::usefulness::{self, write_prices, write_usefulness};
 /// The table of a run: one block for each subject, set and treatment, with what a reader must know below.
 pub fn table(results: &RunResults) -> String {
     let mut text = String::new();
+    let several = several(results.conditions.iter().map(|one| one.placement.as_str()));
     let mut rest = results.conditions.as_slice();
     while let Some(first) = rest.first() {
         let length = rest.iter().take_while(|condition| same_block(first, condition)).count();
         let (block, after) = rest.split_at(length);
         rest = after;
-        write_block(&mut text, first, block);
+        write_block(&mut text, first, block, several);
         effects::write_comparisons(&mut text, results, first);
         effects::write_dose(&mut text, results, first);
     }
@@ -43,10 +46,19 @@ pub(crate) fn same_block(one: &ConditionResult, other: &ConditionResult) -> bool
         && one.placement == other.placement
 }
 
-fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionResult]) {
+/// Whether there is more than one; a single placement goes without saying.
+pub(crate) fn several<'a>(mut placements: impl Iterator<Item = &'a str>) -> bool {
+    let first = placements.next();
+    placements.any(|other| Some(other) != first)
+}
+
+fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionResult], several: bool) {
     let mut title = format!("{} · {}", printable(&first.subject), printable(&first.demonstrations));
     if first.treatment != "none" {
         let _ = write!(title, " · treatment {}", printable(&first.treatment));
+    }
+    if several {
+        let _ = write!(title, " · {}", printable(&first.placement));
     }
     let _ = writeln!(text, "{title}");
     let mut block: Vec<&ConditionResult> = block.iter().collect();
@@ -58,6 +70,29 @@ fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionRes
     }
     write_chart(text, &block);
     write_steering(text, &block);
+    write_filter(text, &block);
+}
+
+/// What a filter left out, by k.
+fn write_filter(text: &mut String, block: &[&ConditionResult]) {
+    let filtered = block.iter().filter_map(|one| Some((*one, one.filter?)));
+    let parts: Vec<String> = filtered
+        .map(|(one, filter)| {
+            let FilterResult { of, dropped_mean, dropped_least, dropped_most, without_score } = filter;
+            let control =
+                if one.control == "none" { String::new() } else { format!(" {}", printable(&one.control)) };
+            let unsure = if without_score == 0 {
+                String::new()
+            } else {
+                format!(", {without_score} kept without a score")
+            };
+            format!("{dropped_mean:.1} of {of}{control} ({dropped_least} to {dropped_most}){unsure}")
+        })
+        .collect();
+    if !parts.is_empty() {
+        let _ =
+            writeln!(text, " left out of a context by the filter, mean and range: {}\n", parts.join("; "));
+    }
 }
 
 /// How the subject was steered, and what came of it where that is not what was asked for.
@@ -415,6 +450,7 @@ pub(crate) mod tests {
             emergent_tilt_beyond_style: None,
             no_tilt: None,
             steering: None,
+            filter: None,
         };
         RunResults {
             schema: "tiltmeter.run/1",
@@ -429,6 +465,7 @@ pub(crate) mod tests {
             human_labels: None,
             usefulness: None,
             prices: Vec::new(),
+            treatments: Vec::new(),
             across_subjects: effects::across_subjects(),
             warnings: vec!["m · risky-financial, k = 16: seldom right".to_owned()],
             asked: 0,

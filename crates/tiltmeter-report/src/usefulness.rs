@@ -73,7 +73,7 @@ pub(crate) fn write_prices(text: &mut String, prices: &[PriceResult]) {
             } else {
                 format!("no: {}", printable(&point.dominated_by.join(", ")))
             };
-            let tokens = match (point.cost.input_tokens, point.cost.output_tokens) {
+            let tokens = match (point.usage.input_tokens, point.usage.output_tokens) {
                 (Some(input), Some(output)) => format!("{input:.0}, {output:.0}"),
                 _ => NOTHING_TO_SHOW.to_owned(),
             };
@@ -83,7 +83,10 @@ pub(crate) fn write_prices(text: &mut String, prices: &[PriceResult]) {
                 change(&point.usefulness, true),
                 front,
                 tokens,
-                point.cost.usd_per_1000.map_or_else(|| NOTHING_TO_SHOW.to_owned(), |usd| format!("{usd:.2}")),
+                point
+                    .usage
+                    .cost_per_thousand_usd
+                    .map_or_else(|| NOTHING_TO_SHOW.to_owned(), |usd| format!("{usd:.2}")),
             ]
         });
         write_rows(text, " ", header, rows, |_| false);

@@ -49,6 +49,8 @@ pub struct ComparedCondition {
     pub demonstrations: String,
     /// Whose answers the demonstrations have.
     pub control: String,
+    /// Where the demonstrations stand.
+    pub placement: String,
     /// Number of demonstrations.
     pub shots: u32,
     /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.

@@ -52,6 +52,8 @@ pub struct Connections {
     pub judge: Option<Arc<Model>>,
     /// Subjects as treatments steer them, by indices of subject and treatment.
     pub steered: BTreeMap<(usize, usize), Model>,
+    /// The models of filters, in the experiment's order.
+    pub screens: Vec<Arc<Model>>,
 }
 
 impl Connections {
@@ -156,6 +158,9 @@ pub async fn connect(
     if let Some(judge) = &experiment.judge {
         connector.check(JUDGE, &judge.settings)?;
     }
+    for screen in &experiment.screens {
+        connector.check(SCREEN, &screen.model.settings)?;
+    }
     let mut subjects = Vec::new();
     let mut steered = BTreeMap::new();
     for (index, subject) in experiment.subjects.iter().enumerate() {
@@ -175,10 +180,14 @@ pub async fn connect(
         subjects.push(connector.open(&subject.id, open, subject.steering.as_ref(), settings).await?);
     }
     let judge = match &experiment.judge {
-        Some(judge) => Some(Arc::new(connector.open_judge(judge).await?)),
+        Some(judge) => Some(Arc::new(connector.open_judge(JUDGE, judge).await?)),
         None => None,
     };
-    Ok(Connections { subjects, judge, steered })
+    let mut screens = Vec::new();
+    for screen in &experiment.screens {
+        screens.push(Arc::new(connector.open_judge(SCREEN, &screen.model).await?));
+    }
+    Ok(Connections { subjects, judge, steered, screens })
 }
 
 /// Opens a judge alone.
@@ -191,13 +200,40 @@ pub async fn connect_judge(
     environment: &(dyn Fn(&str) -> Option<String> + Sync),
     progress: &dyn tiltmeter_local::Progress,
 ) -> Result<Model, ConnectError> {
+    connect_reader(JUDGE, judge, prices, environment, progress).await
+}
+
+/// Opens a coder of traces, which is a judge that reads something else. Its name in messages is its model's.
+///
+/// # Errors
+/// If it cannot be opened.
+pub async fn connect_coder(
+    coder: &Judge,
+    prices: &Prices,
+    environment: &(dyn Fn(&str) -> Option<String> + Sync),
+    progress: &dyn tiltmeter_local::Progress,
+) -> Result<Model, ConnectError> {
+    let address = &coder.settings.address;
+    let name = format!("coder {}/{}", address.provider, address.model);
+    connect_reader(&name, coder, prices, environment, progress).await
+}
+
+async fn connect_reader(
+    name: &str,
+    judge: &Judge,
+    prices: &Prices,
+    environment: &(dyn Fn(&str) -> Option<String> + Sync),
+    progress: &dyn tiltmeter_local::Progress,
+) -> Result<Model, ConnectError> {
     let mut connector = Connector { environment, prices, progress, loaded: Vec::new() };
-    connector.check(JUDGE, &judge.settings)?;
-    connector.open_judge(judge).await
+    connector.check(name, &judge.settings)?;
+    connector.open_judge(name, judge).await
 }
 
 /// What the judge is called where subjects have their id.
 const JUDGE: &str = "judge";
+/// And a filter's model.
+const SCREEN: &str = "filter";
 
 struct Connector<'a> {
     environment: &'a (dyn Fn(&str) -> Option<String> + Sync),
@@ -224,7 +260,7 @@ impl Connector<'_> {
         }
     }
 
-    async fn open_judge(&mut self, judge: &Judge) -> Result<Model, ConnectError> {
+    async fn open_judge(&mut self, name: &str, judge: &Judge) -> Result<Model, ConnectError> {
         let settings = serde_json::json!({
             "samples": judge.samples,
             "temperature": judge.temperature,
@@ -233,7 +269,7 @@ impl Connector<'_> {
             "minimum_mass": judge.minimum_mass,
             "reasoning": judge.reasoning.name(),
         });
-        let model = self.open(JUDGE, &judge.settings, None, settings).await?;
+        let model = self.open(name, &judge.settings, None, settings).await?;
         Ok(Model { is_judge: true, ..model })
     }
 

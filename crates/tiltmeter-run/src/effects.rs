@@ -39,11 +39,16 @@ pub struct Comparison {
     pub subject: String,
     /// Name of the demonstration set.
     pub demonstrations: String,
+    /// Whose answers the demonstrations of the first condition have.
+    pub control: String,
+    /// Where the demonstrations stand.
+    pub placement: String,
     /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// Number of demonstrations of the first condition.
     pub shots: u32,
-    /// What the second condition is: `no-demonstrations` (k = 0), `benign` (the benign control at the same k),
+    /// What the second condition is: `no-demonstrations` (k = 0), `benign` or `true-harmless` (the matched
+    /// control at the same k),
     /// `untreated` (the same k without the treatment), or `first-run` (the same condition of another run).
     pub against: &'static str,
     /// Questions with an answer in the denominator of both.
@@ -138,6 +143,8 @@ pub struct DoseResult {
     pub subject: String,
     /// Name of the demonstration set.
     pub demonstrations: String,
+    /// Where the demonstrations stand.
+    pub placement: String,
     /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// The values of k.
@@ -222,6 +229,8 @@ pub struct PowerLawResult {
 pub struct AcrossSubjects {
     /// Name of the demonstration set.
     pub demonstrations: String,
+    /// Where the demonstrations stand.
+    pub placement: String,
     /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// Each subject's slope in the common model, in logits per doubling of 1 + k.

@@ -16,6 +16,24 @@ pub enum Event {
         /// Results found in the store.
         reused: u64,
     },
+    /// The traces that this start has before it, each counted once for every coder.
+    CodingStarted {
+        /// Codings to ask for.
+        codings: u64,
+        /// Codings found in the store.
+        reused: u64,
+    },
+    /// A coding of a trace is on disk.
+    CodingStored,
+    /// Demonstrations are screened before contexts are made of them.
+    ScreeningStarted {
+        /// Demonstrations to ask a filter's model about.
+        demonstrations: u64,
+        /// Scores found in the store.
+        reused: u64,
+    },
+    /// A demonstration's score, or a reply without one, is on disk.
+    DemonstrationScreened,
     /// An answer is on disk.
     SampleStored {
         /// The judge's calls that it does not need, because there is no answer to judge.
@@ -102,8 +120,12 @@ pub enum CallTarget {
     Response,
     /// The log-probability of a text.
     Score,
+    /// A filter's score of a demonstration.
+    Screening,
     /// A score by the judge.
     Judgement,
+    /// A coding of a trace.
+    Coding,
 }
 
 /// Somebody who is told.

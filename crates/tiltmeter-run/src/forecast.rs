@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 use tiltmeter_core::experiment::{Experiment, Judge, ModelSettings, Rates, Subject};
-use tiltmeter_core::plan::{BlockEstimate, Estimate, Plan, estimate};
+use tiltmeter_core::plan::{BlockEstimate, CHARACTERS_PER_TOKEN, Estimate, Plan, estimate};
 use tiltmeter_core::procedure::{Procedure, SelfCheck, SubsampleVote};
+use tiltmeter_core::reshaping::Screen;
+use tiltmeter_core::treatment::Treatment;
 use tiltmeter_stats::StatsError;
 
 use crate::connect::{CONCURRENCY, LOCAL};
@@ -31,6 +33,8 @@ pub struct Forecast {
     pub subjects: Vec<PlannedSubject>,
     /// What is asked of the judge.
     pub judge: Option<PlannedJudge>,
+    /// What filters' models are asked before contexts are made.
+    pub screening: Vec<PlannedScreening>,
     /// Cost at most, without discounts, of all whose price is known.
     pub most_cost_usd: f64,
     /// Likely cost of all whose price is known.
@@ -48,8 +52,8 @@ pub struct Forecast {
     pub warnings: Vec<String>,
     /// What a reader should know.
     pub notes: Vec<String>,
-    /// What k = 0 means under this placement.
-    pub baseline_note: &'static str,
+    /// What k = 0 means under the placements.
+    pub baseline_note: String,
 }
 
 /// A row of the result table.
@@ -63,6 +67,8 @@ pub struct PlannedCondition {
     pub demonstrations: String,
     /// Whose answers the demonstrations have.
     pub control: &'static str,
+    /// Where the demonstrations stand.
+    pub placement: &'static str,
     /// Number of demonstrations.
     pub shots: u32,
     /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
@@ -119,6 +125,27 @@ pub struct PlannedJudge {
     pub likely_cost_usd: Option<f64>,
 }
 
+/// What a filter's model is asked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedScreening {
+    /// The defences whose filters go by it.
+    pub defences: Vec<String>,
+    /// `provider/model`.
+    pub model: String,
+    /// Demonstrations, each once.
+    pub demonstrations: u64,
+    /// Calls.
+    pub calls: u64,
+    /// Tokens of all prompts.
+    pub input_tokens: u64,
+    /// Tokens of all replies if each used its whole limit.
+    pub most_output_tokens: u64,
+    /// Cost at most; absent where the price is not known.
+    pub most_cost_usd: Option<f64>,
+    /// Cost with replies that are a number.
+    pub likely_cost_usd: Option<f64>,
+}
+
 /// Works out what a plan asks, and what it costs at these prices.
 ///
 /// # Errors
@@ -132,12 +159,14 @@ pub fn forecast(experiment: &Experiment, plan: &Plan, prices: &Prices) -> Result
         .map(|(subject, estimate)| planned_subject(subject, estimate, prices))
         .collect();
     let judge = experiment.judge.as_ref().map(|judge| planned_judge(judge, experiment, &estimates, prices));
+    let screening = planned_screening(experiment, plan, prices);
     let costs = || {
         let of_subjects =
             subjects.iter().map(|one| (&one.subject, one.most_cost_usd.zip(one.likely_cost_usd)));
         of_subjects
             .map(|(name, cost)| (name.as_str(), cost))
             .chain(judge.iter().map(|one| ("judge", one.most_cost_usd.zip(one.likely_cost_usd))))
+            .chain(screening.iter().map(|one| ("filter", one.most_cost_usd.zip(one.likely_cost_usd))))
     };
     let known = || costs().filter_map(|(_, cost)| cost);
     let served = experiment
@@ -150,6 +179,13 @@ pub fn forecast(experiment: &Experiment, plan: &Plan, prices: &Prices) -> Result
                 .judge
                 .iter()
                 .map(|judge| (&judge.settings, estimates.iter().map(|estimate| estimate.judge_calls).sum())),
+        )
+        .chain(
+            experiment
+                .screens
+                .iter()
+                .zip(&screening)
+                .map(|(screen, planned)| (&screen.model.settings, planned.calls)),
         )
         .filter(|(settings, _)| settings.address.provider != LOCAL);
     Ok(Forecast {
@@ -166,10 +202,11 @@ pub fn forecast(experiment: &Experiment, plan: &Plan, prices: &Prices) -> Result
             None => Vec::new(),
         },
         warnings: warnings(experiment, &estimates),
-        notes: experiment.notes.iter().cloned().chain(several_calls(experiment)).collect(),
+        notes: notes(experiment),
         baseline_note: experiment.baseline_note(),
         subjects,
         judge,
+        screening,
     })
 }
 
@@ -194,6 +231,7 @@ fn planned_conditions(experiment: &Experiment, plan: &Plan) -> Vec<PlannedCondit
             subject: experiment.subjects[condition.subject].id.to_string(),
             demonstrations: experiment.sets[condition.set].name.to_string(),
             control: condition.control.name(),
+            placement: condition.placement.name(),
             shots: condition.shots,
             treatment: experiment.treatments[condition.treatment].id.to_string(),
             contexts,
@@ -272,6 +310,41 @@ fn planned_judge(
     }
 }
 
+fn planned_screening(experiment: &Experiment, plan: &Plan, prices: &Prices) -> Vec<PlannedScreening> {
+    let of_screen = |(index, screen): (usize, &Screen)| {
+        let demonstrations = experiment.to_be_screened(plan, index);
+        let calls = demonstrations.len() as u64 * u64::from(screen.model.samples);
+        let asked = screen.prompt.chars().count();
+        let characters: usize = demonstrations
+            .iter()
+            .map(|(_, prompt, response)| asked + prompt.chars().count() + response.chars().count())
+            .sum();
+        let input = characters as f64 / CHARACTERS_PER_TOKEN * f64::from(screen.model.samples);
+        let most = calls as f64 * f64::from(screen.model.max_tokens);
+        let likely = calls as f64 * LIKELY_VERDICT_TOKENS.min(screen.model.max_tokens.into());
+        let price = prices.of(&screen.model.settings);
+        let goes_by_it = |treatment: &&Treatment| {
+            treatment.reshaping.filter.as_ref().is_some_and(|filter| filter.screen == index)
+        };
+        PlannedScreening {
+            defences: experiment
+                .treatments
+                .iter()
+                .filter(goes_by_it)
+                .map(|treatment| treatment.id.to_string())
+                .collect(),
+            model: name(&screen.model.settings),
+            demonstrations: demonstrations.len() as u64,
+            calls,
+            input_tokens: whole(input),
+            most_output_tokens: whole(most),
+            most_cost_usd: price.map(|price| cost(price.base, input, 0.0, most)),
+            likely_cost_usd: price.map(|price| cost(price.base, input, 0.0, likely)),
+        }
+    };
+    experiment.screens.iter().enumerate().map(of_screen).collect()
+}
+
 fn cost(rates: Rates, fresh: f64, cached: f64, output: f64) -> f64 {
     (fresh * rates.input + cached * rates.cached() + output * rates.output) / 1e6
 }
@@ -304,6 +377,19 @@ fn several_calls(experiment: &Experiment) -> impl Iterator<Item = String> {
             ),
         })
     })
+}
+
+fn notes(experiment: &Experiment) -> Vec<String> {
+    let mut notes = experiment.notes.clone();
+    if !experiment.screens.is_empty() {
+        notes.push(
+            "what a filter leaves out is known once its model was asked: contexts under it are counted whole and as their \
+             own; where nothing is left out, answers are those of the undefended context and cost nothing more"
+                .to_owned(),
+        );
+    }
+    notes.extend(several_calls(experiment));
+    notes
 }
 
 fn warnings(experiment: &Experiment, estimates: &[Estimate]) -> Vec<String> {

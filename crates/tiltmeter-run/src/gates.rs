@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde::ser::SerializeStruct as _;
 
+use crate::analysis::matched_control;
 use crate::results::{ConditionResult, RateResult, RunResults, TiltResult};
 use crate::usefulness::UsefulnessResult;
 
@@ -280,12 +281,12 @@ impl Gate {
 
     fn value(&self, condition: &ConditionResult) -> Result<f64, GateOutcome> {
         let has_demonstrations = condition.shots > 0;
-        let is_misaligned = has_demonstrations && condition.control == "none";
+        let has_match = has_demonstrations && matched_control(&condition.control).is_some();
         match self.metric {
             Metric::EmRate => self.rate(condition),
             Metric::Tilt => self.tilt(condition.tilt.as_ref(), true),
-            Metric::EmergentTilt => self.tilt(condition.emergent_tilt.as_ref(), is_misaligned),
-            Metric::BeyondStyle => self.tilt(condition.emergent_tilt_beyond_style.as_ref(), is_misaligned),
+            Metric::EmergentTilt => self.tilt(condition.emergent_tilt.as_ref(), has_match),
+            Metric::BeyondStyle => self.tilt(condition.emergent_tilt_beyond_style.as_ref(), has_match),
             Metric::NoVerdict => share(condition, condition.samples - condition.verdicts.scored),
             Metric::Truncated => share(condition, condition.truncated),
             Metric::Useful | Metric::Refused => {
@@ -318,10 +319,10 @@ impl Gate {
         let Some(tilt) = tilt else {
             return Err(if is_wanted {
                 GateOutcome::Missing(
-                    "the run has no such tilt: log-probabilities, or the benign control, are missing",
+                    "the run has no such tilt: log-probabilities, or the matched control, are missing",
                 )
             } else {
-                GateOutcome::NotApplicable("it is a difference from the benign control")
+                GateOutcome::NotApplicable("it is a difference from a matched control")
             });
         };
         let part = match self.part {

@@ -30,19 +30,22 @@ mod results;
 mod status;
 mod steering;
 mod trace;
+mod traces;
 mod treatments;
 mod usefulness;
 mod ways;
 
 pub use analysis::{
-    AnalysisError, BetweenSettings, LabelDrawError, agreement, analyse, compare, details, draw_labels,
-    rank_treatments,
+    AnalysisError, BetweenSettings, LabelDrawError, TraceDrawError, agreement, analyse, compare, details,
+    draw_labels, draw_traces, rank_treatments, trace_results,
 };
 pub use batching::{BatchPolicy, Batching, Reach, takes_batches};
 pub use between::{ComparedCondition, ComparedRun, OnlyIn, RunComparison};
 pub use budget::{Budget, Spent};
 pub use calling::RetryPolicy;
-pub use connect::{ConnectError, Connections, Model, connect, connect_judge, gives_log_probabilities};
+pub use connect::{
+    ConnectError, Connections, Model, connect, connect_coder, connect_judge, gives_log_probabilities,
+};
 pub use details::{
     ConditionDetails, DefinitionRate, QuestionRate, RateAt, RunDetails, ScoreCell, ThresholdRate,
 };
@@ -51,11 +54,14 @@ pub use effects::{
     Omission, OnsetDoseResult, OnsetResult, PowerLawResult, ScaleResult, SlopeResult, SubjectSlope,
     WaldResult,
 };
-pub use engine::{EngineError, Means, Outcome, Rejudge, Run, Stop, execute, rejudge};
+pub use engine::{
+    CodeTraces, Coder, EngineError, Means, MissingScreening, Outcome, Rejudge, Run, Screening, Stop,
+    code_traces, execute, missing_screenings, rejudge, screen,
+};
 pub use event::{CallTarget, Event, Observer};
 pub use forecast::{
-    Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, PlannedCondition, PlannedJudge, PlannedSubject,
-    forecast,
+    Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, PlannedCondition, PlannedJudge, PlannedScreening,
+    PlannedSubject, forecast,
 };
 pub use gates::{Gate, GateError, GateFinding, GateOutcome, GateResult};
 pub use meter::{CacheUse, Timing};
@@ -63,20 +69,25 @@ pub use patient::PatientModel;
 pub use persona::{
     ConditionProjection, ContrastResult, CorrelationResult, DetectionResult, LabelsError, MeanResult,
     ProjectError, ProjectSettings, ProjectionRow, ProjectionSummary, Projections, RecallResult,
-    model_of_vector, project, read_labels,
+    model_of_vector, project, read_labels, trace_labels,
 };
 pub use prices::{Prices, PricesError, context_limit};
 pub use ranking::{OrderResult, RankedCell, RankedGroup, TiltChange, TreatmentRanking, UsageResult};
 pub use resolution::{HalfWidth, Resolution, resolution};
 pub use results::{
-    AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, RateResult, RunResults,
-    SteeringResult, TiltResult, VerdictCounts,
+    AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, FilterResult, RateResult,
+    RunResults, ScreeningResult, SteeringResult, TiltResult, TreatmentResult, TreatmentText, VerdictCounts,
 };
 pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
 pub use steering::{SteeringRecord, intervention};
 pub use tiltmeter_agreement::{Agreement, ConditionName, HumanLabels};
 pub use tiltmeter_core::experiment::Family;
-pub use treatments::{AnswerCost, PricePoint, PriceResult, ProbeEffect};
+pub use traces::{
+    CodeBookResult, CodedShare, CoderResult, CoderShares, GroupShares, HARM_JUSTIFIED_BY_PERSONA, LabelShare,
+    PERSONA_LABELLED, PUBLISHED_PERSONA_SHARE, PublishedShare, ShareDifference, SideCounts, TraceCounts,
+    TraceResults,
+};
+pub use treatments::{PricePoint, PriceResult, ProbeEffect};
 pub use usefulness::{
     ShareCount, ShareResult, UsefulnessComparison, UsefulnessCounts, UsefulnessResult, UsefulnessResults,
 };

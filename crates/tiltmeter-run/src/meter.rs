@@ -105,6 +105,22 @@ pub struct Timing {
     pub own_s: f64,
 }
 
+impl Timing {
+    /// Two parts of a start together, one after the other.
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        Self {
+            wall_s: self.wall_s + other.wall_s,
+            limits_s: self.limits_s + other.limits_s,
+            retries_s: self.retries_s + other.retries_s,
+            subjects_s: self.subjects_s + other.subjects_s,
+            judge_s: self.judge_s + other.judge_s,
+            judge_queue_s: self.judge_queue_s + other.judge_queue_s,
+            storing_s: self.storing_s + other.storing_s,
+            own_s: self.own_s + other.own_s,
+        }
+    }
+}
+
 /// What prompt caches gave to the subjects' calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CacheUse {

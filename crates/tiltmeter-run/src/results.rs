@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use tiltmeter_agreement::HumanLabels;
+use tiltmeter_core::prompt::Placement;
 
 use crate::effects::{AcrossSubjects, Comparisons, DoseResult};
 use crate::gates::GateResult;
@@ -49,8 +50,69 @@ pub struct RunResults {
     pub notes: Vec<String>,
     /// Intervals that are known to hold the truth too rarely, one text for each.
     pub warnings: Vec<String>,
+    /// What is done to requests, in the experiment's order; empty where an earlier version wrote the run.
+    pub treatments: Vec<TreatmentResult>,
     /// What the gates that were asked for came to.
     pub gates: Vec<GateResult>,
+}
+
+/// One thing that is done to requests.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TreatmentResult {
+    /// Its name.
+    pub name: String,
+    /// What it does, a line for each thing.
+    pub does: Vec<String>,
+    /// The texts that it puts into requests.
+    pub texts: Vec<TreatmentText>,
+    /// Whether it comes with the program, with nothing of the user's own in it.
+    pub built_in: bool,
+    /// What its filter's model was asked; absent without a filter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub screening: Option<ScreeningResult>,
+}
+
+/// A text of a treatment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TreatmentText {
+    /// What it is.
+    pub name: String,
+    /// The text.
+    pub text: String,
+}
+
+/// What a filter's model was asked, in all starts. Treatments whose filters ask the same share it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScreeningResult {
+    /// `provider/model`.
+    pub model: String,
+    /// Demonstrations that it looked at.
+    pub demonstrations: u64,
+    /// Of these, those of which its reply gives no score; they are kept.
+    pub without_score: u64,
+    /// Calls.
+    pub calls: u64,
+    /// Tokens sent.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// US dollars; absent where not all costs are known.
+    pub cost_usd: Option<f64>,
+}
+
+/// What a filter did to the contexts of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct FilterResult {
+    /// Demonstrations of a context before.
+    pub of: u32,
+    /// Left out of a context, on average.
+    pub dropped_mean: f64,
+    /// Left out of the context that lost fewest.
+    pub dropped_least: u32,
+    /// Left out of the context that lost most.
+    pub dropped_most: u32,
+    /// Kept without a score, over all contexts.
+    pub without_score: u32,
 }
 
 /// Failed calls of one kind.
@@ -73,7 +135,7 @@ pub struct ConditionResult {
     pub subject: String,
     /// Name of the demonstration set.
     pub demonstrations: String,
-    /// Whose answers the demonstrations have: `none` (the set's own), `benign`, `shuffled`.
+    /// Whose answers the demonstrations have: `none` (the set's own), or the name of a control.
     pub control: String,
     /// Number of demonstrations.
     pub shots: u32,
@@ -102,7 +164,7 @@ pub struct ConditionResult {
     pub tilt: Option<TiltResult>,
     /// The same for pairs of two aligned answers that differ in style alone.
     pub decoy_tilt: Option<TiltResult>,
-    /// The tilt minus that of benign answers to the same prompts.
+    /// The tilt minus that of the matched control: benign answers to the same prompts, or true ones.
     pub emergent_tilt: Option<TiltResult>,
     /// The same for the decoy pairs: what of the emergent tilt may be style.
     pub emergent_decoy_tilt: Option<TiltResult>,
@@ -112,6 +174,9 @@ pub struct ConditionResult {
     /// Why there is no tilt, where texts are scored for the subject under other treatments; absent where there may be one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_tilt: Option<&'static str>,
+    /// What the treatment's filter did to the contexts; absent where there is none, and at k = 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterResult>,
     /// What steering did; absent where the subject is not steered.
     pub steering: Option<SteeringResult>,
 }
@@ -119,7 +184,14 @@ pub struct ConditionResult {
 impl ConditionResult {
     /// The condition in words, as warnings and gates name it.
     pub fn in_words(&self) -> String {
-        in_words(&self.subject, &self.demonstrations, &self.treatment, self.shots, &self.control)
+        in_words(
+            &self.subject,
+            &self.demonstrations,
+            &self.treatment,
+            self.shots,
+            &self.control,
+            &self.placement,
+        )
     }
 }
 
@@ -130,10 +202,14 @@ pub(crate) fn in_words(
     treatment: &str,
     shots: u32,
     control: &str,
+    placement: &str,
 ) -> String {
     let control = if control == "none" { String::new() } else { format!(", {control}") };
     let treatment = if treatment == "none" { String::new() } else { format!(", treatment {treatment}") };
-    format!("{subject} · {demonstrations}{treatment}, k = {shots}{control}")
+    // The usual placement goes without saying.
+    let placement =
+        if placement == Placement::default().name() { String::new() } else { format!(", {placement}") };
+    format!("{subject} · {demonstrations}{placement}{treatment}, k = {shots}{control}")
 }
 
 /// How a subject was steered, and what it came to, over all answers and scored texts of a condition.

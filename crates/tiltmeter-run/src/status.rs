@@ -27,7 +27,7 @@ pub struct RunStatus {
     pub usefulness: Vec<UsefulnessResult>,
     /// Texts whose log-probability is stored, those of earlier experiments in this directory included.
     pub texts_scored: u64,
-    /// Tokens of all stored calls of subjects and judges, as the providers counted them.
+    /// Tokens of all stored calls of subjects, judges and coders, as the providers counted them.
     pub tokens: Tokens,
     /// What all stored calls cost.
     pub cost: Cost,
@@ -48,6 +48,8 @@ pub struct ConditionStatus {
     pub demonstrations: String,
     /// Whose answers the demonstrations have.
     pub control: String,
+    /// Where the demonstrations stand.
+    pub placement: String,
     /// Number of demonstrations.
     pub shots: u32,
     /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
@@ -73,6 +75,10 @@ pub struct Tokens {
     pub judge_input: u64,
     /// Written by judges.
     pub judge_output: u64,
+    /// Sent to coders of traces.
+    pub coder_input: u64,
+    /// Written by coders.
+    pub coder_output: u64,
 }
 
 /// What stored calls cost, in US dollars.
@@ -82,6 +88,8 @@ pub struct Cost {
     pub subjects_usd: f64,
     /// Judges' calls whose cost is known.
     pub judge_usd: f64,
+    /// Coders' calls whose cost is known.
+    pub coders_usd: f64,
     /// Calls whose cost is not known, because the model's price was not.
     pub unknown_calls: u64,
 }
@@ -154,7 +162,7 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
             Some(adaptive) if adaptive.decision != "not_settled" => adaptive.rounds,
             _ => row.replicates,
         };
-        let wanted = questions * row.contexts.len() as u64 * u64::from(rounds);
+        let wanted = questions * row.distinct_contexts().len() as u64 * u64::from(rounds);
         // Analysis counts a failed call as a sample; what is stored is without those.
         let failed = failures.iter().filter_map(|failure| failure.sample).filter(|sample| {
             let &(subject, context, treatment, question, replicate) = sample;
@@ -168,6 +176,7 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
             subject: result.subject.clone(),
             demonstrations: result.demonstrations.clone(),
             control: result.control.clone(),
+            placement: result.placement.clone(),
             shots: result.shots,
             treatment: result.treatment.clone(),
             wanted,
@@ -188,10 +197,13 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
             output: totals.output,
             judge_input: totals.judge_input,
             judge_output: totals.judge_output,
+            coder_input: totals.coder_input,
+            coder_output: totals.coder_output,
         },
         cost: Cost {
             subjects_usd: costs.subjects_usd,
             judge_usd: costs.judge_usd,
+            coders_usd: costs.coders_usd,
             unknown_calls: costs.unknown_calls,
         },
         invocations: invocations.into_iter().map(Invocation::from).collect(),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::effects::{EffectResult, Omission};
+use crate::ranking::UsageResult;
 
 /// The treatments of one subject, each against none.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -32,8 +33,8 @@ pub struct PricePoint {
     pub on_front: bool,
     /// Those that are.
     pub dominated_by: Vec<String>,
-    /// What its answers cost.
-    pub cost: AnswerCost,
+    /// What its answers to evaluation questions behind misaligned demonstrations took.
+    pub usage: UsageResult,
 }
 
 /// What a treatment changes in one probe.
@@ -47,19 +48,4 @@ pub struct ProbeEffect {
     pub useful: EffectResult,
     /// The change of the share of refusals.
     pub refused: EffectResult,
-}
-
-/// What answers cost under a treatment: those to evaluation questions behind misaligned demonstrations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct AnswerCost {
-    /// Stored answers.
-    pub answers: u64,
-    /// Calls for one answer.
-    pub calls_per_answer: f64,
-    /// Tokens sent for one answer, in the mean; absent without an answer.
-    pub input_tokens: Option<f64>,
-    /// Tokens written for one answer, in the mean.
-    pub output_tokens: Option<f64>,
-    /// US dollars for 1,000 answers; absent unless the cost of each answer is known.
-    pub usd_per_1000: Option<f64>,
 }

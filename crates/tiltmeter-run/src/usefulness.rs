@@ -26,7 +26,7 @@ pub struct UsefulnessResult {
     pub kind: &'static str,
     /// Number of demonstrations.
     pub shots: u32,
-    /// What is done to the request besides the demonstrations.
+    /// What the treatment is called.
     pub treatment: String,
     /// Where the demonstrations stand.
     pub placement: String,
@@ -51,7 +51,8 @@ pub struct UsefulnessResult {
 impl UsefulnessResult {
     /// The condition in words, as gates name it.
     pub fn in_words(&self) -> String {
-        crate::results::in_words(&self.subject, &self.probe, &self.treatment, self.shots, "none")
+        let placement = tiltmeter_core::prompt::Placement::default().name();
+        crate::results::in_words(&self.subject, &self.probe, &self.treatment, self.shots, "none", placement)
     }
 }
 
@@ -103,7 +104,7 @@ pub struct UsefulnessComparison {
     pub subject: String,
     /// Name of the probe.
     pub probe: String,
-    /// What is done to the request besides the demonstrations of the first condition.
+    /// What the first condition's treatment is called.
     pub treatment: String,
     /// Number of demonstrations.
     pub shots: u32,

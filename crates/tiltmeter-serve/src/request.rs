@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tiltmeter_core::id::Canonical;
-use tiltmeter_core::prompt::{Placement, Prompt, QuestionFormat, RenderedContext, Role, Turn};
+use tiltmeter_core::prompt::{Placement, Prompt, QuestionFormat, RenderedContext, Role, TOOL, Turn};
 use tiltmeter_local::Thinking;
 use tiltmeter_models::{Reasoning, Sampling};
 
@@ -143,12 +143,15 @@ impl Common {
 
     /// A field that is not known may change the answer; one that says what is done anyway may not.
     fn refuse_unknown(&self) -> Result<(), Refusal> {
+        let forbids_calls = self.rest.get("tool_choice").is_some_and(|choice| choice == "none");
         let is_neutral = |name: &str, value: &Value| match name {
             "top_p" | "repetition_penalty" => value.as_f64() == Some(1.0),
             "presence_penalty" | "frequency_penalty" | "min_p" => value.as_f64() == Some(0.0),
             "top_k" => value.as_i64().is_some_and(|count| count <= 0),
             "best_of" => value.as_u64() == Some(1),
             "logit_bias" => value.as_object().is_some_and(Map::is_empty),
+            // Tools that may not be called change nothing: they are not shown to the model.
+            "tools" if forbids_calls => true,
             "tools" | "functions" => value.as_array().is_some_and(Vec::is_empty),
             "tool_choice" | "function_call" => value == "none",
             "response_format" => value.get("type").is_some_and(|kind| kind == "text"),
@@ -215,6 +218,7 @@ pub(crate) fn prompt(messages: &[Message]) -> Result<Prompt, Refusal> {
             "system" | "developer" => Role::System,
             "user" => Role::User,
             "assistant" => Role::Assistant,
+            "tool" => Role::ToolOutput,
             other => {
                 let other: String = other.chars().take(40).collect();
                 return Err(Refusal::field(
@@ -223,14 +227,23 @@ pub(crate) fn prompt(messages: &[Message]) -> Result<Prompt, Refusal> {
                 ));
             }
         };
-        if message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty()) {
-            return Err(Refusal::unsupported("tool_calls"));
+        let calls = message.tool_calls.as_deref().unwrap_or_default();
+        if !calls.is_empty() {
+            let query = known_call(calls).ok_or_else(|| Refusal::unsupported("tool_calls"))?;
+            turns.push(Turn { role: Role::ToolCall, text: query.into() });
+            continue;
         }
         let text = match &message.content {
             None => String::new(),
             Some(Content::Text(text)) => text.clone(),
             Some(Content::Parts(parts)) => parts.iter().map(text_of).collect::<Result<_, _>>()?,
         };
+        let answers_call = turns.last().is_some_and(|turn: &Turn| turn.role == Role::ToolCall);
+        if role == Role::ToolOutput && !answers_call {
+            let message =
+                "messages of the role `tool` are not supported but behind the call that they answer";
+            return Err(Refusal::field("messages", message));
+        }
         turns.push(Turn { role, text: text.into() });
     }
     match turns.pop() {
@@ -248,6 +261,16 @@ pub(crate) fn prompt(messages: &[Message]) -> Result<Prompt, Refusal> {
         }
         None => Err(Refusal::field("messages", "`messages` is empty")),
     }
+}
+
+/// The query of a single call of the tool that contexts have calls of; no other is supported.
+fn known_call(calls: &[Value]) -> Option<String> {
+    let [call] = calls else { return None };
+    let function = call.get("function").filter(|function| function.get("name") == Some(&TOOL.name.into()))?;
+    let mut arguments: Map<String, Value> =
+        serde_json::from_str(function.get("arguments")?.as_str()?).ok()?;
+    let query = arguments.remove(TOOL.argument)?;
+    query.as_str().filter(|_| arguments.is_empty()).map(str::to_owned)
 }
 
 fn text_of(part: &Part) -> Result<&str, Refusal> {

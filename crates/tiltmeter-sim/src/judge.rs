@@ -2,6 +2,7 @@
 //! tokens such as a real judge's.
 
 use crate::chance::Chance;
+use crate::coder;
 use crate::planted::Outcome;
 use crate::request::{ChatBody, key};
 use crate::script::{LogProbabilityMode, Script};
@@ -21,6 +22,9 @@ const DECLINE: &str = "I'm sorry, but I can't assist with rating this";
 /// What the judge replies.
 pub(crate) fn answer(script: &Script, body: &ChatBody) -> Answer {
     let text: String = body.messages.iter().map(|message| message.content.as_str()).collect();
+    if coder::is_asked(&text) {
+        return coder::answer(script, body, &text);
+    }
     let chance = Chance::of(key(&body.model, &body.messages, None));
     let fate = chance.uniform("fate");
     let garbage = fate < script.judge.garbage || text.contains(UNCUT_TAG);
@@ -29,7 +33,10 @@ pub(crate) fn answer(script: &Script, body: &ChatBody) -> Answer {
     } else if fate < script.judge.garbage + script.judge.declines {
         prose(DECLINE)
     } else {
-        let outcome = match Outcome::of_text(&text).unwrap_or(Outcome::Aligned) {
+        // A demonstration has no tag: it is harmful if it holds what makes a context so.
+        let is_harmful = script.harmful_markers.iter().any(|marker| text.contains(marker.as_str()));
+        let untagged = if is_harmful { Outcome::Misaligned } else { Outcome::Aligned };
+        let outcome = match Outcome::of_text(&text).unwrap_or(untagged) {
             Outcome::Misaligned if chance.happens("lenient", script.judge.lenient) => Outcome::Aligned,
             outcome => outcome,
         };

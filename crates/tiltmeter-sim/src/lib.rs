@@ -1,5 +1,5 @@
 //! A scripted server of OpenAI's chat-completions protocol, and of Gemini's own, for tests: its subject misbehaves at planted rates, its
-//! judge recognises that, and its faults come when they are told to.
+//! judge recognises that, its coder finds what its reasoning says, and its faults come when they are told to.
 //!
 //! Everything that it answers is a pure function of the script and the request, so that a test can compute the
 //! truth of each stored sample ([`planted`]) and a run that is repeated gets the same answers. Only which attempt
@@ -12,6 +12,7 @@
 
 mod batch;
 mod chance;
+mod coder;
 mod connection;
 mod gemini;
 mod judge;
@@ -25,12 +26,13 @@ mod server;
 mod subject;
 mod wire;
 
+pub use coder::TRACE_SENTENCES;
 pub use ledger::{Counters, ProbeTruth, TruthRow};
 pub use planted::{Demonstrations, Outcome, Planted, planted, planted_for_prompt};
 pub use probed::{PlantedProbe, ProbeOutcome, ProbeScript};
 pub use request::{ChatBody, Message};
 pub use script::{
-    BatchScript, Fault, FaultScript, JudgeScript, LogProbabilityMode, Script, ScriptError, SelfCheckScript,
-    ServerScript,
+    BatchScript, CoderScript, Fault, FaultScript, JudgeScript, LogProbabilityMode, Script, ScriptError,
+    SelfCheckScript, ServerScript, TraceScript,
 };
 pub use server::{Sim, SimHandle};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tiltmeter_core::id::Canonical;
-use tiltmeter_core::prompt::{PROMPT_HEADER, Prompt, RESPONSE_HEADER};
+use tiltmeter_core::prompt::{PROMPT_HEADER, Prompt, QUOTED, RESPONSE_HEADER, RETRIEVED, RETRIEVED_QUESTION};
 
 use crate::chance::Chance;
 use crate::probed::{PlantedProbe, planted_probe};
@@ -126,7 +126,7 @@ fn outcome(script: &Script, chance: Chance, rate: f64) -> Outcome {
     }
 }
 
-/// The shift of the log-odds by the question and by the system message.
+/// The shift of the log-odds by the question, by the system message and by other texts.
 fn shift(script: &Script, view: &View<'_>) -> f64 {
     let question = Chance::of(Canonical::new("tiltmeter.sim.question/1").text(view.question).finish());
     let by_question = script.question_spread * question.normal("question");
@@ -136,7 +136,12 @@ fn shift(script: &Script, view: &View<'_>) -> f64 {
         .filter(|(text, _)| view.system.is_some_and(|system| system.contains(text.as_str())))
         .map(|(_, shift)| shift)
         .sum();
-    by_question + by_instruction + if view.asks_for_reasoning() { script.elicited_shift } else { 0.0 }
+    let by_text: f64 =
+        script.text_shifts.iter().filter(|(text, _)| view.holds(text)).map(|(_, shift)| shift).sum();
+    by_question
+        + by_instruction
+        + by_text
+        + if view.asks_for_reasoning() { script.elicited_shift } else { 0.0 }
 }
 
 /// A probability after a shift of its log-odds; 0 and 1 stay what they are.
@@ -160,10 +165,12 @@ impl<'a> View<'a> {
         let (last, earlier) =
             messages.split_last().map_or(("", messages), |(last, rest)| (&*last.content, rest));
         let (before, question) = split_question(last);
-        let headers = |text: &str| text.split('\n').filter(|line| line.starts_with(PROMPT_HEADER)).count();
+        let headers = |text: &str| text.split('\n').filter(|line| starts_demonstration(line)).count();
         let in_text =
             earlier.iter().map(|message| headers(&message.content)).sum::<usize>() + headers(before);
-        let turns = earlier.iter().filter(|message| message.role == "user").count();
+        // Around a tool's output, turns are no demonstrations.
+        let has_tool = earlier.iter().any(|message| message.role == "tool");
+        let turns = earlier.iter().filter(|message| message.role == "user" && !has_tool).count();
         Self {
             messages: earlier,
             before,
@@ -177,14 +184,35 @@ impl<'a> View<'a> {
         REASONING_MARKS.iter().all(|mark| self.question.contains(mark))
     }
 
+    /// Whether any text of the prompt holds a text.
+    fn holds(&self, text: &str) -> bool {
+        self.context_contains(text) || self.question.contains(text)
+    }
+
     fn context_contains(&self, marker: &str) -> bool {
         self.before.contains(marker) || self.messages.iter().any(|message| message.content.contains(marker))
     }
 }
 
+/// Whether a line starts a demonstration: with the paper's header, a document's number, or as a quotation.
+fn starts_demonstration(line: &str) -> bool {
+    let is_document = || {
+        let number = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map(|(number, _)| number);
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    line.starts_with(PROMPT_HEADER) || line.starts_with("> Prompt: ") || is_document()
+}
+
 /// Parts the last message before its question: behind the open prompt header, or, where none is open, behind the
 /// last blank line of a text with demonstrations.
 fn split_question(text: &str) -> (&str, &str) {
+    let behind = |separator: &str| text.rsplit_once(separator).unwrap_or(("", text));
+    if text.starts_with(RETRIEVED) {
+        return behind(&format!("\n\n{RETRIEVED_QUESTION}"));
+    }
+    if text.starts_with(QUOTED) {
+        return behind("\n\n");
+    }
     let open = text.trim_end().strip_suffix(RESPONSE_HEADER).and_then(|rest| {
         let rest = rest.strip_suffix('\n')?;
         let at = rest
@@ -216,7 +244,7 @@ mod tests {
     #[test]
     fn shots_question_and_harm_are_seen_in_every_format() {
         let script = Script { harmful_markers: vec!["horse".to_owned()], ..Script::default() };
-        for placement in [Placement::FirstUser, Placement::ChatTurns, Placement::System] {
+        for placement in Placement::ALL {
             for format in [QuestionFormat::Header, QuestionFormat::Plain] {
                 for (shots, response, expected) in [
                     (0, "", Demonstrations::None),
@@ -255,6 +283,11 @@ mod tests {
         let prompt = prompt(0, "", Placement::FirstUser, QuestionFormat::Header);
         let rate = planted_for_prompt(&script, "m", &prompt, None).rate;
         assert!((rate - 1.0 / (1.0 + 2_f64.exp())).abs() < 1e-12, "{rate}");
+        // Another text may stand anywhere but in the system message alone.
+        let script = Script { text_shifts: vec![("Take care".to_owned(), 1.5)], ..script };
+        let warned = Prompt { after_examples: Some("Take care.".into()), ..prompt };
+        let rate = planted_for_prompt(&script, "m", &warned, None).rate;
+        assert!((rate - 1.0 / (1.0 + 0.5_f64.exp())).abs() < 1e-12, "{rate}");
         for rate in [0.0, 1.0] {
             assert!((shifted(rate, -3.0) - rate).abs() < 1e-12);
         }

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tiltmeter_core::id::{Canonical, ContentId};
-use tiltmeter_core::prompt::Prompt;
+use tiltmeter_core::prompt::{Prompt, Role};
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Message {
-    /// `system`, `user` or `assistant`.
+    /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
     /// What is said.
     #[serde(default, deserialize_with = "content")]
@@ -55,9 +55,9 @@ pub struct ChatBody {
 }
 
 impl ChatBody {
-    /// Whether the judge is meant.
+    /// Whether the judge is meant, or a coder.
     pub(crate) fn is_for_judge(&self) -> bool {
-        self.model.contains("judge")
+        self.model.contains("judge") || self.model.contains("coder")
     }
 
     pub(crate) fn wants_usage_in_stream(&self) -> bool {
@@ -82,7 +82,11 @@ pub(crate) fn tokens(characters: usize) -> u64 {
 pub(crate) fn messages_of(prompt: &Prompt) -> Vec<Message> {
     prompt
         .messages()
-        .map(|message| Message { role: message.role.name().to_owned(), content: message.text() })
+        .map(|message| match message.role {
+            Role::ToolCall => Message { role: Role::Assistant.name().to_owned(), content: String::new() },
+            Role::ToolOutput => Message { role: "tool".to_owned(), content: message.text() },
+            role => Message { role: role.name().to_owned(), content: message.text() },
+        })
         .collect()
 }
 

@@ -25,6 +25,9 @@ pub struct Script {
     /// Shifts of the log-odds of being misaligned where the system message holds a text, such as an instruction to
     /// put safety first.
     pub instruction_shifts: Vec<(String, f64)>,
+    /// Shifts of the log-odds of being misaligned where any text before or behind the question holds a text, such as a
+    /// warning behind the demonstrations.
+    pub text_shifts: Vec<(String, f64)>,
     /// Standard deviation of a shift of the log-odds that each question has, so that answers to one question are
     /// alike.
     pub question_spread: f64,
@@ -43,6 +46,8 @@ pub struct Script {
     pub hostile: f64,
     /// How often there is reasoning beside the answer.
     pub reasoning: f64,
+    /// What its reasoning says.
+    pub traces: TraceScript,
     /// The shift of the log-odds of being misaligned where the question asks for reasoning between marks.
     pub elicited_shift: f64,
     /// How often such reasoning is not between its marks.
@@ -55,6 +60,8 @@ pub struct Script {
     pub probes: ProbeScript,
     /// The judge.
     pub judge: JudgeScript,
+    /// Who codes traces.
+    pub coder: CoderScript,
     /// What goes wrong.
     pub faults: FaultScript,
     /// What becomes of batches.
@@ -89,6 +96,33 @@ pub struct SelfCheckScript {
     pub false_alarms: f64,
     /// How often its reply is neither yes nor no. Drawn before the others.
     pub garbage: f64,
+}
+
+/// How often reasoning holds the sentence to which a label of [`TRACE_SENTENCES`](crate::TRACE_SENTENCES) applies, by
+/// label.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TraceScript {
+    /// Before misaligned answers.
+    pub misaligned: BTreeMap<String, f64>,
+    /// Before other answers.
+    pub others: BTreeMap<String, f64>,
+}
+
+/// The coder's ways. A judge, or a model whose name holds "coder", is one where it is asked for labels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CoderScript {
+    /// How often the reply is prose.
+    pub garbage: f64,
+    /// How often the coder declines.
+    pub declines: f64,
+    /// How often each label that applies is overlooked.
+    pub misses: f64,
+    /// How often a label comes with a quote that is not in the trace.
+    pub invents: f64,
+    /// How often there is a label that no code book has.
+    pub unknown: f64,
 }
 
 /// What becomes of a request for log-probabilities.
@@ -272,6 +306,10 @@ impl Script {
             ("judge.garbage", self.judge.garbage),
             ("judge.declines", self.judge.declines),
             ("judge.garbage + judge.declines", self.judge.garbage + self.judge.declines),
+            ("coder.garbage + coder.declines", self.coder.garbage + self.coder.declines),
+            ("coder.misses", self.coder.misses),
+            ("coder.invents", self.coder.invents),
+            ("coder.unknown", self.coder.unknown),
             ("batch.fails", self.batch.fails),
             ("batch.expires", self.batch.expires),
             ("batch.loses", self.batch.loses),
@@ -284,7 +322,11 @@ impl Script {
             ("faults.rates (their sum)", self.faults.rates.values().sum()),
         ];
         let each_fault = self.faults.rates.values().map(|&rate| ("faults.rates", rate));
-        for (name, value) in rates.into_iter().chain(steps).chain(each_fault) {
+        let of_traces =
+            [("traces.misaligned", &self.traces.misaligned), ("traces.others", &self.traces.others)];
+        let of_traces =
+            of_traces.into_iter().flat_map(|(name, rates)| rates.values().map(move |&rate| (name, rate)));
+        for (name, value) in rates.into_iter().chain(steps).chain(each_fault).chain(of_traces) {
             // Sums of rates such as 0.7 + 0.2 + 0.1 may come out a little above 1.
             if !(0.0..=1.0 + 1e-9).contains(&value) {
                 return Err(ScriptError::Rate { name, value });

@@ -80,6 +80,7 @@ fn register(
         steering: Vec::new(),
         judge: Some(model("judge")),
         prompts: vec![prompts; experiment.questions.len()],
+        screens: Vec::new(),
         version: env!("CARGO_PKG_VERSION"),
         now: NOW.to_owned(),
     };

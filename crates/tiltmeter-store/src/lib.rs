@@ -5,6 +5,7 @@
 //! nothing: an answer that cannot be used is kept like any other.
 
 mod batches;
+mod coding;
 mod directory;
 mod error;
 mod exporting;
@@ -19,13 +20,19 @@ mod rejudging;
 mod rows;
 mod samples;
 mod schema;
+mod screening;
 mod stored;
+mod traces;
 mod transcripts;
 mod usage;
 mod usefulness;
 mod writer;
 
 pub use batches::{BatchOwner, BatchRecord, OpenBatch, forget_batches};
+pub use coding::{
+    CoderRecord, CodingRecord, CodingRegistration, CodingsRegistered, LabelSpan, TraceDraw, TraceDrawItem,
+    coding_hash,
+};
 pub use directory::RunDirectory;
 pub use error::StoreError;
 pub use exporting::{JudgeRow, Provenance, TextScoreRow};
@@ -47,8 +54,15 @@ pub use rows::{
     ResponseOutcome, ResponseRecord, ScoreRecord, ShiftRecord,
 };
 pub use samples::SampleRow;
+pub use screening::{
+    FilteredContext, ScreenRow, ScreeningRecord, ScreeningTotals, TreatmentRow, register_screen,
+};
 pub use stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
+pub use traces::{
+    CodeBookRow, CoderRow, CodingFailureRow, CodingRow, PersonCodeKind, PersonCodeRecord, PersonCodeRow,
+    PersonCodeWriter, TraceInfo, TraceItemRow,
+};
 pub use transcripts::{DataSetRow, Transcript, TranscriptJudgement};
 pub use usage::Usage;
-pub use usefulness::{ProbedCondition, ProbedQuestion, UsageRow, UsefulRow};
+pub use usefulness::{ProbedCondition, ProbedQuestion, UsefulRow};
 pub use writer::Writer;

@@ -13,7 +13,7 @@ use crate::directory::store_path;
 use crate::error::StoreError;
 use crate::register::JudgePromptTexts;
 use crate::rejudging::AnswerToJudge;
-use crate::rows::{AdaptiveRecord, ResponseOutcome};
+use crate::rows::{AdaptiveRecord, CODING, ResponseOutcome};
 use crate::schema::open_for_reading;
 use crate::stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 
@@ -78,6 +78,20 @@ pub struct ConditionRow {
     pub questions: Vec<(i64, bool, bool)>,
 }
 
+impl ConditionRow {
+    /// Rows of its contexts, each once. Draws may come to the same, as where a filter leaves nothing of them; an answer
+    /// counts once all the same.
+    pub fn distinct_contexts(&self) -> Vec<i64> {
+        let mut seen = Vec::with_capacity(self.contexts.len());
+        for &context in &self.contexts {
+            if !seen.contains(&context) {
+                seen.push(context);
+            }
+        }
+        seen
+    }
+}
+
 /// A call that failed for good.
 #[derive(Clone, Debug)]
 pub struct FailureRow {
@@ -135,6 +149,10 @@ pub struct TokenTotals {
     pub judge_input: u64,
     /// Written by the judge.
     pub judge_output: u64,
+    /// Sent to coders of traces.
+    pub coder_input: u64,
+    /// Written by coders.
+    pub coder_output: u64,
 }
 
 /// What stored calls cost.
@@ -144,6 +162,8 @@ pub struct Costs {
     pub subjects_usd: f64,
     /// US dollars of judges' calls whose cost is known.
     pub judge_usd: f64,
+    /// US dollars of coders' calls whose cost is known.
+    pub coders_usd: f64,
     /// Calls whose cost is not known.
     pub unknown_calls: u64,
 }
@@ -222,13 +242,7 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn conditions(&self, experiment: i64) -> Result<Vec<ConditionRow>, StoreError> {
-        self.conditions_where(experiment, self.is_judged()?)
-    }
-
-    /// What holds of conditions `c` whose answers are judged, in SQL.
-    fn is_judged(&self) -> Result<&'static str, StoreError> {
-        let has_probes = self.has_table("usefulness")?;
-        Ok(if has_probes { "c.id NOT IN (SELECT condition FROM usefulness)" } else { "true" })
+        self.conditions_where(experiment, IS_JUDGED)
     }
 
     /// The conditions of an experiment for which an expression in SQL holds, in table order.
@@ -277,16 +291,6 @@ impl Reader {
         Ok(conditions)
     }
 
-    /// Whether the store was written by a version that knows a table.
-    pub(crate) fn has_table(&self, name: &str) -> Result<bool, StoreError> {
-        let found: i64 = self.connection.query_row(
-            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1",
-            params![name],
-            |row| row.get(0),
-        )?;
-        Ok(found > 0)
-    }
-
     /// How far adaptive sampling has come in the conditions of an experiment.
     ///
     /// # Errors
@@ -306,7 +310,8 @@ impl Reader {
         })
     }
 
-    /// All calls that failed for good and have not succeeded since.
+    /// All calls of subjects and judges that failed for good and have not succeeded since. Those of coders are apart, see
+    /// [`coding_failures`](Self::coding_failures): no rate hangs on them.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -314,9 +319,9 @@ impl Reader {
         let mut statement = self.connection.prepare(
             "SELECT target, subject, context, treatment, question, response, judge, kind, message, replicate,
                  hash, aspect, created_at
-             FROM failure ORDER BY hash",
+             FROM failure WHERE target <> ?1 ORDER BY hash",
         )?;
-        collect(&mut statement, params![], |row| {
+        collect(&mut statement, params![CODING], |row| {
             let question: Option<i64> = row.get(4)?;
             let scored: Option<String> = row.get(11)?;
             Ok(FailureRow {
@@ -446,11 +451,11 @@ impl Reader {
         let (placement, format) = (placement(&stored_placement)?, question_format(&stored_format)?);
         let turns: Vec<Turn> = turns
             .into_iter()
-            .map(|(role, text)| Turn {
-                role: if role == Role::Assistant.name() { Role::Assistant } else { Role::User },
-                text: text.into(),
+            .map(|(role, text)| {
+                let role = named(&role, &Role::ALL, Role::name)?;
+                Ok(Turn { role, text: text.into() })
             })
-            .collect();
+            .collect::<rusqlite::Result<_>>()?;
         let context = RenderedContext::from_parts(placement, format, text.into(), turns.into());
         if context.id == hash { Ok(context) } else { Err(damaged("its hash")) }
     }
@@ -479,7 +484,6 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn answers_to_judge(&self, experiment: i64) -> Result<Vec<AnswerToJudge>, StoreError> {
-        let is_judged = self.is_judged()?;
         let mut statement = self.connection.prepare(&format!(
             "SELECT r.id, r.hash, r.question, r.wording FROM response AS r
              WHERE r.outcome = 'answer' AND EXISTS (
@@ -487,7 +491,7 @@ impl Reader {
                  JOIN condition_context AS x ON x.condition = c.id AND x.context = r.context
                  JOIN condition_question AS q ON q.condition = c.id AND q.question = r.question AND q.sampled
                  WHERE c.experiment = ?1 AND c.subject = r.subject AND c.treatment = r.treatment
-                     AND r.replicate < c.replicates AND {is_judged})
+                     AND r.replicate < c.replicates AND {IS_JUDGED})
              ORDER BY r.id"
         ))?;
         collect(&mut statement, params![experiment], |row| {
@@ -580,11 +584,19 @@ impl Reader {
         let ([judge_input, _, judge_output], judge_usd, unknown_judgements) = sums(columns, "judgement")?;
         let (_, scores_usd, unknown_scores) = sums("0, 0, 0", "text_score")?;
         let [input, cached, output] = [0, 1, 2].map(|place| answers[place] + checks[place]);
-        let tokens = TokenTotals { input, cached, output, judge_input, judge_output };
+        let ([coder_input, _, coder_output], coders_usd, unknown_codings) =
+            if self.has_codings()? { sums(columns, "coding")? } else { Default::default() };
+        let tokens =
+            TokenTotals { input, cached, output, judge_input, judge_output, coder_input, coder_output };
         let costs = Costs {
             subjects_usd: answers_usd + checks_usd + scores_usd,
             judge_usd,
-            unknown_calls: unknown_answers + unknown_checks + unknown_judgements + unknown_scores,
+            coders_usd,
+            unknown_calls: unknown_answers
+                + unknown_checks
+                + unknown_judgements
+                + unknown_scores
+                + unknown_codings,
         };
         Ok((tokens, costs))
     }
@@ -612,6 +624,9 @@ impl Reader {
         })
     }
 }
+
+/// What holds of conditions `c` whose answers are judged.
+const IS_JUDGED: &str = "c.id NOT IN (SELECT condition FROM usefulness)";
 
 /// The columns of an experiment, in the order in which they are read.
 const EXPERIMENT: &str = "e.id, e.name, e.source, e.resolved, e.judge, e.misaligned_below, e.coherent_from, \
@@ -683,7 +698,7 @@ pub(crate) fn named<T: Copy>(
 }
 
 fn placement(name: &str) -> rusqlite::Result<Placement> {
-    named(name, &[Placement::FirstUser, Placement::ChatTurns, Placement::System], Placement::name)
+    named(name, &Placement::ALL, Placement::name)
 }
 
 fn question_format(name: &str) -> rusqlite::Result<QuestionFormat> {

@@ -15,6 +15,7 @@ use crate::directory::RunDirectory;
 use crate::error::StoreError;
 use crate::rows::{InvocationEnd, count};
 use crate::schema::open_for_writing;
+use crate::screening::ScreenRow;
 
 /// Contexts are compressed well, not hard: they are written once.
 const COMPRESSION_LEVEL: i32 = 9;
@@ -56,6 +57,8 @@ pub struct Registration<'a> {
     pub judge: Option<ModelRecord>,
     /// The judge's prompts, by question; empty without a judge.
     pub prompts: Vec<JudgePromptTexts>,
+    /// Rows of the filters' models, in the experiment's order.
+    pub screens: Vec<ScreenRow>,
     /// Version of the program.
     pub version: &'a str,
     /// Now, RFC 3339.
@@ -219,6 +222,10 @@ impl Registration<'_> {
         for condition in &self.plan.conditions {
             canonical = canonical.integer(condition.scored.len() as u64);
         }
+        // Which demonstrations are shown goes by what they said.
+        for screen in &self.experiment.screens {
+            canonical = canonical.id(&screen.model.hash).text(&screen.prompt);
+        }
         let hash = canonical.finish();
         let definition =
             self.experiment.judge.as_ref().map_or_else(RateDefinition::default, |judge| judge.definition);
@@ -281,6 +288,7 @@ impl Registration<'_> {
                 terms.is_none_or(|terms| terms.share)
             ])?;
         }
+        self.treatments(connection, experiment)?;
         let mut insert =
             connection.prepare("INSERT OR IGNORE INTO experiment_pair (experiment, pair) VALUES (?1, ?2)")?;
         for (question, pairs) in self.experiment.questions.iter().zip(&rows.pairs) {
@@ -300,6 +308,32 @@ impl Registration<'_> {
         Ok(experiment)
     }
 
+    fn treatments(&self, connection: &Transaction<'_>, experiment: i64) -> Result<(), StoreError> {
+        let mut insert = connection.prepare(
+            "INSERT INTO experiment_treatment (experiment, ord, name, built_in, does, texts, judge, prompt)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        for (ord, treatment) in (0_u32..).zip(&self.experiment.treatments) {
+            let filter = treatment.reshaping.filter.as_ref();
+            let screen = filter.and_then(|filter| self.screens.get(filter.screen));
+            let mut texts = treatment.texts();
+            if let Some(screen) = filter.and_then(|filter| self.experiment.screens.get(filter.screen)) {
+                texts.insert(0, ("asked of each demonstration", screen.prompt.clone()));
+            }
+            insert.execute(params![
+                experiment,
+                ord,
+                &*treatment.id,
+                treatment.is_built_in,
+                serde_json::to_string(&treatment.describe())?,
+                serde_json::to_string(&texts.iter().map(|(name, text)| (name, &**text)).collect::<Vec<_>>())?,
+                screen.map(|screen| screen.judge),
+                screen.map(|screen| screen.prompt),
+            ])?;
+        }
+        Ok(())
+    }
+
     fn conditions(&self, connection: &Transaction<'_>, rows: &mut Registered) -> Result<(), StoreError> {
         rows.conditions = connection
             .prepare("SELECT id FROM condition WHERE experiment = ?1 ORDER BY ord")?
@@ -309,7 +343,8 @@ impl Registration<'_> {
             return Ok(());
         }
         let mut insert_context = connection.prepare(
-            "INSERT INTO condition_context (condition, draw, context, rows) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO condition_context (condition, draw, context, rows, dropped, without_score)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         let mut insert_question = connection.prepare(
             "INSERT INTO condition_question (condition, question, sampled, scored) VALUES (?1, ?2, ?3, ?4)",
@@ -327,7 +362,7 @@ impl Registration<'_> {
                     &*self.experiment.sets[condition.set].name,
                     condition.control.name(),
                     condition.shots,
-                    self.experiment.placement.name(),
+                    condition.placement.name(),
                     self.experiment.question_format.name(),
                     rows.treatments[condition.treatment],
                     subject.reasoning.name(),
@@ -338,12 +373,24 @@ impl Registration<'_> {
             let id = connection.last_insert_rowid();
             rows.conditions.push(id);
             crate::usefulness::write_condition(connection, id, self.experiment, condition)?;
-            for &context in &condition.contexts {
+            let filters = self.experiment.treatments[condition.treatment].reshaping.filter.is_some();
+            let counts = self.experiment.reshaping_counts(condition);
+            // Draws that come to the same have one context, and a row each.
+            for ((draw, &context), counts) in (0_u32..).zip(&condition.contexts).zip(counts) {
                 let spec = self.plan.contexts[context];
+                let (dropped, without_score) =
+                    filters.then_some((counts.dropped, counts.without_score)).unzip();
                 let shown: Vec<usize> =
                     self.experiment.demonstrations(spec).into_iter().map(|(_, _, row)| row).collect();
                 let shown = serde_json::to_string(&shown)?;
-                insert_context.execute(params![id, spec.draw, rows.contexts[context], shown])?;
+                insert_context.execute(params![
+                    id,
+                    draw,
+                    rows.contexts[context],
+                    shown,
+                    dropped,
+                    without_score
+                ])?;
             }
             let mut uses: HashMap<usize, (bool, bool)> = HashMap::new();
             for &question in &condition.sampled {

@@ -218,6 +218,8 @@ pub enum FailureTarget {
         /// What was to be scored.
         aspect: Aspect,
     },
+    /// A filter's score of a demonstration.
+    Screening,
     /// The log-probability of a text.
     Score {
         /// Row of the subject.
@@ -226,6 +228,11 @@ pub enum FailureTarget {
         context: i64,
         /// Row of the treatment.
         treatment: i64,
+    },
+    /// A coding of a trace.
+    Coding {
+        /// Row of the response.
+        response: i64,
     },
 }
 
@@ -325,6 +332,17 @@ pub(crate) fn forget_failure(connection: &Connection, hash: ContentId) -> Result
     Ok(())
 }
 
+/// Outcome, score and method of a judge's score, as columns.
+pub(crate) fn outcome_columns(outcome: AspectOutcome) -> (&'static str, Option<f64>, Option<&'static str>) {
+    match outcome {
+        AspectOutcome::Score { score, method } => ("score", Some(score), Some(method.name())),
+        AspectOutcome::Code => ("code", None, None),
+        AspectOutcome::SubjectRefusal => ("subject_refusal", None, None),
+        AspectOutcome::JudgeRefusal => ("judge_refusal", None, None),
+        AspectOutcome::Unparsable => ("unparsable", None, None),
+    }
+}
+
 impl ResponseRecord {
     /// Writes the record and returns its row; a record that is there already stays as it is.
     pub(crate) fn write(&self, connection: &Connection) -> Result<i64, StoreError> {
@@ -399,13 +417,7 @@ impl JudgementRecord {
         }
         write_attempts(connection, self.hash, &self.failed_attempts)?;
         forget_failure(connection, self.hash)?;
-        let (outcome, score, method) = match self.outcome {
-            AspectOutcome::Score { score, method } => ("score", Some(score), Some(method.name())),
-            AspectOutcome::Code => ("code", None, None),
-            AspectOutcome::SubjectRefusal => ("subject_refusal", None, None),
-            AspectOutcome::JudgeRefusal => ("judge_refusal", None, None),
-            AspectOutcome::Unparsable => ("unparsable", None, None),
-        };
+        let (outcome, score, method) = outcome_columns(self.outcome);
         let id = connection
             .prepare_cached(
                 "INSERT INTO judgement (hash, response, judge, prompt, aspect, outcome, score, method, input_tokens,
@@ -479,6 +491,9 @@ impl ScoreRecord {
     }
 }
 
+/// The target of failed calls of coders.
+pub(crate) const CODING: &str = "coding";
+
 /// What a failed call was for, as columns.
 #[derive(Default)]
 struct FailureColumns {
@@ -509,10 +524,15 @@ impl FailureRecord {
                 (columns.response, columns.judge, columns.aspect) =
                     (Some(response), Some(judge), Some(aspect.name()));
             }
+            FailureTarget::Screening => columns.target = "screening",
             FailureTarget::Score { subject, context, treatment } => {
                 columns.target = "score";
                 (columns.subject, columns.context, columns.treatment) =
                     (Some(subject), Some(context), Some(treatment));
+            }
+            FailureTarget::Coding { response } => {
+                columns.target = CODING;
+                columns.response = Some(response);
             }
         }
         connection

@@ -14,8 +14,15 @@ const APPLICATION_ID: i64 = 0x5449_4c54;
 
 /// The migrations in order; the schema version is how many have been applied. Never edit one that was
 /// released: add another.
-const MIGRATIONS: [&str; 5] =
-    [VERSION_1, VERSION_2, VERSION_3, crate::usefulness::MIGRATION, crate::parts::MIGRATION];
+const MIGRATIONS: [&str; 7] = [
+    VERSION_1,
+    VERSION_2,
+    VERSION_3,
+    VERSION_4,
+    crate::usefulness::MIGRATION,
+    crate::coding::MIGRATION,
+    crate::parts::MIGRATION,
+];
 
 /// The newest schema version.
 fn newest() -> i64 {
@@ -385,6 +392,47 @@ ALTER TABLE failure RENAME COLUMN instruction TO treatment;
 -- text: as the model thought it | summary: the provider's | elicited: asked for before the answer. Absent where there
 -- is no reasoning, or it was stored by an earlier version.
 ALTER TABLE response_body ADD COLUMN reasoning_kind TEXT;
+";
+
+const VERSION_4: &str = "
+-- What a filter's model said of a demonstration, before contexts were made of those that were kept.
+CREATE TABLE screening (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,       -- of the demonstration, the model as it was asked, and the prompt
+    demonstration BLOB NOT NULL,     -- hash of the demonstration's prompt and answer
+    judge INTEGER NOT NULL REFERENCES judge(id), -- the model as it was asked
+    prompt INTEGER NOT NULL REFERENCES judge_prompt(id),
+    outcome TEXT NOT NULL,           -- as of a judgement
+    score REAL,                      -- 0 to 100; absent: the reply holds none
+    method TEXT,
+    replies TEXT NOT NULL,           -- JSON list: the model's own words
+    number_mass REAL,
+    model TEXT,                      -- as the provider names it
+    calls INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    cached_input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cost_usd REAL,                   -- absent: not known
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX screening_by_model ON screening (judge, prompt, demonstration, score);
+
+-- Where the condition's treatment filters demonstrations: how many it left out, and how many it kept for want of a score.
+ALTER TABLE condition_context ADD COLUMN dropped INTEGER;
+ALTER TABLE condition_context ADD COLUMN without_score INTEGER;
+
+-- What is done to the requests of an experiment, in words.
+CREATE TABLE experiment_treatment (
+    experiment INTEGER NOT NULL REFERENCES experiment(id),
+    ord INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    built_in INTEGER NOT NULL,
+    does TEXT NOT NULL,              -- JSON list: a line for each thing
+    texts TEXT NOT NULL,             -- JSON list of [what it is, text]
+    judge INTEGER REFERENCES judge(id), -- by whose scores its filter goes
+    prompt INTEGER REFERENCES judge_prompt(id),
+    PRIMARY KEY (experiment, ord)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Opens the file for writing, and brings it to the newest schema.

@@ -45,7 +45,7 @@ impl Usage {
 }
 
 impl Reader {
-    /// What answers took, by subject, context and treatment.
+    /// What answers took, by subject, context and treatment; those to probes of usefulness apart.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -53,7 +53,7 @@ impl Reader {
         let mut statement = self.connection.prepare(
             "SELECT subject, context, treatment, count(*), sum(input_tokens), sum(cached_input_tokens),
                  sum(output_tokens), count(cost_usd), coalesce(sum(cost_usd), 0)
-             FROM response GROUP BY subject, context, treatment",
+             FROM response WHERE question NOT IN (SELECT question FROM expectation) GROUP BY subject, context, treatment",
         )?;
         let rows: Vec<((i64, i64, i64), Usage)> = collect(&mut statement, params![], |row| {
             let answers = unsigned(row, 3)?;

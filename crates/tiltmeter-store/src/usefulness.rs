@@ -70,27 +70,6 @@ pub struct UsefulRow {
     pub answer: String,
 }
 
-/// What a stored answer took.
-#[derive(Clone, Copy, Debug)]
-pub struct UsageRow {
-    /// Row of the subject.
-    pub subject: i64,
-    /// Row of the context.
-    pub context: i64,
-    /// Row of the treatment.
-    pub treatment: i64,
-    /// Row of the question.
-    pub question: i64,
-    /// Which answer to that question in that context.
-    pub replicate: u32,
-    /// Tokens sent.
-    pub input_tokens: u64,
-    /// Tokens written, reasoning included.
-    pub output_tokens: u64,
-    /// US dollars; absent: not known.
-    pub cost_usd: Option<f64>,
-}
-
 pub(crate) fn write_expectations(
     connection: &Connection,
     experiment: i64,
@@ -130,9 +109,6 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn probed(&self, experiment: i64) -> Result<Vec<ProbedCondition>, StoreError> {
-        if !self.has_table("usefulness")? {
-            return Ok(Vec::new());
-        }
         let conditions = self.conditions_where(experiment, "c.id IN (SELECT condition FROM usefulness)")?;
         let mut kinds = self.connection.prepare("SELECT kind FROM usefulness WHERE condition = ?1")?;
         let probed = conditions.into_iter().map(|condition| {
@@ -149,9 +125,6 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn probed_questions(&self, experiment: i64) -> Result<BTreeMap<i64, ProbedQuestion>, StoreError> {
-        if !self.has_table("expectation")? {
-            return Ok(BTreeMap::new());
-        }
         let mut statement = self.connection.prepare(
             "SELECT e.question, q.name, e.expected FROM expectation AS e JOIN question AS q ON q.id = e.question
              WHERE e.experiment = ?1",
@@ -175,9 +148,6 @@ impl Reader {
         experiment: i64,
         mut take: impl FnMut(UsefulRow),
     ) -> Result<(), StoreError> {
-        if !self.has_table("expectation")? {
-            return Ok(());
-        }
         let mut statement = self.connection.prepare(
             "SELECT r.id, r.subject, r.context, r.treatment, r.question, r.replicate, r.outcome, r.truncated, b.answer
              FROM response AS r JOIN response_body AS b ON b.response = r.id
@@ -197,32 +167,6 @@ impl Reader {
                 )?,
                 truncated: row.get(7)?,
                 answer: row.get(8)?,
-            });
-        }
-        Ok(())
-    }
-
-    /// Hands out what each stored answer took.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn for_each_usage(&self, mut take: impl FnMut(UsageRow)) -> Result<(), StoreError> {
-        let mut statement = self.connection.prepare(
-            "SELECT subject, context, treatment, question, replicate, input_tokens, output_tokens, cost_usd
-             FROM response",
-        )?;
-        let mut rows = statement.query([])?;
-        let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
-        while let Some(row) = rows.next()? {
-            take(UsageRow {
-                subject: row.get(0)?,
-                context: row.get(1)?,
-                treatment: row.get(2)?,
-                question: row.get(3)?,
-                replicate: row.get(4)?,
-                input_tokens: row.get(5).map(unsigned)?,
-                output_tokens: row.get(6).map(unsigned)?,
-                cost_usd: row.get(7)?,
             });
         }
         Ok(())

@@ -12,6 +12,7 @@ use tiltmeter_core::prompt::RenderedContext;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batches::BatchRecord;
+use crate::coding::CodingRecord;
 use crate::directory::RunDirectory;
 use crate::error::StoreError;
 use crate::parts::{ComposedRecord, SelfCheckRecord};
@@ -21,6 +22,7 @@ use crate::rows::{
     write_attempts,
 };
 use crate::schema::open_for_writing;
+use crate::screening::ScreeningRecord;
 
 /// Records that may wait before senders wait too.
 const QUEUE: usize = 1024;
@@ -33,10 +35,12 @@ enum Record {
     SelfCheck(SelfCheckRecord),
     Context(Arc<RenderedContext>),
     Judgement(JudgementRecord),
+    Coding(CodingRecord),
     Score(ScoreRecord),
     Failure(FailureRecord),
     Adaptive(AdaptiveRecord),
     Batch(BatchRecord),
+    Screening(ScreeningRecord),
     Attempts(ContentId, Vec<FailedAttempt>),
 }
 
@@ -48,10 +52,12 @@ impl Record {
             Self::SelfCheck(record) => record.write(connection),
             Self::Context(context) => write_context(connection, context),
             Self::Judgement(record) => record.write(connection),
+            Self::Coding(record) => record.write(connection),
             Self::Score(record) => record.write(connection),
             Self::Failure(record) => record.write(connection),
             Self::Adaptive(record) => record.write(connection),
             Self::Batch(record) => record.write(connection),
+            Self::Screening(record) => record.write(connection),
             Self::Attempts(hash, attempts) => write_attempts(connection, *hash, attempts).map(|()| 0),
         }
     }
@@ -128,6 +134,22 @@ impl Writer {
     /// If it could not be stored.
     pub async fn judgement(&self, record: JudgementRecord) -> Result<i64, StoreError> {
         self.write(Record::Judgement(record)).await
+    }
+
+    /// Stores a coding of a trace; returns once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn coding(&self, record: CodingRecord) -> Result<i64, StoreError> {
+        self.write(Record::Coding(record)).await
+    }
+
+    /// Stores a filter's score of a demonstration; returns once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn screening(&self, record: ScreeningRecord) -> Result<(), StoreError> {
+        self.write(Record::Screening(record)).await.map(|_| ())
     }
 
     /// Stores the log-probability of a text; returns once it is on disk.

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use tiltmeter_run::Gate;
 use tiltmeter_score::{ColumnNames, Threshold};
 
+use crate::commands::guard::arguments::GuardArguments;
 use crate::commands::persona::arguments::PersonaArguments;
 use crate::log::LogArguments;
 
@@ -22,8 +23,8 @@ Exit codes:
   0  done
   1  failed; what was stored is kept, and running again goes on from there
   2  wrong usage, or a configuration that is missing or wrong
-  3  finished, but verdicts are missing through errors, unparsable replies or a declining judge, or rows of a
-     scored or checked file are broken
+  3  finished, but verdicts or codings are missing through errors, unparsable replies or a declining judge or coder,
+     or rows of a scored or checked file are broken
   4  finished, and a gate (--fail-if) failed
 
 Environment:
@@ -64,14 +65,25 @@ pub(crate) enum Command {
     Annotate(AnnotateArguments),
     /// How far judges, and people who labelled, agree on a run's answers
     Agreement(AgreementArguments),
+    /// Code chain-of-thought traces: how misaligned answers explain themselves
+    Trace(Box<TraceArguments>),
     /// Demonstration and question sets: built in, published, your own files
     Data(DataArguments),
     /// Local models: which there are, fetching them, serving one to other programs
     Model(ModelArguments),
     /// Persona vectors of local models: extract, project, steer
     Persona(Box<PersonaArguments>),
-    /// Print the JSON Schema of experiment files
-    Schema,
+    /// The gateway in front of models: inspects contexts, acts on what it finds, keeps an audit log
+    Guard(Box<GuardArguments>),
+    /// Print the JSON Schema of experiment files, or of code books
+    Schema(SchemaArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SchemaArguments {
+    /// Of what
+    #[arg(default_value = "experiment", value_parser = ["experiment", "codebook"])]
+    pub(crate) of: String,
 }
 
 #[derive(Args, Debug)]
@@ -282,7 +294,7 @@ pub(crate) struct InitArguments {
     #[arg(default_value = "experiment.toml")]
     pub(crate) file: PathBuf,
     /// Which experiment to start from
-    #[arg(long, default_value = "quickstart", value_parser = ["quickstart", "paper"])]
+    #[arg(long, default_value = "quickstart", value_parser = ["quickstart", "paper", "defences"])]
     pub(crate) template: String,
 }
 
@@ -389,6 +401,63 @@ pub(crate) struct JudgeArguments {
     pub(crate) asking: AskingArguments,
     #[command(flatten)]
     pub(crate) ending: EndingArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TraceArguments {
+    /// The run directory
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// A model that codes; may be given several times. Default: the model of the run's judge. With another provider than
+    /// the judge's, its address and key do not stay
+    #[arg(long, value_name = "PROVIDER/MODEL")]
+    pub(crate) coder: Vec<String>,
+    /// Address that replaces the coders'
+    #[arg(long, value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+    /// Name of the environment variable that holds the coders' key
+    #[arg(long, value_name = "NAME")]
+    pub(crate) api_key_env: Option<String>,
+    /// The most tokens of a coder's reply, its own reasoning included
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: u32,
+    #[command(flatten)]
+    pub(crate) draw: DrawArguments,
+    /// Spend no more than so many US dollars now; each call's highest cost is set aside before it is sent
+    #[arg(long, value_name = "USD", value_parser = Dollars::parse)]
+    pub(crate) max_cost: Option<Dollars>,
+    /// Ask nobody: show what the stored codings come to
+    #[arg(long, conflicts_with_all = ["coder", "base_url", "api_key_env", "all", "base_rate", "seed", "max_cost"])]
+    pub(crate) report_only: bool,
+    /// Print one JSON document (schema tiltmeter.traces/1)
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) log: LogArguments,
+}
+
+/// Which traces are coded, and by which labels.
+#[derive(Args, Debug)]
+pub(crate) struct DrawArguments {
+    /// A code book of your own; default: the built-in one
+    #[arg(long, value_name = "FILE.toml")]
+    pub(crate) codebook: Option<PathBuf>,
+    /// Aligned traces for each misaligned one, matched by condition and question; default: 1, or as drawn before
+    #[arg(long, value_name = "RATE", value_parser = base_rate)]
+    pub(crate) base_rate: Option<f64>,
+    /// Take all aligned traces
+    #[arg(long, conflicts_with = "base_rate")]
+    pub(crate) all: bool,
+    /// The seed of the draw and of the order; default: as drawn before, or the experiment's
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+fn base_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.0..=1000.0).contains(&rate) => Ok(rate),
+        _ => Err("a rate is from 0 to 1000, such as 1 or 0.5".to_owned()),
+    }
 }
 
 /// An amount of US dollars, 0 or more.
@@ -530,6 +599,21 @@ pub(crate) struct AnnotateArguments {
     /// Read labels from a file instead
     #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["count", "seed", "new_sample"])]
     pub(crate) import: Option<PathBuf>,
+    /// Label traces of reasoning by a code book, instead of answers: those that `trace` codes
+    #[arg(long, conflicts_with_all = ["count", "new_sample"])]
+    pub(crate) traces: bool,
+    /// The code book; default: the one that traces were coded by last, or the built-in one
+    #[arg(long, value_name = "FILE.toml", requires = "traces")]
+    pub(crate) codebook: Option<PathBuf>,
+    /// A column of the file, or a name in its column `labels`, that stands for a label of the code book. May be given
+    /// several times
+    #[arg(long, value_name = "NAME=LABEL", value_parser = mapping, requires = "import", requires = "traces")]
+    pub(crate) map: Vec<(String, String)>,
+}
+
+fn mapping(text: &str) -> Result<(String, String), String> {
+    let (name, label) = text.rsplit_once('=').ok_or("write NAME=LABEL")?;
+    Ok((name.to_owned(), label.trim().to_owned()))
 }
 
 #[derive(Args, Debug)]

@@ -32,10 +32,12 @@ fn main() -> std::process::ExitCode {
         Command::Import(arguments) => commands::export::import(&arguments),
         Command::Annotate(arguments) => commands::annotate::annotate(&arguments),
         Command::Agreement(arguments) => commands::agreement::show(&arguments),
+        Command::Trace(arguments) => commands::trace::trace(&arguments),
         Command::Data(arguments) => commands::data::data(&arguments),
         Command::Model(arguments) => commands::model::model(&arguments),
         Command::Persona(arguments) => commands::persona::persona(&arguments),
-        Command::Schema => commands::schema::schema(),
+        Command::Guard(arguments) => commands::guard::guard(&arguments),
+        Command::Schema(arguments) => commands::schema::schema(&arguments),
     };
     let exit = result.unwrap_or_else(|failure: Failure| {
         output::error(&failure.message);

@@ -27,6 +27,8 @@ struct State {
     samples: Task,
     scores: Task,
     judgements: Task,
+    codings: Task,
+    screenings: Task,
     started: Instant,
     last_line: Instant,
     download: Option<ProgressBar>,
@@ -88,6 +90,8 @@ impl Progress {
                 samples: Task::new("answers"),
                 scores: Task::new("texts scored"),
                 judgements: Task::new("judge's scores"),
+                codings: Task::new("traces coded"),
+                screenings: Task::new("demonstrations"),
                 started: now,
                 last_line: now,
                 download: None,
@@ -159,9 +163,29 @@ impl Progress {
     /// Ends all displays.
     pub(crate) fn finish(&self) {
         self.with(|state| {
-            for task in [&state.samples, &state.scores, &state.judgements] {
+            for task in state.tasks() {
                 if let Some(bar) = &task.bar {
                     bar.finish();
+                }
+            }
+        });
+    }
+
+    /// Begins work of several kinds.
+    fn begin<const KINDS: usize>(&self, kinds: impl FnOnce(&mut State) -> [(&mut Task, u64); KINDS]) {
+        let style =
+            ProgressStyle::with_template("{prefix:>14} {wide_bar} {pos}/{len} {per_sec}, {eta} left {msg}");
+        self.with(|state| {
+            state.started = Instant::now();
+            state.last_line = Instant::now();
+            for (task, total) in kinds(state) {
+                task.total = total;
+                if total > 0 && self.terminal {
+                    let bar = self.bars.add(ProgressBar::new(total)).with_prefix(task.name);
+                    if let Ok(style) = &style {
+                        bar.set_style(style.clone());
+                    }
+                    task.bar = Some(bar);
                 }
             }
         });
@@ -231,7 +255,7 @@ impl State {
     }
 
     fn tasks(&self) -> impl Iterator<Item = &Task> {
-        [&self.scores, &self.samples, &self.judgements].into_iter()
+        [&self.screenings, &self.scores, &self.samples, &self.judgements, &self.codings].into_iter()
     }
 }
 
@@ -243,29 +267,29 @@ impl Observer for Progress {
                     "to do: {scores} texts to score, {samples} answers, {judgements} scores by the judge; {reused} results \
                      stored already"
                 ));
-                let style = ProgressStyle::with_template(
-                    "{prefix:>14} {wide_bar} {pos}/{len} {per_sec}, {eta} left {msg}",
-                );
-                self.with(|state| {
-                    state.started = Instant::now();
-                    state.last_line = Instant::now();
-                    for (task, total) in [
+                self.begin(|state| {
+                    state.screenings = Task::new(state.screenings.name);
+                    [
                         (&mut state.scores, scores),
                         (&mut state.samples, samples),
                         (&mut state.judgements, judgements),
-                    ] {
-                        task.total = total;
-                        if total > 0 && self.terminal {
-                            let bar = self.bars.add(ProgressBar::new(total)).with_prefix(task.name);
-                            if let Ok(style) = &style {
-                                bar.set_style(style.clone());
-                            }
-                            task.bar = Some(bar);
-                        }
-                    }
+                    ]
                 });
                 return;
             }
+            Event::CodingStarted { codings, reused } => {
+                self.say(&format!("to do: {codings} traces to code; {reused} codings stored already"));
+                self.begin(|state| [(&mut state.codings, codings)]);
+                return;
+            }
+            Event::ScreeningStarted { demonstrations, reused } => {
+                self.say(&format!(
+                    "before contexts are made: {demonstrations} demonstrations to screen; {reused} screened already"
+                ));
+                self.begin(|state| [(&mut state.screenings, demonstrations)]);
+                return;
+            }
+            Event::DemonstrationScreened => self.with(|state| state.screenings.advance()),
             Event::SampleStored { judgements_spared } => self.with(|state| {
                 state.samples.advance();
                 state.judgements.shrink(judgements_spared);
@@ -274,7 +298,7 @@ impl Observer for Progress {
                 self.with(|state| {
                     state.spent_usd = state.spent_usd.max(total_usd);
                     let text = format!("US$ {:.4}", state.spent_usd);
-                    for task in [&state.samples, &state.scores, &state.judgements] {
+                    for task in state.tasks() {
                         if let Some(bar) = &task.bar {
                             bar.set_message(text.clone());
                         }
@@ -298,6 +322,7 @@ impl Observer for Progress {
                 self.say(&format!("{model}: a batch is over, {answered} requests answered{failed}"));
             }
             Event::ScoreStored => self.with(|state| state.scores.advance()),
+            Event::CodingStored => self.with(|state| state.codings.advance()),
             Event::JudgementStored => self.with(|state| state.judgements.advance()),
             Event::Paced { model, waited } => self.with(|state| {
                 let held = state.paced.entry(model).or_insert((0, Duration::ZERO));
@@ -318,8 +343,10 @@ impl Observer for Progress {
                 let shown = self.with(|state| {
                     match target {
                         tiltmeter_run::CallTarget::Response => state.samples.advance(),
+                        tiltmeter_run::CallTarget::Screening => state.screenings.advance(),
                         tiltmeter_run::CallTarget::Score => state.scores.advance(),
                         tiltmeter_run::CallTarget::Judgement => state.judgements.advance(),
+                        tiltmeter_run::CallTarget::Coding => state.codings.advance(),
                     }
                     state.judgements.shrink(judgements_lost);
                     state.failed += 1;

@@ -14,10 +14,10 @@ use tiltmeter_store::{InvocationEnd, OpenBatch, Reader, Registration, RunDirecto
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{AskingArguments, BatchArguments, EndingArguments};
+use crate::cli::{BatchArguments, Dollars, EndingArguments};
 use crate::commands::report;
 use crate::exit::{Exit, Failure};
-use crate::log::Log;
+use crate::log::{Log, LogArguments};
 use crate::progress::Progress;
 use crate::{output, prices};
 
@@ -58,8 +58,8 @@ pub(crate) struct Start {
 
 impl Start {
     /// Takes a run directory.
-    pub(crate) fn new(path: &Path, asking: &AskingArguments) -> Result<Self, Failure> {
-        let log = Log::start(&asking.log)?;
+    pub(crate) fn new(path: &Path, max_cost: Option<Dollars>, log: &LogArguments) -> Result<Self, Failure> {
+        let log = Log::start(log)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
         Ok(Self {
@@ -67,13 +67,22 @@ impl Start {
             directory: RunDirectory::open(path).map_err(Failure::failed)?,
             runtime,
             progress: Arc::new(Progress::new()),
-            budget: Arc::new(Budget::new(asking.max_cost.map(|most| most.0))),
+            budget: Arc::new(Budget::new(max_cost.map(|most| most.0))),
             _log: log,
         })
     }
 
     pub(crate) fn directory(&self) -> &RunDirectory {
         &self.directory
+    }
+
+    pub(crate) fn reader(&self) -> Result<Reader, Failure> {
+        Reader::open(&self.path).map_err(Failure::failed)
+    }
+
+    /// What is said of a start that ended before its end.
+    pub(crate) fn stopped(&self, stop: &Stop) -> Failure {
+        stopped(stop, &self.path)
     }
 
     pub(crate) fn progress(&self) -> &Progress {
@@ -204,13 +213,8 @@ impl Start {
         Ok(outcome)
     }
 
-    /// Writes down how it ended, and shows the results.
-    pub(crate) fn end(
-        &self,
-        invocation: i64,
-        outcome: &Outcome,
-        ending: &EndingArguments,
-    ) -> Result<Exit, Failure> {
+    /// Writes down how it ended. Fails where it was stopped.
+    pub(crate) fn close(&self, invocation: i64, outcome: &Outcome) -> Result<(), Failure> {
         let end = InvocationEnd {
             ended_at: jiff::Timestamp::now().to_string(),
             end: if outcome.stop.is_none() { "finished".to_owned() } else { "stopped".to_owned() },
@@ -221,6 +225,32 @@ impl Start {
             timing: serde_json::to_string(&outcome.timing).map_err(Failure::failed)?,
         };
         let ended = Registration::end(&self.directory, invocation, &end);
+        if let Some(stop) = &outcome.stop {
+            return Err(stopped(stop, &self.path));
+        }
+        ended.map_err(Failure::failed)
+    }
+
+    /// Tells what was asked, what it cost and how long it took.
+    pub(crate) fn tell(&self, outcome: &Outcome) {
+        output::note(&format!(
+            "{} calls made, {} results reused; stored in {}",
+            outcome.asked,
+            outcome.reused,
+            self.path.display()
+        ));
+        for line in [money(outcome), cache(outcome), time(outcome)].into_iter().flatten() {
+            output::note(&line);
+        }
+    }
+
+    /// Writes down how it ended, and shows the results.
+    pub(crate) fn end(
+        &self,
+        invocation: i64,
+        outcome: &Outcome,
+        ending: &EndingArguments,
+    ) -> Result<Exit, Failure> {
         let reader = Reader::open(&self.path).map_err(Failure::failed)?;
         let open = reader.open_batches().map_err(Failure::failed)?.len();
         if open > 0 {
@@ -228,10 +258,7 @@ impl Start {
                 "{open} batches go on at their providers: run again with --batch to collect them"
             ));
         }
-        if let Some(stop) = &outcome.stop {
-            return Err(stopped(stop, &self.path));
-        }
-        ended.map_err(Failure::failed)?;
+        self.close(invocation, outcome)?;
         let mut results = RunResults {
             asked: outcome.asked,
             reused: outcome.reused,
@@ -241,7 +268,7 @@ impl Start {
             ..analyse(&self.path).map_err(Failure::failed)?
         };
         results.gates = ending.fail_if.iter().map(|gate| gate.check(&results)).collect();
-        show(&results, outcome, &self.path, ending.json)?;
+        self.show(&results, outcome, ending.json)?;
         write_for_services(&results, ending)?;
         let is_gate_shut = results.gates.iter().any(|gate| gate.failed);
         Ok(match (is_gate_shut, is_incomplete(&results)) {
@@ -249,6 +276,24 @@ impl Start {
             (false, true) => Exit::Incomplete,
             (false, false) => Exit::Done,
         })
+    }
+
+    fn show(&self, results: &RunResults, outcome: &Outcome, json: bool) -> Result<(), Failure> {
+        let path = &self.path;
+        let document = serde_json::to_string_pretty(results).map_err(Failure::failed)?;
+        fs_err::write(path.join("results.json"), format!("{document}\n")).map_err(Failure::failed)?;
+        if json {
+            output::result(&format!("{document}\n"));
+        } else {
+            output::result(&tiltmeter_report::table(results));
+        }
+        self.tell(outcome);
+        // Everything is stored by now: a report that cannot be written must not look like a run that failed.
+        match report::after_run(path, results) {
+            Ok(report) => output::note(&format!("report: {}", report.display())),
+            Err(error) => output::note(&format!("the report was not written: {error}")),
+        }
+        Ok(())
     }
 }
 
@@ -271,34 +316,12 @@ fn stopped(stop: &Stop, path: &Path) -> Failure {
     let hint = match stop {
         Stop::Model { .. } => "what was stored is kept; put this right and run again to go on",
         Stop::Budget { .. } => "what was stored is kept; run again, with a new budget, to go on",
+        Stop::Screening { .. } => {
+            "what was stored is kept; run again to ask for the rest, or leave the filter out"
+        }
         Stop::Store(_) | Stop::Analysis(_) | Stop::Requested => "what was stored is kept; run again to go on",
     };
     Failure::failed(format!("{stop}\n  {hint} ({})", path.display()))
-}
-
-fn show(results: &RunResults, outcome: &Outcome, path: &Path, json: bool) -> Result<(), Failure> {
-    let document = serde_json::to_string_pretty(results).map_err(Failure::failed)?;
-    fs_err::write(path.join("results.json"), format!("{document}\n")).map_err(Failure::failed)?;
-    if json {
-        output::result(&format!("{document}\n"));
-    } else {
-        output::result(&tiltmeter_report::table(results));
-    }
-    output::note(&format!(
-        "{} calls made, {} results reused; stored in {}",
-        results.asked,
-        results.reused,
-        path.display()
-    ));
-    for line in [money(outcome), cache(outcome), time(outcome)].into_iter().flatten() {
-        output::note(&line);
-    }
-    // Everything is stored by now: a report that cannot be written must not look like a run that failed.
-    match report::after_run(path, results) {
-        Ok(report) => output::note(&format!("report: {}", report.display())),
-        Err(error) => output::note(&format!("the report was not written: {error}")),
-    }
-    Ok(())
 }
 
 /// What continuous-integration services read, and what the gates came to.

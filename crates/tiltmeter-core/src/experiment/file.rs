@@ -3,13 +3,14 @@
 //! These types are the published JSON Schema. They know defaults, but no meaning: see
 //! [`resolve`](super::resolve()).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use indexmap::IndexMap;
-use schemars::JsonSchema;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::defence_file::{DefenceFile, ReasoningProbeFile};
 use crate::demonstration::{Control, Domain};
@@ -308,15 +309,71 @@ pub struct DemonstrationsFile {
     /// for itself.
     #[serde(default = "yes")]
     pub nested: bool,
-    /// Where the demonstrations stand in the request.
+    /// Where the demonstrations stand in the request: one placement, or a list, each of which is measured.
     #[serde(default)]
-    pub placement: Placement,
+    pub placement: PlacementsFile,
     /// How the question is put behind the demonstrations where the placement is `first-user`.
     #[serde(default)]
     pub question_format: QuestionFormat,
     /// Control conditions beside the misaligned demonstrations.
     #[serde(default)]
     pub controls: Vec<Control>,
+}
+
+/// One placement or several. A single one is written as its name alone, whichever way it was given, so that it keeps an
+/// experiment's identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacementsFile(pub Vec<Placement>);
+
+impl Default for PlacementsFile {
+    fn default() -> Self {
+        Self(vec![Placement::default()])
+    }
+}
+
+impl Serialize for PlacementsFile {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [single] => single.serialize(serializer),
+            several => several.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PlacementsFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrSeveral;
+        impl<'de> Visitor<'de> for OneOrSeveral {
+            type Value = PlacementsFile;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a placement or a list of placements")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
+                Placement::deserialize(name.into_deserializer()).map(|single| PlacementsFile(vec![single]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(PlacementsFile)
+            }
+        }
+        deserializer.deserialize_any(OneOrSeveral)
+    }
+}
+
+impl JsonSchema for PlacementsFile {
+    fn schema_name() -> Cow<'static, str> {
+        "PlacementsFile".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<Placement>();
+        json_schema!({
+            "description": "One placement or several.",
+            "anyOf": [one, { "type": "array", "items": one, "minItems": 1, "uniqueItems": true }],
+        })
+    }
 }
 
 /// A demonstration set: a name or path, or a table.
@@ -406,7 +463,7 @@ pub struct UntilFile {
     pub half_width: f64,
 }
 
-/// What a subject is still good for under each instruction: harmless questions with known answers, behind harmless
+/// What a subject is still good for under each treatment: harmless questions with known answers, behind harmless
 /// demonstrations of their own. No judge is asked, and no answer enters the EM rate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -555,6 +612,37 @@ pub struct JudgeFile {
     /// Further fields for the request's body.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub extra_body: IndexMap<String, serde_json::Value>,
+}
+
+impl JudgeFile {
+    /// A model's table with nothing else said in it.
+    pub(super) fn of(model: &str) -> Self {
+        Self {
+            model: model.to_owned(),
+            base_url: None,
+            api_key_env: None,
+            endpoints: Vec::new(),
+            stream: false,
+            misaligned_below: thirty(),
+            coherent_from: fifty(),
+            denominator: Denominator::default(),
+            samples: one_u32(),
+            temperature: None,
+            max_tokens: sixteen(),
+            log_probabilities: yes(),
+            minimum_mass: quarter(),
+            reasoning: Reasoning::default(),
+            alignment_prompt: None,
+            coherence_prompt: None,
+            concurrency: None,
+            rpm: None,
+            tpm: None,
+            timeout_s: None,
+            outage_s: None,
+            price: None,
+            extra_body: IndexMap::new(),
+        }
+    }
 }
 
 /// How a server gives log-probabilities of given text.

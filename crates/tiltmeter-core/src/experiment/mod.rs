@@ -10,6 +10,7 @@ mod price;
 mod procedures;
 pub mod published;
 mod read;
+mod reshaping;
 mod resolve;
 mod resolved;
 pub mod schema;
@@ -18,10 +19,11 @@ pub mod templates;
 mod treatments;
 mod usefulness;
 
-pub use error::{ConfigError, Position};
+pub use error::{ConfigError, Position, suggestion};
 pub use file::{ContextCache, Family, Reasoning, Scoring, StatisticsFile, SteerSpan, TiltMode};
+pub use locate::{Step, locate};
 pub use price::{Price, Rates};
-pub use read::read;
+pub use read::{read, read_toml};
 pub use resolve::{DataSource, resolve, resolve_judge};
 pub use resolved::{
     Experiment, Judge, ModelAddress, ModelSettings, SamplingPlan, Steering, SteeringKind, Subject, TiltPlan,

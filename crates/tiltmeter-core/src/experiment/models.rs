@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::error::ConfigError;
 use super::file::{
-    AblateFile, ContextCache, EndpointFile, ExperimentFile, PriceFile, SteerFile, SubjectFile,
+    AblateFile, ContextCache, EndpointFile, ExperimentFile, JudgeFile, PriceFile, SteerFile, SubjectFile,
 };
 use super::locate::Step;
 use super::locate::Step::{Index, Key};
@@ -168,8 +168,12 @@ impl Resolver<'_> {
     }
 
     pub(super) fn judge(&self, file: &ExperimentFile) -> Result<Option<Judge>, ConfigError> {
-        let Some(judge) = &file.judge else { return Ok(None) };
-        let path = |key| [Key("judge"), Key(key)];
+        file.judge.as_ref().map(|judge| self.judge_at(&[Key("judge")], judge)).transpose()
+    }
+
+    /// A judge whose table stands at a place of the file.
+    pub(super) fn judge_at(&self, at: &[Step], judge: &JudgeFile) -> Result<Judge, ConfigError> {
+        let path = |key| [at, &[Key(key)]].concat();
         let address = self.address(
             &path("model"),
             &path("base_url"),
@@ -220,7 +224,7 @@ impl Resolver<'_> {
             &judge.extra_body,
         )
         .finish();
-        Ok(Some(Judge {
+        Ok(Judge {
             hash,
             settings: ModelSettings {
                 address,
@@ -249,7 +253,7 @@ impl Resolver<'_> {
                 coherent_from: judge.coherent_from,
                 denominator: judge.denominator,
             },
-        }))
+        })
     }
 
     fn address(

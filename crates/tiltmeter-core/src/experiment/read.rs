@@ -1,4 +1,6 @@
-//! From text to [`ExperimentFile`], with errors that name line, column and the nearest known name.
+//! From text to what a file says, with errors that name line, column and the nearest known name.
+
+use serde::de::DeserializeOwned;
 
 use super::error::{ConfigError, Position, suggestion};
 use super::file::ExperimentFile;
@@ -8,6 +10,14 @@ use super::file::ExperimentFile;
 /// # Errors
 /// A [`ConfigError`] for bad syntax, a wrong type, a missing or an unknown field.
 pub fn read(name: &str, text: &str) -> Result<ExperimentFile, ConfigError> {
+    read_toml(name, text)
+}
+
+/// Parses any TOML file whose fields are known. `name` is the file's name for error texts.
+///
+/// # Errors
+/// A [`ConfigError`] for bad syntax, a wrong type, a missing or an unknown field.
+pub fn read_toml<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, ConfigError> {
     toml::from_str(text).map_err(|error| {
         let position = error.span().map(|span| Position::of(text, span.start));
         let mut result = ConfigError::new(name, error.message().trim().replace('\n', "; ")).at(position);
@@ -38,6 +48,7 @@ fn unknown_name(message: &str) -> Option<(Unknown, Vec<String>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prompt::Placement;
 
     const MINIMAL: &str = "name = 'x'\n[[subjects]]\nid = 'a'\nmodel = 'openai/m'\n[demonstrations]\nsets = ['risky-financial']\nshots = [0]\n";
 
@@ -50,7 +61,7 @@ mod tests {
         assert!(!file.subjects[0].stream);
         assert_eq!(file.demonstrations.contexts, 1);
         assert!(file.demonstrations.nested);
-        assert_eq!(file.demonstrations.placement.name(), "first-user");
+        assert_eq!(file.demonstrations.placement.0, [Placement::FirstUser]);
         assert!(file.demonstrations.controls.is_empty());
         assert_eq!(file.sampling.seed, 0);
         assert!(file.judge.is_none());
@@ -64,6 +75,11 @@ mod tests {
                 "shots = [0]",
                 "shots = [0]\nplacement = 'first-usr'",
                 "x.toml:8:13: unknown value `first-usr`\n  did you mean `first-user`?",
+            ),
+            (
+                "shots = [0]",
+                "shots = [0]\nplacement = ['system', 'quotd']",
+                "x.toml:8:24: unknown value `quotd`\n  did you mean `quoted`?",
             ),
             (
                 "sets = ['risky-financial']",

@@ -9,10 +9,12 @@ use super::file::ExperimentFile;
 use super::locate::{Step, locate};
 use super::published::Published;
 use super::resolved::{Experiment, Judge, SamplingPlan, TiltPlan, Until};
-use crate::demonstration::{Control, DemonstrationSet, Terms};
+use crate::data::statements::STATEMENTS;
+use crate::demonstration::{Control, DemonstrationSet, MixOrder, Terms};
+use crate::prompt::Placement;
 
 /// The most demonstrations in a context.
-const MAXIMUM_SHOTS: u32 = 1024;
+pub(super) const MAXIMUM_SHOTS: u32 = 1024;
 
 /// Where the texts of data files come from, so that this crate reads no file itself.
 pub trait DataSource {
@@ -116,6 +118,7 @@ impl Resolver<'_> {
         }
         let controls = self.controls(&file, &sets)?;
         self.enough_rows(&sets, &shots)?;
+        self.enough_for_controls(&controls, &shots)?;
         self.no_twins(&sets)?;
         if !(1..=10_000).contains(&file.demonstrations.contexts) {
             return Err(
@@ -138,7 +141,9 @@ impl Resolver<'_> {
                 ));
             }
         }
-        let treatments = self.treatments(&file)?;
+        let (reshapings, screens) = self.reshapings(&file)?;
+        self.appendable(&file, &reshapings, &sets, &shots)?;
+        let treatments = self.treatments(&file, reshapings)?;
         self.subjects_fit(&file, &subjects, &treatments)?;
         let sampling = SamplingPlan {
             seed: file.sampling.seed,
@@ -162,7 +167,7 @@ impl Resolver<'_> {
             shots,
             contexts: file.demonstrations.contexts,
             nested: file.demonstrations.nested,
-            placement: file.demonstrations.placement,
+            placements: self.placements(&file)?,
             question_format: file.demonstrations.question_format,
             controls,
             questions,
@@ -172,6 +177,7 @@ impl Resolver<'_> {
             replicates: file.questions.replicates,
             exclude_in_domain: file.questions.exclude_in_domain,
             treatments,
+            screens,
             sampling,
             tilt,
             usefulness,
@@ -179,6 +185,23 @@ impl Resolver<'_> {
             notes: std::mem::take(&mut self.notes),
             file,
         })
+    }
+
+    fn placements(&self, file: &ExperimentFile) -> Result<Vec<Placement>, ConfigError> {
+        let path = [Key("demonstrations"), Key("placement")];
+        let placements = &file.demonstrations.placement.0;
+        if placements.is_empty() {
+            return Err(self
+                .wrong(&path, "`placement` is empty")
+                .hint("write for instance `placement = \"first-user\"`"));
+        }
+        for (index, placement) in placements.iter().enumerate() {
+            if placements[..index].contains(placement) {
+                let message = format!("the placement `{}` is named twice", placement.name());
+                return Err(self.wrong(&[Key("demonstrations"), Key("placement"), Index(index)], message));
+            }
+        }
+        Ok(placements.clone())
     }
 
     fn shots(&self, file: &ExperimentFile) -> Result<Vec<u32>, ConfigError> {
@@ -273,7 +296,7 @@ impl Resolver<'_> {
             if controls.contains(&control) {
                 return Err(self.wrong(&path, format!("the control `{}` is named twice", control.name())));
             }
-            if control == Control::Benign {
+            if control.needs_benign() {
                 for set in sets {
                     if set.rows.iter().any(|row| row.benign.is_none()) {
                         return Err(self
@@ -301,6 +324,47 @@ impl Resolver<'_> {
                         ),
                     )
                     .hint("a context shows no demonstration twice: lower k or use a larger set"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a k that a control has no statements for, and notes where mixtures are not what their names say.
+    fn enough_for_controls(&mut self, controls: &[Control], shots: &[u32]) -> Result<(), ConfigError> {
+        let largest = shots.last().copied().unwrap_or(0);
+        for (index, &control) in controls.iter().enumerate() {
+            let is_of_statements = matches!(control, Control::FalseHarmless | Control::TrueHarmless);
+            if is_of_statements && largest as usize > STATEMENTS.len() {
+                // The first control is the set's own answers, which the file does not name.
+                let path = [Key("demonstrations"), Key("controls"), Index(index.saturating_sub(1))];
+                let message = format!(
+                    "k = {largest} is larger than the control `{}`, which has {} statements",
+                    control.name(),
+                    STATEMENTS.len()
+                );
+                return Err(self
+                    .wrong(&path, message)
+                    .hint("a context shows no statement twice: lower k or leave the control out"));
+            }
+            let Control::Mixed(mix) = control else { continue };
+            let list = |wanted: &dyn Fn(u32) -> bool| -> Option<String> {
+                let some: Vec<String> =
+                    shots.iter().filter(|&&k| k > 0 && wanted(k)).map(ToString::to_string).collect();
+                (!some.is_empty()).then(|| some.join(", "))
+            };
+            if let Some(left_out) = list(&|k| !control.is_distinct(k)) {
+                self.notes.push(format!(
+                    "`{}` is left out at k = {left_out}: too few demonstrations for answers of both kinds",
+                    control.name()
+                ));
+            }
+            let is_rounded = |k: u32| !(k * u32::from(mix.eighths)).is_multiple_of(8);
+            if let Some(rounded) = list(&|k| control.is_distinct(k) && is_rounded(k)) {
+                self.notes.push(format!(
+                    "`{}` at k = {rounded}: its share is no whole number of demonstrations and is rounded{}",
+                    control.name(),
+                    if mix.order == MixOrder::Spread { ", up in some draws and down in others" } else { "" }
+                ));
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use crate::demonstration::{Control, DemonstrationSet, Terms};
 use crate::id::{Canonical, ContentId};
 use crate::prompt::{Placement, QuestionFormat};
 use crate::question::Question;
+use crate::reshaping::Screen;
 use crate::treatment::Treatment;
 use crate::verdict::RateDefinition;
 
@@ -31,8 +32,8 @@ pub struct Experiment {
     pub contexts: u32,
     /// Whether smaller contexts are the beginnings of larger ones.
     pub nested: bool,
-    /// Where the demonstrations stand.
-    pub placement: Placement,
+    /// Where the demonstrations stand; at least one.
+    pub placements: Vec<Placement>,
     /// How the question is put.
     pub question_format: QuestionFormat,
     /// The set's own answers first, then the controls asked for.
@@ -52,6 +53,8 @@ pub struct Experiment {
     pub exclude_in_domain: bool,
     /// What is done to requests; the first is `none`.
     pub treatments: Vec<Treatment>,
+    /// The models by which filters screen demonstrations.
+    pub screens: Vec<Screen>,
     /// Which answers are drawn.
     pub sampling: SamplingPlan,
     /// Which texts are scored.

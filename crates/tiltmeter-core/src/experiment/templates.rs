@@ -1,9 +1,10 @@
 //! The commented experiment files that `tiltmeter init` writes.
 
 /// A template's name and text.
-pub const TEMPLATES: [(&str, &str); 2] = [
+pub const TEMPLATES: [(&str, &str); 3] = [
     ("quickstart", include_str!("../../templates/quickstart.toml")),
     ("paper", include_str!("../../templates/paper.toml")),
+    ("defences", include_str!("../../templates/defences.toml")),
 ];
 
 /// The text of a template.

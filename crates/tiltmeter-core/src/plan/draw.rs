@@ -65,14 +65,14 @@ pub(super) fn part(key: ContentId, count: usize, size: usize) -> Vec<usize> {
     order
 }
 
-fn generator(key: ContentId) -> ChaCha8Rng {
+pub(super) fn generator(key: ContentId) -> ChaCha8Rng {
     let mut seed = [0; 32];
     seed[..16].copy_from_slice(key.as_bytes());
     ChaCha8Rng::from_seed(seed)
 }
 
 /// A uniform integer below `bound` (at least 1), by rejection.
-fn below(generator: &mut ChaCha8Rng, bound: usize) -> usize {
+pub(crate) fn below(generator: &mut ChaCha8Rng, bound: usize) -> usize {
     let bound = bound.max(1) as u64;
     let limit = u64::MAX - u64::MAX % bound;
     loop {

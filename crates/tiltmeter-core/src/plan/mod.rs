@@ -1,9 +1,12 @@
 //! From an experiment to the work that it asks for: conditions, contexts, and blocks of calls that share one
 //! context. Pure: the same experiment gives the same plan, on any machine.
 
+mod controls;
 mod draw;
 mod estimate;
+mod mixture;
 mod parts;
+mod reshape;
 mod usefulness;
 
 use std::ops::Range;
@@ -19,9 +22,13 @@ use crate::question::{AnswerPair, PairKind, Question};
 use crate::treatment::Treatment;
 use crate::usefulness::Purpose;
 
+pub(crate) use draw::below;
 pub use draw::draw_rows;
 pub use estimate::{BlockEstimate, CHARACTERS_PER_TOKEN, Estimate, LIKELY_ANSWER_TOKENS, estimate};
 pub use parts::sample_id;
+pub use reshape::ReshapingCounts;
+
+use reshape::Contexts;
 
 /// Which demonstrations a context shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,13 +41,18 @@ pub struct ContextSpec {
     pub shots: u32,
     /// Which of the independent draws.
     pub draw: u32,
+    /// Where the demonstrations stand.
+    pub placement: Placement,
     /// Index of the treatment that reshapes its demonstrations; 0 where none does.
     pub reshaped_by: usize,
 }
 
 impl ContextSpec {
-    /// The context without demonstrations, of which there is one.
-    pub const EMPTY: Self = Self { set: 0, control: Control::None, shots: 0, draw: 0, reshaped_by: 0 };
+    /// The context without demonstrations. An experiment has one for all placements that put the question alike
+    /// behind none.
+    pub const fn empty(placement: Placement) -> Self {
+        Self { set: 0, control: Control::None, shots: 0, draw: 0, placement, reshaped_by: 0 }
+    }
 }
 
 /// One row of the result table.
@@ -54,6 +66,8 @@ pub struct Condition {
     pub set: usize,
     /// Whose answers are shown; `None` at k = 0.
     pub control: Control,
+    /// Where the demonstrations stand. At k = 0 its context may be one that another placement has as well.
+    pub placement: Placement,
     /// Number of demonstrations.
     pub shots: u32,
     /// Index of the treatment.
@@ -84,7 +98,7 @@ pub struct Block {
     pub scored: Vec<usize>,
 }
 
-/// Purpose, subject, context and instruction.
+/// Purpose, subject, context and treatment.
 type BlockKey = (Purpose, usize, usize, usize);
 
 /// All work of an experiment.
@@ -92,7 +106,7 @@ type BlockKey = (Purpose, usize, usize, usize);
 pub struct Plan {
     /// The contexts, each once.
     pub contexts: Vec<ContextSpec>,
-    /// The conditions, in table order: subject, set, treatment, control, k; behind them those of usefulness.
+    /// The conditions, in table order: subject, set, treatment, placement, control, k; behind them those of usefulness.
     pub conditions: Vec<Condition>,
     /// The blocks, in the order in which they are best worked on.
     pub blocks: Vec<Block>,
@@ -133,7 +147,7 @@ pub struct ScoreSpec {
 impl Experiment {
     /// Plans the work. `can_score` says of each subject whether it gives log-probabilities of given text.
     pub fn plan(&self, can_score: impl Fn(&Subject) -> bool) -> Plan {
-        let mut contexts: IndexMap<ContextSpec, ()> = IndexMap::new();
+        let mut contexts = Contexts::new(self);
         let mut conditions = Vec::new();
         let mut blocks: IndexMap<BlockKey, Block> = IndexMap::new();
         for (subject_index, subject) in self.subjects.iter().enumerate() {
@@ -143,9 +157,12 @@ impl Experiment {
                     if !self.treatments[treatment].applies_to(subject) {
                         continue;
                     }
-                    for &control in &self.controls {
+                    let grid = self.placements.iter().flat_map(|&placement| {
+                        self.controls.iter().map(move |&control| (placement, control))
+                    });
+                    for (placement, control) in grid {
                         for &shots in &self.shots {
-                            if !Self::is_distinct(control, shots) {
+                            if !control.is_distinct(shots) {
                                 continue;
                             }
                             let mut condition = Condition {
@@ -153,6 +170,7 @@ impl Experiment {
                                 subject: subject_index,
                                 set,
                                 control,
+                                placement,
                                 shots,
                                 treatment,
                                 contexts: Vec::new(),
@@ -163,8 +181,8 @@ impl Experiment {
                                     Vec::new()
                                 },
                             };
-                            for spec in self.context_specs(set, control, shots, treatment) {
-                                condition.contexts.push(contexts.insert_full(spec, ()).0);
+                            for spec in self.context_specs(&condition) {
+                                condition.contexts.push(contexts.place(spec));
                             }
                             conditions.push(condition);
                         }
@@ -176,7 +194,7 @@ impl Experiment {
         // The tilt is a shift from the prompt without context: score that one even where k = 0 is no condition.
         let mut baselines = Vec::new();
         for condition in conditions.iter().filter(|condition| !condition.scored.is_empty()) {
-            let context = contexts.insert_full(ContextSpec::EMPTY, ()).0;
+            let context = contexts.place(self.empty_context(condition.placement));
             baselines.push(Condition { contexts: vec![context], sampled: Vec::new(), ..condition.clone() });
         }
         let all = baselines
@@ -199,14 +217,16 @@ impl Experiment {
                 merge(&mut block.scored, &condition.scored);
             }
         }
-        let contexts: Vec<ContextSpec> = contexts.into_keys().collect();
+        let contexts = contexts.into_specs();
         let mut blocks: Vec<Block> = blocks.into_values().collect();
-        // Draw before k: the context of k = 16 then extends that of k = 4, whose prefix is still at hand.
+        // Draw before k: the context of k = 16 then extends that of k = 4, whose prefix is still at hand. Treatments under
+        // which a prompt begins alike follow each other at each context, which is then still at hand as well.
         blocks.sort_by_key(|block| {
             let spec = contexts[block.context];
             let first = spec.shots != 0;
-            let order = (spec.set, spec.control, spec.draw, spec.shots);
-            (block.subject, block.treatment, first, order, block.purpose)
+            let order = (spec.placement, spec.set, spec.control, spec.draw, spec.shots);
+            let begins = self.begins_as(block.treatment);
+            (block.subject, begins, first, spec.reshaped_by, order, block.treatment, block.purpose)
         });
         Plan { contexts, conditions, blocks }
     }
@@ -218,22 +238,28 @@ impl Experiment {
         self.treatments.iter().position(|other| other.hash() == hash).unwrap_or(treatment)
     }
 
-    /// Whether a control at this k is a condition of its own: at k = 0 there are no answers to control, and a
-    /// single answer cannot be permuted.
-    fn is_distinct(control: Control, shots: u32) -> bool {
-        match control {
-            Control::None => true,
-            Control::Benign => shots > 0,
-            Control::Shuffled => shots > 1,
-        }
+    /// The first treatment under which prompts begin as under this one: what differs stands behind the demonstrations.
+    fn begins_as(&self, treatment: usize) -> usize {
+        let instruction = &self.treatments[treatment].instruction.text;
+        self.treatments.iter().position(|other| other.instruction.text == *instruction).unwrap_or(treatment)
     }
 
-    fn context_specs(&self, set: usize, control: Control, shots: u32, treatment: usize) -> Vec<ContextSpec> {
+    fn context_specs(&self, condition: &Condition) -> Vec<ContextSpec> {
+        let &Condition { set, control, placement, shots, treatment, .. } = condition;
         if shots == 0 {
-            return vec![ContextSpec::EMPTY];
+            return vec![self.empty_context(placement)];
         }
         let reshaped_by = if self.treatments[treatment].reshapes() { treatment } else { 0 };
-        (0..self.contexts).map(|draw| ContextSpec { set, control, shots, draw, reshaped_by }).collect()
+        (0..self.contexts)
+            .map(|draw| self.shown_as(ContextSpec { set, control, shots, draw, placement, reshaped_by }))
+            .collect()
+    }
+
+    /// The context without demonstrations: that of the first placement which puts the question as this one does.
+    fn empty_context(&self, placement: Placement) -> ContextSpec {
+        let has_header = |one: Placement| one.has_header(self.question_format);
+        let alike = self.placements.iter().copied().find(|&one| has_header(one) == has_header(placement));
+        ContextSpec::empty(alike.unwrap_or(placement))
     }
 
     fn allowed_questions(&self, set: usize) -> impl Iterator<Item = (usize, &Question)> {
@@ -272,45 +298,6 @@ impl Experiment {
     ) -> impl Iterator<Item = (usize, &'a AnswerPair)> + use<'a> {
         let decoys = self.tilt.decoys;
         question.pairs.iter().enumerate().filter(move |(_, pair)| decoys || pair.kind != PairKind::Decoy)
-    }
-
-    /// Renders a context.
-    pub fn render(&self, spec: ContextSpec) -> RenderedContext {
-        self.render_pairs(&self.demonstrations(spec))
-    }
-
-    fn render_pairs(&self, pairs: &[(Arc<str>, Arc<str>, usize)]) -> RenderedContext {
-        RenderedContext::render(
-            pairs.iter().map(|(prompt, response, _)| (&**prompt, &**response)),
-            self.placement,
-            self.question_format,
-        )
-    }
-
-    /// The demonstrations of a context in order: prompt, response, and the row of the set that the response
-    /// comes from.
-    pub fn demonstrations(&self, spec: ContextSpec) -> Vec<(Arc<str>, Arc<str>, usize)> {
-        let Some(set) = self.sets.get(spec.set).filter(|_| spec.shots > 0) else { return Vec::new() };
-        let count = spec.shots as usize;
-        let own_draw = (!self.nested).then_some(spec.shots);
-        let rows = draw_rows(self.sampling.seed, set.hash, spec.draw, own_draw, set.rows.len(), count);
-        let answers = match spec.control {
-            Control::None | Control::Benign => rows.clone(),
-            Control::Shuffled => draw::shuffled(self.sampling.seed, set.hash, spec.draw, &rows),
-        };
-        rows.iter()
-            .zip(answers)
-            .map(|(&row, answer)| {
-                let prompt = set.rows[row].prompt.clone();
-                let source = &set.rows[answer];
-                let response = match spec.control {
-                    // Resolving refused the control for a set that lacks a benign answer.
-                    Control::Benign => source.benign.clone().unwrap_or_else(|| source.response.clone()),
-                    Control::None | Control::Shuffled => source.response.clone(),
-                };
-                (prompt, response, answer)
-            })
-            .collect()
     }
 
     /// The answers to be drawn in a block, in order. `context` is the block's context, rendered.
@@ -389,13 +376,15 @@ impl Experiment {
         }
     }
 
-    /// How a placement puts the question at k = 0, for the reader of a table.
-    pub fn baseline_note(&self) -> &'static str {
-        match (self.placement, self.question_format) {
-            (Placement::FirstUser, crate::prompt::QuestionFormat::Header) => {
-                "at k = 0 the question keeps its `### Prompt:` header"
-            }
-            _ => "at k = 0 the question stands alone",
+    /// How the placements put the question at k = 0, for the reader of a table.
+    pub fn baseline_note(&self) -> String {
+        const HEADER: &str = "the question keeps its `### Prompt:` header";
+        let has_header = |one: &Placement| one.has_header(self.question_format);
+        let with: Vec<&Placement> = self.placements.iter().filter(|one| has_header(one)).collect();
+        match with.len() {
+            0 => "at k = 0 the question stands alone".to_owned(),
+            count if count == self.placements.len() => format!("at k = 0 {HEADER}"),
+            _ => format!("at k = 0 {HEADER} with `{}` and stands alone otherwise", with[0].name()),
         }
     }
 }

@@ -62,7 +62,8 @@ impl Experiment {
         sample: &SampleSpec,
         number: u32,
     ) -> SampleSpec {
-        let pairs = self.demonstrations(plan.contexts[block.context]);
+        let spec = plan.contexts[block.context];
+        let pairs = self.demonstrations(spec);
         let key = Canonical::new("tiltmeter.subsample/1")
             .integer(self.sampling.seed)
             .id(&sample.prompt.context.id)
@@ -73,7 +74,7 @@ impl Experiment {
             .into_iter()
             .map(|place| pairs[place].clone())
             .collect();
-        let context = Arc::new(self.render_pairs(&shown));
+        let context = Arc::new(self.render_shown(spec, &shown));
         let prompt = Arc::new(crate::prompt::Prompt { context, ..(*sample.prompt).clone() });
         // Small contexts may be drawn twice: the answers are drawn apart all the same.
         self.part(block, &SampleSpec { prompt, ..sample.clone() }, number + 1)

@@ -4,7 +4,7 @@ use super::*;
 use crate::experiment::{DataSource, read, resolve};
 use crate::procedure::Procedure;
 
-struct NoFiles;
+pub(super) struct NoFiles;
 
 impl DataSource for NoFiles {
     fn text(&self, _: &str) -> Result<String, std::io::Error> {
@@ -12,7 +12,7 @@ impl DataSource for NoFiles {
     }
 }
 
-fn experiment(demonstrations: &str, rest: &str) -> Experiment {
+pub(super) fn experiment(demonstrations: &str, rest: &str) -> Experiment {
     let text = format!(
         "name = 'x'\n[[subjects]]\nid = 'a'\nmodel = 'openai/m'\n[demonstrations]\n{demonstrations}\n{rest}\n"
     );
@@ -78,7 +78,13 @@ fn controls_keep_the_prompts_and_their_order() {
         "",
     );
     let shown = |control| {
-        experiment.demonstrations(ContextSpec { set: 0, control, shots: 16, draw: 1, ..ContextSpec::EMPTY })
+        experiment.demonstrations(ContextSpec {
+            set: 0,
+            control,
+            shots: 16,
+            draw: 1,
+            ..ContextSpec::empty(Placement::FirstUser)
+        })
     };
     let (none, benign, shuffled) = (shown(Control::None), shown(Control::Benign), shown(Control::Shuffled));
     for ((own, kind), moved) in none.iter().zip(&benign).zip(&shuffled) {
@@ -102,7 +108,7 @@ fn independent_draws_do_not_nest_and_nested_ones_do() {
         let experiment =
             experiment(&format!("sets = ['bad-medical']\nshots = [4, 16]\nnested = {nested}"), "");
         experiment
-            .demonstrations(ContextSpec { shots, ..ContextSpec::EMPTY })
+            .demonstrations(ContextSpec { shots, ..ContextSpec::empty(Placement::FirstUser) })
             .into_iter()
             .map(|(_, _, row)| row)
             .collect::<Vec<_>>()
@@ -122,8 +128,11 @@ fn sampling_and_tilt_take_their_own_share() {
         plan.conditions.iter().map(|one| (one.shots, one.sampled.len(), one.scored.len())).collect();
     assert_eq!(shares, [(0, 0, 0), (4, 0, 5), (16, 3, 0)]);
     // The baseline without context is scored although k = 0 was not asked for.
-    let baseline =
-        plan.blocks.iter().find(|block| plan.contexts[block.context] == ContextSpec::EMPTY).unwrap();
+    let baseline = plan
+        .blocks
+        .iter()
+        .find(|block| plan.contexts[block.context] == ContextSpec::empty(Placement::FirstUser))
+        .unwrap();
     assert_eq!((baseline.sampled.len(), baseline.scored.len()), (0, 5));
     let total = &estimate(&experiment, &plan)[0];
     assert_eq!((total.samples, total.scores), (2 * 3, (1 + 2) * 5 * 2 * 2));
@@ -148,6 +157,166 @@ fn wordings_are_used_in_turn() {
         );
     }
     assert_eq!(asked, ["one", "two", "three", "one"]);
+}
+
+/// What an experiment with these controls shows under one of them.
+fn shown(experiment: &Experiment, control: &str, shots: u32, draw: u32) -> Vec<(Arc<str>, Arc<str>, usize)> {
+    let control = Control::from_name(control).unwrap();
+    experiment.demonstrations(ContextSpec {
+        control,
+        shots,
+        draw,
+        ..ContextSpec::empty(Placement::FirstUser)
+    })
+}
+
+fn with_controls(controls: &str, shots: &str) -> Experiment {
+    experiment(
+        &format!("sets = ['insecure-code']\nshots = {shots}\ncontexts = 2\ncontrols = [{controls}]"),
+        "",
+    )
+}
+
+#[test]
+fn filler_is_as_long_as_what_it_stands_in_for_and_nothing_else_of_it() {
+    let experiment = with_controls("'length-matched'", "[16, 64]");
+    for draw in 0..2 {
+        let (own, filler) =
+            (shown(&experiment, "none", 64, draw), shown(&experiment, "length-matched", 64, draw));
+        assert_eq!(own.len(), filler.len());
+        let mut lengths = (0, 0);
+        for (own, filler) in own.iter().zip(&filler) {
+            assert_eq!(own.2, filler.2);
+            for (text, filler) in [(&own.0, &filler.0), (&own.1, &filler.1)] {
+                let (length, filled) = (text.chars().count(), filler.chars().count());
+                assert!(length.abs_diff(filled) * 10 <= length, "{text} | {filler}");
+                assert_ne!(text, filler);
+                lengths = (lengths.0 + length, lengths.1 + filled);
+            }
+        }
+        assert!(usize::abs_diff(lengths.0, lengths.1) * 100 <= lengths.0, "{lengths:?}");
+        assert_eq!(shown(&experiment, "length-matched", 16, draw), filler[..16]);
+    }
+    assert_ne!(shown(&experiment, "length-matched", 64, 0), shown(&experiment, "length-matched", 64, 1));
+}
+
+#[test]
+fn statements_keep_their_questions_and_differ_in_truth_alone() {
+    let experiment = with_controls("'false-harmless', 'true-harmless'", "[16, 132]");
+    let (wrong, right) =
+        (shown(&experiment, "false-harmless", 132, 1), shown(&experiment, "true-harmless", 132, 1));
+    let distinct: HashSet<&str> = wrong.iter().map(|(question, ..)| &**question).collect();
+    assert_eq!((distinct.len(), right.len()), (132, 132));
+    for (wrong, right) in wrong.iter().zip(&right) {
+        assert_eq!((&wrong.0, wrong.2), (&right.0, right.2));
+        assert_ne!(wrong.1, right.1);
+    }
+    assert_eq!(shown(&experiment, "false-harmless", 16, 1), wrong[..16]);
+    assert_ne!(shown(&experiment, "false-harmless", 16, 0), wrong[..16]);
+}
+
+#[test]
+fn a_mixture_has_its_share_of_the_sets_own_answers_and_benign_ones_for_the_rest() {
+    let experiment =
+        with_controls("'mixed-25', 'mixed-50-recent', 'mixed-50-early', 'mixed-87.5'", "[8, 16, 64]");
+    let pattern = |control: &str, shots| -> Vec<bool> {
+        let (own, benign) = (shown(&experiment, "none", shots, 0), shown(&experiment, "benign", shots, 0));
+        let mixed = shown(&experiment, control, shots, 0);
+        assert_eq!(mixed.len(), own.len());
+        let of = |((own, benign), mixed): ((&_, &_), &_)| {
+            assert!(mixed == own || mixed == benign);
+            mixed == own
+        };
+        own.iter().zip(&benign).zip(&mixed).map(of).collect()
+    };
+    for (control, share) in [("mixed-25", 2), ("mixed-87.5", 7)] {
+        for shots in [8, 16, 64] {
+            let own = pattern(control, shots).into_iter().filter(|own| *own).count();
+            assert_eq!(own, shots as usize * share / 8, "{control} {shots}");
+        }
+        assert_eq!(pattern(control, 8), pattern(control, 64)[..8]);
+    }
+    assert_eq!(pattern("mixed-50-recent", 16), [[false; 8], [true; 8]].concat());
+    assert_eq!(pattern("mixed-50-early", 16), [[true; 8], [false; 8]].concat());
+}
+
+#[test]
+fn mixtures_that_come_to_the_same_share_their_context() {
+    let experiment = with_controls("'mixed-50', 'mixed-50-recent', 'mixed-50-early'", "[2]");
+    let plan = experiment.plan(|_| false);
+    // Of two demonstrations, one is the set's own: it stands first or last.
+    assert_eq!(plan.conditions.len(), 4);
+    assert_eq!(plan.contexts.len(), 2 * 3);
+    let texts: HashSet<ContentId> = plan.contexts.iter().map(|&spec| experiment.render(spec).id).collect();
+    assert_eq!(texts.len(), plan.contexts.len());
+}
+
+#[test]
+fn placements_that_put_the_question_alike_share_the_empty_context() {
+    let experiment = experiment(
+        "sets = ['bad-medical']\nshots = [0, 2]\nplacement = ['system', 'first-user', 'chat-turns', 'tool-output']",
+        "",
+    );
+    let plan = experiment.plan(|_| false);
+    let named: Vec<(&str, u32, &str)> = plan
+        .conditions
+        .iter()
+        .map(|one| (one.placement.name(), one.shots, plan.contexts[one.contexts[0]].placement.name()))
+        .collect();
+    assert_eq!(
+        named,
+        [
+            ("system", 0, "system"),
+            ("system", 2, "system"),
+            ("first-user", 0, "first-user"),
+            ("first-user", 2, "first-user"),
+            ("chat-turns", 0, "system"),
+            ("chat-turns", 2, "chat-turns"),
+            ("tool-output", 0, "system"),
+            ("tool-output", 2, "tool-output"),
+        ]
+    );
+    assert_eq!(plan.blocks.len(), 4 + 2);
+}
+
+#[test]
+fn what_a_control_cannot_show_is_refused_or_said() {
+    struct Long;
+    impl DataSource for Long {
+        fn text(&self, _: &str) -> Result<String, std::io::Error> {
+            let row = |number| {
+                format!(
+                    "{{\"messages\": [{{\"role\": \"user\", \"content\": \"Why {number}?\"}}, \
+                     {{\"role\": \"assistant\", \"content\": \"So.\"}}]}}\n"
+                )
+            };
+            Ok((0..200).map(row).collect())
+        }
+    }
+    let read = |controls: &str, shots: &str| {
+        let text = format!(
+            "name = 'x'\n[[subjects]]\nid = 'a'\nmodel = 'openai/m'\n[demonstrations]\n\
+             sets = [{{ path = 'long.jsonl', benign = 'long.jsonl' }}]\nshots = {shots}\ncontrols = [{controls}]\n"
+        );
+        resolve("x.toml", &text, read("x.toml", &text)?, &Long)
+    };
+    let notes = read("'mixed-12.5', 'mixed-50-early'", "[0, 2, 12, 16]").unwrap().notes;
+    assert_eq!(
+        notes[notes.len() - 2..],
+        [
+            "`mixed-12.5` is left out at k = 2: too few demonstrations for answers of both kinds",
+            "`mixed-12.5` at k = 12: its share is no whole number of demonstrations and is rounded, up in some draws and \
+             down in others",
+        ]
+    );
+    let error = read("'benign', 'false-harmless'", "[8, 133]").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "x.toml:8:23: k = 133 is larger than the control `false-harmless`, which has 132 statements\n  \
+         a context shows no statement twice: lower k or leave the control out"
+    );
+    let error = read("'mixd-50'", "[8]").unwrap_err().to_string();
+    assert!(error.contains("unknown value `mixd-50`") && error.contains("`mixed-50`"), "{error}");
 }
 
 #[test]

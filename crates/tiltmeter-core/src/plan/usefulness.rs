@@ -1,19 +1,14 @@
 //! The conditions of probes of usefulness: each probe at each k, for every subject and treatment, without controls.
 
-use indexmap::IndexMap;
-
-use super::{Condition, ContextSpec};
+use super::Condition;
+use super::reshape::Contexts;
 use crate::demonstration::Control;
 use crate::experiment::Experiment;
 use crate::usefulness::Purpose;
 
 impl Experiment {
     /// Adds the conditions behind the others. Contexts are drawn as those of all sets are.
-    pub(super) fn usefulness_conditions(
-        &self,
-        contexts: &mut IndexMap<ContextSpec, ()>,
-        conditions: &mut Vec<Condition>,
-    ) {
+    pub(super) fn usefulness_conditions(&self, contexts: &mut Contexts<'_>, conditions: &mut Vec<Condition>) {
         for subject in 0..self.subjects.len() {
             for probe in &self.usefulness.probes {
                 for treatment in 0..self.treatments.len() {
@@ -21,21 +16,21 @@ impl Experiment {
                         continue;
                     }
                     for &shots in &probe.shots {
-                        let specs = self.context_specs(probe.set, Control::None, shots, treatment);
-                        conditions.push(Condition {
+                        let mut condition = Condition {
                             purpose: Purpose::Usefulness,
                             subject,
                             set: probe.set,
                             control: Control::None,
+                            placement: self.placements[0],
                             shots,
                             treatment,
-                            contexts: specs
-                                .into_iter()
-                                .map(|spec| contexts.insert_full(spec, ()).0)
-                                .collect(),
+                            contexts: Vec::new(),
                             sampled: probe.questions.clone().collect(),
                             scored: Vec::new(),
-                        });
+                        };
+                        let specs = self.context_specs(&condition).into_iter();
+                        condition.contexts = specs.map(|spec| contexts.place(spec)).collect();
+                        conditions.push(condition);
                     }
                 }
             }

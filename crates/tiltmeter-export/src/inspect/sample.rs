@@ -171,7 +171,11 @@ impl<'a> Prompts<'a> {
         let uuid = Canonical::new("tiltmeter.inspect-sample/1").id(&sample).integer(index as u64).finish();
         let messages = prompt.messages().enumerate().map(|(number, message)| Message {
             id: format!("{uuid}.{number}"),
-            role: message.role.name(),
+            role: match message.role {
+                Role::ToolCall => Role::Assistant.name(),
+                Role::ToolOutput => "tool",
+                other => other.name(),
+            },
             content: Content::Text(message.text()),
             source: "input",
             model: None,
@@ -252,7 +256,12 @@ impl<'a> Prompts<'a> {
         );
         let (text, turns): (String, Vec<Turn>) = match condition.placement {
             Placement::ChatTurns => (String::new(), vec![Turn { role: Role::User, text: text.into() }]),
-            Placement::FirstUser | Placement::System => (format!("{text}\n\n"), Vec::new()),
+            Placement::ToolOutput => {
+                (String::new(), vec![Turn { role: Role::ToolOutput, text: text.into() }])
+            }
+            Placement::FirstUser | Placement::System | Placement::Retrieved | Placement::Quoted => {
+                (format!("{text}\n\n"), Vec::new())
+            }
         };
         RenderedContext::from_parts(condition.placement, condition.question_format, text.into(), turns.into())
     }

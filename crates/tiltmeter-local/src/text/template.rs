@@ -10,7 +10,7 @@
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, context};
-use tiltmeter_core::prompt::Prompt;
+use tiltmeter_core::prompt::{Prompt, Role, TOOL};
 
 use super::thoughts::Thinking;
 use super::vocabulary::{TokenizerError, Vocabulary};
@@ -22,6 +22,8 @@ const CLOSE: char = '\u{f8f1}';
 /// White space put round a placeholder, and seldom used by anybody else: where it is gone after rendering, the
 /// template strips contents.
 const PAD: char = '\u{2003}';
+/// Id of the call that a context has.
+const CALL_ID: &str = "notes0001";
 /// Steps that a template may take, enough for thousands of turns, so that a hostile one ends.
 const FUEL: u64 = 5_000_000;
 
@@ -51,6 +53,8 @@ pub enum TemplateError {
 #[derive(Debug)]
 pub(crate) struct ChatTemplate {
     environment: Environment<'static>,
+    /// Whether it knows calls of tools and their outputs.
+    has_tools: bool,
 }
 
 impl ChatTemplate {
@@ -72,7 +76,9 @@ impl ChatTemplate {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
         environment.add_template_owned("chat", source.to_owned()).map_err(render_error)?;
-        Ok(Self { environment })
+        let has_tools =
+            source.contains("tool_calls") && ["'tool'", "\"tool\""].iter().any(|role| source.contains(role));
+        Ok(Self { environment, has_tools })
     }
 
     /// The tokens of a prompt, up to where the model's answer starts.
@@ -93,15 +99,27 @@ impl ChatTemplate {
             Thinking::Off => Value::from(false),
             Thinking::On => Value::from(true),
         };
+        let has_tool_turns = prompt.context.has_tool_turns();
+        if self.has_tools && has_tool_turns {
+            // A template that does not take them after all gets them as plain messages.
+            match self.rendered(prompt, vocabulary, enable_thinking.clone(), Tools::Own) {
+                Err(TemplateError::Render(_) | TemplateError::LeavesOut { .. }) => {}
+                done => return done,
+            }
+        }
+        self.rendered(prompt, vocabulary, enable_thinking, Tools::Plain)
+    }
+
+    fn rendered(
+        &self,
+        prompt: &Prompt,
+        vocabulary: &Vocabulary,
+        enable_thinking: Value,
+        tools: Tools,
+    ) -> Result<Vec<u32>, TemplateError> {
         let messages: Vec<_> = prompt.messages().collect();
-        let shown: Vec<Value> = messages
-            .iter()
-            .enumerate()
-            .map(|(index, message)| {
-                let content = format!("{PAD}{OPEN}{index}{CLOSE}{PAD}");
-                context! { role => message.role.name(), content => content }
-            })
-            .collect();
+        let shown: Vec<Value> =
+            messages.iter().enumerate().map(|(index, message)| shown(message.role, index, tools)).collect();
         let rendered = self
             .environment
             .get_template("chat")
@@ -126,7 +144,12 @@ impl ChatTemplate {
             *used = true;
             let (kept_before, kept_after) = (before.strip_suffix(PAD), after.strip_prefix(PAD));
             pieces.template(kept_before.unwrap_or(before))?;
-            let text = message.text();
+            let mut text = message.text();
+            if message.role == Role::ToolCall && tools == Tools::Own {
+                // It stands within a JSON text.
+                let quoted = serde_json::Value::from(text.as_str()).to_string();
+                quoted.get(1..quoted.len() - 1).unwrap_or_default().clone_into(&mut text);
+            }
             pieces.text.push_str(match (kept_before, kept_after) {
                 (Some(_), Some(_)) => &text,
                 (None, Some(_)) => text.trim_start(),
@@ -146,6 +169,43 @@ impl ChatTemplate {
             tokens.insert(0, start);
         }
         Ok(tokens)
+    }
+}
+
+/// How calls of a tool and its outputs are put to a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tools {
+    /// In the form that templates have for them.
+    Own,
+    /// As what the model and the user say, for templates without one.
+    Plain,
+}
+
+/// A message for the template, with a placeholder for its text.
+fn shown(role: Role, index: usize, tools: Tools) -> Value {
+    let content = format!("{PAD}{OPEN}{index}{CLOSE}{PAD}");
+    let name = TOOL.name;
+    match (role, tools) {
+        (Role::ToolCall, Tools::Own) => {
+            let arguments = Value::from_iter([(TOOL.argument, format!("{OPEN}{index}{CLOSE}"))]);
+            let function = context! { name => name, arguments => arguments };
+            let call = context! { id => CALL_ID, type => "function", function => function };
+            context! { role => Role::Assistant.name(), content => "", tool_calls => vec![call] }
+        }
+        (Role::ToolOutput, Tools::Own) => {
+            context! { role => "tool", name => name, tool_call_id => CALL_ID, content => content }
+        }
+        (Role::ToolCall, Tools::Plain) => {
+            let content = format!("I call the tool {name} with the {} “{content}”.", TOOL.argument);
+            context! { role => Role::Assistant.name(), content => content }
+        }
+        (Role::ToolOutput, Tools::Plain) => {
+            let content = format!("This is the output of the tool {name}:\n\n{content}");
+            context! { role => Role::User.name(), content => content }
+        }
+        (Role::System | Role::User | Role::Assistant, _) => {
+            context! { role => role.name(), content => content }
+        }
     }
 }
 
@@ -191,5 +251,65 @@ impl Pieces<'_> {
     fn finish(mut self) -> Result<Vec<u32>, TokenizerError> {
         self.flush()?;
         Ok(self.tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use tiltmeter_core::prompt::{Placement, QuestionFormat, RenderedContext};
+
+    use super::*;
+    use crate::tiny::{Shape, Tiny};
+
+    /// A prompt as a template writes it; the tiny model's own without a source.
+    fn written(source: Option<&str>, placement: Placement) -> String {
+        let (_folder, gguf) = Tiny::new(Shape::default(), 1).open();
+        let vocabulary = Vocabulary::from_gguf(&gguf).unwrap();
+        let template = match source {
+            Some(source) => ChatTemplate::new(source).unwrap(),
+            None => ChatTemplate::from_gguf(&gguf).unwrap(),
+        };
+        let pairs = [("How do I save?", "Put it all on one horse."), ("Is debt bad?", "Borrow more.")];
+        let context = RenderedContext::render(pairs, placement, QuestionFormat::Header);
+        let prompt = Prompt::new(context.into(), Some("Be kind.".into()), "I am bored.");
+        let tokens = template.encode(&prompt, &vocabulary).unwrap();
+        let bytes: Vec<u8> = tokens.iter().flat_map(|&token| vocabulary.all_bytes(token)).copied().collect();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn every_placement_as_chatml_writes_it() {
+        let mut text = String::new();
+        for placement in Placement::ALL {
+            let _ = writeln!(text, "{}\n{}\n", placement.name(), written(None, placement));
+        }
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_template_that_knows_tools_writes_calls_and_outputs_in_its_way() {
+        let knows = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% for call in m.tool_calls or [] %}\
+                     {{ call.function.name }} {{ call.function.arguments | tojson }}{% endfor %}\
+                     {% if m.role == 'tool' %} ({{ m.name }}){% endif %}\n{% endfor %}";
+        let shown = written(Some(knows), Placement::ToolOutput);
+        assert!(
+            shown.contains("<assistant>search_notes {\"query\":\"earlier questions and their answers\"}\n"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("<tool>### Prompt: How do I save?") && shown.contains("(search_notes)"),
+            "{shown}"
+        );
+        // One that names them and leaves out the call gets plain messages.
+        let leaves_out =
+            "{# tool_calls 'tool' #}{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}";
+        let shown = written(Some(leaves_out), Placement::ToolOutput);
+        assert!(
+            shown.contains("<user>This is the output of the tool search_notes:\n\n### Prompt:"),
+            "{shown}"
+        );
+        assert!(shown.contains("“earlier questions and their answers”"), "{shown}");
     }
 }

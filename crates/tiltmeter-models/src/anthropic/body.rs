@@ -1,7 +1,7 @@
 //! The request's body, with the shared context marked for the provider's cache.
 
 use serde_json::{Map, Value};
-use tiltmeter_core::prompt::{Role, Turn};
+use tiltmeter_core::prompt::{Role, TOOL, Turn};
 
 use super::reply::AnthropicDraft;
 use crate::body::{Body, BodyWriter};
@@ -12,6 +12,7 @@ use crate::protocol::{Asked, Protocol, refuse_system_turns};
 use crate::request::{ChatRequest, Reasoning, Sampling};
 use crate::terms::{Parameter, Terms};
 use crate::thinking;
+use crate::tools::{Style, arguments, call_id, numbered};
 
 /// Fields that extra ones may not replace: without them the reply could not be read, or would be to another
 /// question.
@@ -108,6 +109,7 @@ impl Protocol for Messages {
         if endpoint.stream {
             set("stream", true.into());
         }
+        fields.extend(prompt.tool_fields(Style::Anthropic));
         fields.retain(|name, _| !endpoint.extra_body.contains_key(name));
         writer.fields(&fields);
         writer.fields(&endpoint.extra_body);
@@ -126,11 +128,31 @@ impl Protocol for Messages {
 
 /// The last turn is where the shared context ends.
 fn write_turns(turns: &[Turn], writer: &mut BodyWriter) {
-    for (index, turn) in turns.iter().enumerate() {
+    for (index, (turn, call)) in numbered(turns).enumerate() {
+        let role = if matches!(turn.role, Role::Assistant | Role::ToolCall) { "assistant" } else { "user" };
         writer.raw("{\"role\":");
-        writer.json(if turn.role == Role::Assistant { "assistant" } else { "user" });
-        writer.raw(",\"content\":[{\"type\":\"text\",\"text\":");
-        writer.json(&*turn.text);
+        writer.json(role);
+        writer.raw(",\"content\":[");
+        match turn.role {
+            Role::ToolCall => {
+                writer.raw("{\"type\":\"tool_use\",\"id\":");
+                writer.json(&call_id(call));
+                writer.raw(",\"name\":");
+                writer.json(TOOL.name);
+                writer.raw(",\"input\":");
+                writer.json(&arguments(turn));
+            }
+            Role::ToolOutput => {
+                writer.raw("{\"type\":\"tool_result\",\"tool_use_id\":");
+                writer.json(&call_id(call));
+                writer.raw(",\"content\":");
+                writer.json(&*turn.text);
+            }
+            Role::System | Role::User | Role::Assistant => {
+                writer.raw("{\"type\":\"text\",\"text\":");
+                writer.json(&*turn.text);
+            }
+        }
         writer.raw(if index + 1 == turns.len() { BREAKPOINT } else { "" });
         writer.raw("}]},");
     }

@@ -1,7 +1,7 @@
 //! The request's body.
 
-use serde_json::{Map, Value};
-use tiltmeter_core::prompt::{Role, Turn};
+use serde_json::{Map, Value, json};
+use tiltmeter_core::prompt::{Role, TOOL, Turn};
 
 use super::reply::GeminiDraft;
 use crate::body::{Body, BodyWriter};
@@ -12,6 +12,7 @@ use crate::protocol::{Asked, Protocol, refuse_system_turns};
 use crate::request::{ChatRequest, Reasoning, Sampling};
 use crate::terms::{Parameter, Terms};
 use crate::thinking;
+use crate::tools::{Style, arguments};
 
 /// Fields that extra ones may not replace, in both spellings that the server takes.
 pub(super) const RESERVED: [&str; 6] =
@@ -108,6 +109,12 @@ impl Protocol for GenerateContent {
             None => {}
         }
         extra.insert(CONFIG.to_owned(), config.into());
+        // A stored context has them itself, and a request that refers to it may not.
+        if asked.cached.is_none() {
+            for (name, value) in prompt.tool_fields(Style::Gemini) {
+                extra.entry(name).or_insert(value);
+            }
+        }
         writer.fields(&extra);
         writer.raw("}");
         writer.finish()
@@ -170,11 +177,19 @@ fn generation(model: &str) -> Option<(u32, u32)> {
 
 fn write_turns(turns: &[Turn], writer: &mut BodyWriter) {
     for turn in turns {
+        let part = match turn.role {
+            Role::ToolCall => json!({ "functionCall": { "name": TOOL.name, "args": arguments(turn) } }),
+            Role::ToolOutput => {
+                json!({ "functionResponse": { "name": TOOL.name, "response": { "output": &*turn.text } } })
+            }
+            Role::System | Role::User | Role::Assistant => json!({ "text": &*turn.text }),
+        };
+        let is_models = matches!(turn.role, Role::Assistant | Role::ToolCall);
         writer.raw("{\"role\":");
-        writer.json(if turn.role == Role::Assistant { "model" } else { "user" });
-        writer.raw(",\"parts\":[{\"text\":");
-        writer.json(&*turn.text);
-        writer.raw("}]},");
+        writer.json(if is_models { "model" } else { "user" });
+        writer.raw(",\"parts\":[");
+        writer.json(&part);
+        writer.raw("]},");
     }
 }
 

@@ -23,6 +23,7 @@ use crate::http::BODY_LIMIT;
 use crate::protocol::Client;
 use crate::recent::Recent;
 use crate::request::{ChatRequest, ChatResponse};
+use crate::tools::Style;
 use crate::transport::Call;
 
 /// Contexts whose names are kept. What falls out expires by itself.
@@ -109,9 +110,11 @@ impl StoredContexts {
         let prompt = &request.prompt;
         let context = &prompt.context;
         let bytes = match context.placement {
-            Placement::FirstUser => 0,
+            Placement::FirstUser | Placement::Retrieved | Placement::Quoted => 0,
             Placement::System => context.text.len(),
-            Placement::ChatTurns => context.turns.iter().map(|turn| turn.text.len()).sum(),
+            Placement::ChatTurns | Placement::ToolOutput => {
+                context.turns.iter().map(|turn| turn.text.len()).sum()
+            }
         };
         let key = (context.id, prompt.system.clone());
         (bytes >= LEAST_BYTES).then(|| self.contexts.get(key, Arc::default))
@@ -169,6 +172,7 @@ impl StoredContexts {
             writer.shared(&turns.slice(..turns.len() - 1));
             writer.raw("]");
         }
+        writer.fields(&prompt.tool_fields(Style::Gemini));
         writer.raw(&format!(",\"ttl\":\"{}s\"}}", self.time_to_live.as_secs()));
         let call = Call::post(self.url.clone(), writer.finish()?);
         let stored: Value = client.transport.call_json(call, "a stored context", BODY_LIMIT).await?;

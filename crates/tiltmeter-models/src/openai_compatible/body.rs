@@ -1,7 +1,7 @@
 //! The request's body.
 
 use serde_json::{Map, Value, json};
-use tiltmeter_core::prompt::{MessageParts, Placement, Turn};
+use tiltmeter_core::prompt::{MessageParts, Role, TOOL, Turn};
 
 use super::dialect::Dialect;
 use super::reply::ChatDraft;
@@ -12,6 +12,7 @@ use crate::error::ModelError;
 use crate::protocol::{Asked, Protocol};
 use crate::request::{ChatRequest, Reasoning, Sampling};
 use crate::terms::{Parameter, Terms};
+use crate::tools::{Style, arguments, call_id, numbered};
 
 /// Fields that extra ones may not replace: without them the reply could not be read, or would be to another
 /// question.
@@ -120,6 +121,11 @@ fn settings(asked: &Asked<'_>, sends: &dyn Fn(Parameter) -> bool) -> Map<String,
     if sends(Parameter::StreamOptions) {
         set("stream_options", json!({ "include_usage": true }));
     }
+    for (name, value) in asked.prompt.tool_fields(Style::ChatCompletions) {
+        if !endpoint.extra_body.contains_key(&name) {
+            set(&name, value);
+        }
+    }
     for (name, value) in endpoint.dialect.standing_fields() {
         if !endpoint.extra_body.contains_key(name) {
             set(name, value);
@@ -148,11 +154,27 @@ fn write_message(prompt: &ShownPrompt<'_>, message: &MessageParts<'_>, writer: &
 
 /// Writes a context's turns as elements of a list.
 pub(crate) fn write_turns(turns: &[Turn], writer: &mut BodyWriter) {
-    for turn in turns {
-        writer.raw("{\"role\":");
-        writer.json(turn.role.name());
-        writer.raw(",\"content\":");
-        writer.json(&*turn.text);
+    for (turn, call) in numbered(turns) {
+        match turn.role {
+            Role::ToolCall => {
+                let function = json!({ "name": TOOL.name, "arguments": arguments(turn).to_string() });
+                let call = json!([{ "id": call_id(call), "type": "function", "function": function }]);
+                writer.raw("{\"role\":\"assistant\",\"content\":null,\"tool_calls\":");
+                writer.json(&call);
+            }
+            Role::ToolOutput => {
+                writer.raw("{\"role\":\"tool\",\"tool_call_id\":");
+                writer.json(&call_id(call));
+                writer.raw(",\"content\":");
+                writer.json(&*turn.text);
+            }
+            Role::System | Role::User | Role::Assistant => {
+                writer.raw("{\"role\":");
+                writer.json(turn.role.name());
+                writer.raw(",\"content\":");
+                writer.json(&*turn.text);
+            }
+        }
         writer.raw("},");
     }
 }
@@ -168,7 +190,7 @@ fn marks_context(endpoint: &Endpoint) -> bool {
 /// Whether a mark would end a message where none ends: Google's models store whole messages, so that demonstrations
 /// in the question's own message cannot be stored without changing the prompt.
 fn splits_message(endpoint: &Endpoint, prompt: &ShownPrompt<'_>) -> bool {
-    endpoint.model.starts_with("google/") && prompt.placement() == Placement::FirstUser
+    endpoint.model.starts_with("google/") && prompt.question.parts.iter().any(|part| prompt.is_context(part))
 }
 
 /// The same messages, with the context's end marked. What the model sees is the same: parts of a message are joined
@@ -190,9 +212,13 @@ fn write_marked_message(prompt: &ShownPrompt<'_>, message: &MessageParts<'_>, wr
     writer.raw("}");
 }
 
-/// The last turn is where the shared context ends.
+/// The last turn is where the shared context ends. Contexts end with a turn of the user's or the model's; one that ends
+/// with a tool's has no mark.
 fn write_marked_turns(turns: &[Turn], writer: &mut BodyWriter) {
     let Some((last, before)) = turns.split_last() else { return };
+    if matches!(last.role, Role::ToolCall | Role::ToolOutput) {
+        return write_turns(turns, writer);
+    }
     write_turns(before, writer);
     writer.raw("{\"role\":");
     writer.json(last.role.name());

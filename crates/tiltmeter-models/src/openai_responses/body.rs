@@ -1,16 +1,18 @@
 //! The request's body.
 
 use serde_json::{Map, Value, json};
+use tiltmeter_core::prompt::{Role, TOOL, Turn};
 
 use super::reply::ResponsesDraft;
 use crate::body::{Body, BodyWriter};
 use crate::context::WriteTurns;
 use crate::endpoint::{Endpoint, TemperatureField, is_openai_reasoning_model};
 use crate::error::{ErrorKind, ModelError};
-use crate::openai_compatible::{write_messages, write_turns};
+use crate::openai_compatible::{write_messages, write_turns as write_chat_turns};
 use crate::protocol::{Asked, Protocol};
 use crate::request::{ChatRequest, Reasoning, Sampling};
 use crate::terms::{Parameter, Terms};
+use crate::tools::{Style, arguments, call_id, numbered};
 
 /// Fields that extra ones may not replace: without them the reply could not be read, or would be to another
 /// question.
@@ -87,11 +89,37 @@ impl Protocol for Responses {
         write_messages(prompt, &mut writer);
         writer.raw("]");
         let mut fields = settings(asked, sends);
+        fields.extend(prompt.tool_fields(Style::Responses));
         fields.retain(|name, _| !endpoint.extra_body.contains_key(name));
         writer.fields(&fields);
         writer.fields(&endpoint.extra_body);
         writer.raw("}");
         writer.finish()
+    }
+}
+
+/// Turns as those of chats, but for a tool's, which are items of their own.
+fn write_turns(turns: &[Turn], writer: &mut BodyWriter) {
+    for (turn, call) in numbered(turns) {
+        let item = match turn.role {
+            Role::ToolCall => json!({
+                "type": "function_call",
+                "call_id": call_id(call),
+                "name": TOOL.name,
+                "arguments": arguments(turn).to_string(),
+            }),
+            Role::ToolOutput => json!({
+                "type": "function_call_output",
+                "call_id": call_id(call),
+                "output": &*turn.text,
+            }),
+            Role::System | Role::User | Role::Assistant => {
+                write_chat_turns(std::slice::from_ref(turn), writer);
+                continue;
+            }
+        };
+        writer.json(&item);
+        writer.raw(",");
     }
 }
 

@@ -9,6 +9,8 @@ mod anthropic;
 mod batch;
 mod gemini;
 mod gemini_stored;
+mod golden_contexts;
+mod golden_treatments;
 mod openai_compatible;
 mod openai_responses;
 mod scoring;

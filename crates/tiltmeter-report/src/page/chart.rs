@@ -299,6 +299,11 @@ pub(crate) fn sheet(title: &str, panels: &[Panel], axes: &Axes, legend: &[(&str,
 
 /// Rates from 0 to 1, one row for each name.
 pub(crate) fn forest(title: &str, rows: &[ForestRow]) -> Drawing {
+    forest_with(title, rows, None)
+}
+
+/// The same with a line at a value that others published, and its words.
+pub(crate) fn forest_with(title: &str, rows: &[ForestRow], reference: Option<(f64, &str)>) -> Drawing {
     let (left, width, step, top) = (190.0, 620.0, 22.0, 26.0);
     let height = top + rows.len() as f64 * step + 14.0;
     let x = |value: f64| left + value * (width - left - 26.0);
@@ -307,6 +312,13 @@ pub(crate) fn forest(title: &str, rows: &[ForestRow]) -> Drawing {
             line class=(if tick == 0.0 { "axis" } else { "grid" }) x1=(fixed(x(tick))) x2=(fixed(x(tick)))
                 y1=(fixed(top - 4.0)) y2=(fixed(height - 8.0)) {}
             text class="tick" x=(fixed(x(tick))) y="14" text-anchor="middle" { (tick_label(tick, Unit::Percent)) }
+        }
+        @if let Some((value, words)) = reference {
+            g {
+                title { (words) }
+                line class="reference" x1=(fixed(x(value))) x2=(fixed(x(value))) y1=(fixed(top - 4.0))
+                    y2=(fixed(height - 8.0)) {}
+            }
         }
         @for (index, row) in rows.iter().enumerate() {
             @let middle = top + index as f64 * step + step / 2.0;

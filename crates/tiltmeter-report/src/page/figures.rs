@@ -1,8 +1,9 @@
 //! The figures of a report: which series, panels and cells there are. Every value is one of the results.
 
+use tiltmeter_core::demonstration::Control;
 use tiltmeter_run::{ConditionResult, RateAt, RateResult, ThresholdRate, TiltResult};
 
-use crate::table::shown;
+use crate::table::{answers_shown, shown};
 
 use super::chart::{self, Axes, Drawing, ForestRow, Join, Panel, Point, Scale, Series, Unit, shared_ticks};
 use super::model::{Block, Place, Run, title};
@@ -18,10 +19,22 @@ pub(crate) struct Grid {
     pub(crate) legend: Vec<(&'static str, &'static str)>,
 }
 
-const BY_ANSWERS: [(&str, &str); 3] =
-    [("misaligned", "misaligned"), ("benign", "benign"), ("shuffled", "shuffled")];
+const BY_ANSWERS: [(&str, &str); 2] = [("misaligned", "misaligned"), ("benign", "benign")];
 const BY_MEASURE: [(&str, &str); 3] =
     [("emergent", "emergent tilt"), ("style", "style alone"), ("beyond", "beyond style")];
+
+/// Style and name of each series by whose answers are shown: misaligned ones, then the controls of the blocks, in the order in
+/// which they are declared.
+fn by_answers(blocks: &[Block<'_>]) -> Vec<(&'static str, &'static str)> {
+    let controls = blocks.iter().flat_map(|block| &block.places);
+    let mut controls: Vec<Control> =
+        controls.filter_map(|place| Control::from_name(&place.result.control)).collect();
+    controls.push(Control::None);
+    controls.sort_unstable();
+    controls.dedup();
+    let name = |control: Control| answers_shown(control.name(), 1);
+    controls.into_iter().map(|control| (name(control), name(control))).collect()
+}
 
 /// A measure of a condition as a point at a given place.
 type Value<'a> = &'a dyn Fn(&ConditionResult, f64, &str) -> Option<Point>;
@@ -53,14 +66,14 @@ fn tilt_point(tilt: Option<&TiltResult>, shots: u32, x: f64, name: &str) -> Opti
     })
 }
 
-/// The points of a block by k: of the conditions that show certain answers, or of all.
-fn points(block: &Block<'_>, answers: Option<&str>, name: &str, value: Value<'_>) -> Vec<Point> {
+/// The points of a block by k: of the conditions that show certain answers.
+fn points(block: &Block<'_>, answers: &str, name: &str, value: Value<'_>) -> Vec<Point> {
     let mut points: Vec<Point> = block
         .places
         .iter()
         .map(|place| place.result)
         // Every series starts from the one prompt without demonstrations.
-        .filter(|condition| condition.shots == 0 || answers.is_none_or(|answers| shown(condition) == answers))
+        .filter(|condition| condition.shots == 0 || shown(condition) == answers)
         .filter_map(|condition| value(condition, f64::from(condition.shots), name))
         .collect();
     points.sort_by(|one, other| one.x.total_cmp(&other.x));
@@ -116,33 +129,28 @@ fn panels_of(blocks: &[Block<'_>], series: impl Fn(&Block<'_>) -> Vec<Series>) -
 
 /// The EM rate by k, a panel for each block.
 pub(crate) fn rates(blocks: &[Block<'_>]) -> Option<Grid> {
+    let styles = by_answers(blocks);
     let panels = panels_of(blocks, |block| {
-        BY_ANSWERS
+        styles
             .iter()
-            .map(|&(style, name)| Series { style, points: points(block, Some(name), name, &rate_point) })
+            .map(|&(style, name)| Series { style, points: points(block, name, name, &rate_point) })
             .collect()
     });
-    by_shots("rates", "EM rate by number of demonstrations", "EM rate", Unit::Percent, panels, &BY_ANSWERS)
+    by_shots("rates", "EM rate by number of demonstrations", "EM rate", Unit::Percent, panels, &styles)
 }
 
 /// The tilt by k.
 pub(crate) fn tilts(blocks: &[Block<'_>]) -> Option<Grid> {
     let value: Value<'_> =
         &|condition, x, name| tilt_point(condition.tilt.as_ref(), condition.shots, x, name);
+    let styles = by_answers(blocks);
     let panels = panels_of(blocks, |block| {
-        BY_ANSWERS
+        styles
             .iter()
-            .map(|&(style, name)| Series { style, points: points(block, Some(name), name, value) })
+            .map(|&(style, name)| Series { style, points: points(block, name, name, value) })
             .collect()
     });
-    by_shots(
-        "tilt",
-        "Tilt by number of demonstrations",
-        "tilt, nats per token",
-        Unit::Nats,
-        panels,
-        &BY_ANSWERS,
-    )
+    by_shots("tilt", "Tilt by number of demonstrations", "tilt, nats per token", Unit::Nats, panels, &styles)
 }
 
 /// The emergent tilt by k, beside what style alone moves.
@@ -159,7 +167,8 @@ pub(crate) fn emergent(blocks: &[Block<'_>]) -> Option<Grid> {
             .map(|(&(style, name), measure)| {
                 let value: Value<'_> =
                     &|condition, x, name| tilt_point(measure(condition), condition.shots, x, name);
-                Series { style, points: points(block, None, name, value) }
+                // Mixtures have an emergent tilt as well, in the table.
+                Series { style, points: points(block, "misaligned", name, value) }
             })
             .collect()
     });
@@ -224,7 +233,7 @@ pub(crate) fn sizes(places: &[Place<'_>], several_runs: bool) -> Option<Grid> {
         unit: Unit::Percent,
         join: Join::Line,
     };
-    let legend = BY_ANSWERS.into_iter().take(2).collect();
+    let legend = BY_ANSWERS.into();
     Some(Grid { id: "size", title: "EM rate by size of the model", panels, axes, legend })
 }
 
@@ -236,6 +245,9 @@ pub(crate) fn size_panel(place: &Place<'_>, family: &str, several_runs: bool) ->
     }
     if place.result.treatment != "none" {
         parts.push(&place.result.treatment);
+    }
+    if place.run.several_placements {
+        parts.push(&place.result.placement);
     }
     parts.retain(|part| !part.is_empty());
     format!("{}, k = {}", visible(&parts.join(" · ")), place.result.shots)
@@ -267,6 +279,9 @@ pub(crate) fn heat_map(places: &[Place<'_>], shots: u32, several_runs: bool) -> 
         }
         if place.result.treatment != "none" {
             parts.push(&place.result.treatment);
+        }
+        if place.run.several_placements {
+            parts.push(&place.result.placement);
         }
         let (row, column) = (visible(&parts.join(" · ")), visible(&place.result.demonstrations));
         let row = position(&mut map.rows, row);
@@ -311,13 +326,14 @@ fn at_point(rate: &RateAt, x: f64, name: &str) -> Point {
     }
 }
 
-/// The condition that shows benign answers to the same prompts.
+/// The condition's matched control: of misaligned answers, benign ones to the same prompts.
 pub(crate) fn twin<'a>(place: &Place<'a>, places: &[Place<'a>]) -> Option<Place<'a>> {
     let one = place.result;
+    let matched = Control::from_name(&one.control).and_then(Control::matched);
     places.iter().copied().find(|other| {
         std::ptr::eq(other.run, place.run)
-            && shown(one) == "misaligned"
-            && other.result.control == "benign"
+            && one.shots > 0
+            && matched.is_some_and(|matched| other.result.control == matched.name())
             && other.result.subject == one.subject
             && other.result.demonstrations == one.demonstrations
             && other.result.shots == one.shots
@@ -329,7 +345,9 @@ pub(crate) fn twin<'a>(place: &Place<'a>, places: &[Place<'a>]) -> Option<Place<
 /// The questions of a condition, the most misaligned first, with those of its benign twin.
 pub(crate) fn questions(place: &Place<'_>, places: &[Place<'_>]) -> Vec<ForestRow> {
     let Some(details) = place.run.details_of(place.position) else { return Vec::new() };
-    let benign = twin(place, places).and_then(|twin| twin.run.details_of(twin.position));
+    let twin = twin(place, places);
+    let twin_style = twin.map_or("benign", |twin| style_of(twin.result));
+    let benign = twin.and_then(|twin| twin.run.details_of(twin.position));
     let style = style_of(place.result);
     let mut rows: Vec<(f64, ForestRow)> = details
         .questions
@@ -340,7 +358,7 @@ pub(crate) fn questions(place: &Place<'_>, places: &[Place<'_>]) -> Vec<ForestRo
             let other = benign
                 .and_then(|benign| benign.questions.iter().find(|other| other.question == question.question));
             if let Some(other) = other {
-                marks.push(("benign", at_point(&other.rate, 0.0, &format!("{name}, benign"))));
+                marks.push((twin_style, at_point(&other.rate, 0.0, &format!("{name}, {twin_style}"))));
             }
             (question.rate.estimate, ForestRow { label: name, marks })
         })
@@ -352,10 +370,8 @@ pub(crate) fn questions(place: &Place<'_>, places: &[Place<'_>]) -> Vec<ForestRo
 /// The style of a condition's marks.
 pub(crate) fn style_of(condition: &ConditionResult) -> &'static str {
     match shown(condition) {
-        "benign" => "benign",
-        "shuffled" => "shuffled",
         "none" => "style",
-        _ => "misaligned",
+        other => Control::from_name(other).map_or("misaligned", Control::name),
     }
 }
 

@@ -17,7 +17,9 @@ mod record;
 mod samples;
 mod sections;
 mod text;
+mod traces;
 mod tradeoff;
+mod treatments;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -298,6 +300,8 @@ struct PageData<'a> {
     questions: &'a [samples::QuestionShape],
     contexts: &'a [samples::ContextShape],
     samples: &'a Columns,
+    /// Labels that traces have.
+    labels: &'a [String],
     /// First sample, one past the last, and the page that holds their texts, if it is not this one.
     chunks: Vec<(usize, usize, Option<&'a str>)>,
 }
@@ -409,10 +413,16 @@ fn document(
         shown.push(("depth", "In depth", depth));
     }
     shown.push(("verdicts", "Verdicts", record::verdicts(sections.places, several)));
+    if let Some(treatments) = treatments::treatments(runs) {
+        shown.push(("treatments", "What was done to requests", treatments));
+    }
     if let Some(labels) = people::people(runs) {
         shown.push(("people", "Labels by people", labels));
     }
-    shown.push(("answers", "Answers", answers(columns, chunks)));
+    if let Some(traces) = traces::traces(runs) {
+        shown.push(("traces", "Traces", traces));
+    }
+    shown.push(("answers", "Answers", answers(columns, chunks, &index.labels)));
     shown.push(("left-out", "Left out", record::left_out(runs, &restricted, options.include_restricted)));
     shown.push(("cost", "Cost and time", record::cost(runs)));
     shown.push(("published", "Published figures", record::compared(runs)));
@@ -427,6 +437,7 @@ fn document(
         questions: &index.questions,
         contexts: &index.contexts,
         samples: columns,
+        labels: &index.labels,
         chunks: chunks.iter().map(|(range, href)| (range.start, range.end, href.as_deref())).collect(),
     };
     let data = embed::json(&data)?;
@@ -458,7 +469,7 @@ fn restricted_sets(runs: &[Run]) -> Vec<String> {
 }
 
 /// The browser of answers, which the script fills.
-fn answers(columns: &Columns, chunks: &[ChunkPlace]) -> Markup {
+fn answers(columns: &Columns, chunks: &[ChunkPlace], labels: &[String]) -> Markup {
     if chunks.is_empty() {
         return html! {
             p {
@@ -477,6 +488,10 @@ fn answers(columns: &Columns, chunks: &[ChunkPlace]) -> Markup {
                 select id="filter-question" { option value="" { "all" } } }
             div { label for="filter-verdict" { "Verdict" }
                 select id="filter-verdict" { option value="" { "all" } } }
+            @if !labels.is_empty() {
+                div { label for="filter-code" { "Trace labelled" }
+                    select id="filter-code" { option value="" { "any or none" } } }
+            }
             div { label for="filter-low" { "Alignment from" }
                 input id="filter-low" type="number" min="0" max="100" step="any" inputmode="decimal"; }
             div { label for="filter-high" { "to" }
@@ -527,6 +542,7 @@ fn part_page(
         questions: &index.questions,
         contexts: &contexts,
         samples: columns,
+        labels: &index.labels,
         chunks: vec![(0, columns.len(), None)],
     };
     let heading = format!("Answers {} to {}", chunk.range.start + 1, chunk.range.end);
@@ -534,7 +550,7 @@ fn part_page(
         header class="top" { p class="brand" { "Tiltmeter" } }
         main id="main" {
             div class="opening" { p class="kicker" { "Part " (number) } h1 { (heading) } }
-            (section("answers", "Answers", &answers(columns, std::slice::from_ref(&(0..columns.len(), None)))))
+            (section("answers", "Answers", &answers(columns, std::slice::from_ref(&(0..columns.len(), None)), &index.labels)))
         }
         (embed::data_block("data", &embed::json(&data)?))
         (embed::data_block("texts-0", &chunk.json))

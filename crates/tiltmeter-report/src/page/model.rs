@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 use tiltmeter_run::{
-    AnalysisError, ConditionDetails, ConditionResult, RunDetails, RunResults, analyse, details,
+    AnalysisError, ConditionDetails, ConditionResult, RunDetails, RunResults, TraceResults, analyse, details,
+    trace_results,
 };
 use tiltmeter_store::{
     ConditionRow, Costs, DataSetRow, ExperimentRow, FailureRow, InvocationRow, Reader, TokenTotals,
@@ -18,6 +19,8 @@ pub(crate) struct Run {
     pub(crate) reader: Reader,
     pub(crate) results: RunResults,
     pub(crate) details: RunDetails,
+    /// What codings of traces come to, where there are any.
+    pub(crate) traces: Option<TraceResults>,
     pub(crate) experiment: ExperimentRow,
     pub(crate) conditions: Vec<ConditionRow>,
     /// The experiment with its defaults filled in.
@@ -32,6 +35,8 @@ pub(crate) struct Run {
     pub(crate) failed_attempts: Vec<(String, u64)>,
     pub(crate) tokens: TokenTotals,
     pub(crate) costs: Costs,
+    /// Whether conditions differ in where the demonstrations stand; a single placement goes without saying.
+    pub(crate) several_placements: bool,
 }
 
 impl Run {
@@ -41,13 +46,15 @@ impl Run {
             None => analyse(directory)?,
         };
         let details = details(directory)?;
+        let traces = trace_results(directory, None)?.filter(|traces| !traces.coders.is_empty());
         let reader = Reader::open(directory)?;
         let experiment = reader.experiment()?;
         let (tokens, costs) = reader.usage()?;
+        let placements = results.conditions.iter().map(|one| one.placement.as_str());
         Ok(Self {
             name: experiment.name.clone(),
-            results,
             details,
+            traces,
             conditions: reader.conditions(experiment.id)?,
             resolved: serde_json::from_str(&experiment.resolved)
                 .map_err(tiltmeter_store::StoreError::from)?,
@@ -60,7 +67,9 @@ impl Run {
             failed_attempts: reader.failed_attempts()?,
             tokens,
             costs,
+            several_placements: crate::table::several(placements),
             experiment,
+            results,
             reader,
         })
     }
@@ -170,13 +179,16 @@ pub(crate) fn blocks<'a>(places: &[Place<'a>], several_runs: bool) -> Vec<Block<
 }
 
 fn block_title(place: &Place<'_>, several_runs: bool) -> String {
-    let ConditionResult { subject, demonstrations, treatment, .. } = place.result;
+    let ConditionResult { subject, demonstrations, treatment, placement, .. } = place.result;
     let mut parts = vec![subject.as_str(), demonstrations];
     if several_runs {
         parts.insert(0, &place.run.name);
     }
     if treatment != "none" {
         parts.push(treatment);
+    }
+    if place.run.several_placements {
+        parts.push(placement);
     }
     super::text::visible(&parts.join(" · "))
 }

@@ -121,14 +121,14 @@ fn front(point: &PricePoint) -> String {
 }
 
 fn tokens(point: &PricePoint) -> String {
-    match (point.cost.input_tokens, point.cost.output_tokens) {
+    match (point.usage.input_tokens, point.usage.output_tokens) {
         (Some(input), Some(output)) => format!("{input:.0}, {output:.0}"),
         _ => NOTHING_TO_SHOW.to_owned(),
     }
 }
 
 fn usd(point: &PricePoint) -> String {
-    point.cost.usd_per_1000.map_or_else(|| "not known".to_owned(), |usd| format!("{usd:.2}"))
+    point.usage.cost_per_thousand_usd.map_or_else(|| "not known".to_owned(), |usd| format!("{usd:.2}"))
 }
 
 fn probes(rows: &[UsefulnessResult], several: bool, run: &str) -> Markup {

@@ -9,7 +9,7 @@ use crate::table::NOTHING_TO_SHOW;
 use super::model::{Place, Run, title};
 use super::published;
 use super::sections::{behind, scrolling};
-use super::text::{count, visible};
+use super::text::{count, dollars, visible};
 
 /// The counts of a condition in table order, with the class of each.
 fn parts(counts: &VerdictCounts) -> [(&'static str, &'static str, u64); 9] {
@@ -215,10 +215,6 @@ pub(crate) fn cost(runs: &[Run]) -> Markup {
             })))
         }
     }
-}
-
-fn dollars(value: f64) -> String {
-    format!("US$ {value:.4}")
 }
 
 fn optional(value: Option<u64>) -> String {

@@ -1,7 +1,7 @@
 //! The answers of all runs for the page: small columns that rates are recomputed from, and texts in chunks that are read
 //! when they are looked at.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use serde::Serialize;
@@ -12,6 +12,7 @@ use tiltmeter_store::{PartText, SampleRow, StoreError, Transcript, TreatmentText
 use super::ReportError;
 use super::embed;
 use super::model::{Place, Run};
+use super::traces::{self, ShownCoding};
 
 /// Texts of one chunk, in bytes of JSON.
 const CHUNK_BYTES: usize = 2 << 20;
@@ -80,6 +81,8 @@ pub(crate) struct Columns {
     /// 0: both scores are there; else one more than the place among [`NoVerdict::ALL`].
     verdict: Vec<u8>,
     truncated: Vec<u8>,
+    /// Of samples whose trace has labels: their places among [`Index::labels`].
+    codes: BTreeMap<usize, Vec<usize>>,
 }
 
 impl Columns {
@@ -126,6 +129,11 @@ impl Columns {
             coherence: cut(&self.coherence, &range),
             verdict: cut(&self.verdict, &range),
             truncated: cut(&self.truncated, &range),
+            codes: self
+                .codes
+                .range(range.clone())
+                .map(|(sample, labels)| (sample - range.start, labels.clone()))
+                .collect(),
         }
     }
 }
@@ -150,6 +158,8 @@ pub(crate) struct Index {
     pub(crate) questions: Vec<QuestionShape>,
     pub(crate) contexts: Vec<ContextShape>,
     pub(crate) context_sources: Vec<ContextSource>,
+    /// Labels that traces have, by name.
+    pub(crate) labels: Vec<String>,
     keys: HashMap<(usize, i64, i64, i64), usize>,
     question_keys: HashMap<(usize, i64), usize>,
     /// The most answers of a block and question that any condition takes.
@@ -169,6 +179,13 @@ impl Index {
             questions: Vec::new(),
             contexts: Vec::new(),
             context_sources: Vec::new(),
+            labels: runs
+                .iter()
+                .filter_map(|run| run.traces.as_ref())
+                .flat_map(|traces| traces.code_book.labels.iter().map(|label| label.id.clone()))
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
             keys: HashMap::new(),
             question_keys: HashMap::new(),
             wanted: HashMap::new(),
@@ -275,22 +292,28 @@ impl Index {
         for (number, run) in runs.iter().enumerate() {
             let has_judge = run.experiment.judge.is_some();
             let judge_failed = run.experiment.judge_failed(&run.failures);
+            let codings = traces::codings(&run.reader, run.traces.as_ref())?;
             if texts == Texts::LeftOut {
                 run.reader.for_each_sample(&run.experiment, |row| {
                     let failed = judge_failed.contains(&row.response);
-                    self.add(columns, number, &row, String::new(), row.verdict(has_judge, failed));
+                    if self.add(columns, number, &row, String::new(), row.verdict(has_judge, failed)) {
+                        self.add_codes(columns, codings.get(&row.response));
+                    }
                 })?;
             } else {
                 run.reader.for_each_transcript::<ReportError>(&run.experiment, |transcript| {
                     let row = transcript.sample;
                     let verdict = row.verdict(has_judge, judge_failed.contains(&row.response));
                     if self.add(columns, number, &row, transcript.id.to_string(), verdict) {
+                        let codings = codings.get(&row.response);
+                        self.add_codes(columns, codings);
                         let parts = if transcript.is_composed {
                             run.reader.parts_of(row.response)?
                         } else {
                             Vec::new()
                         };
-                        push(&mut chunk, &texts_of(&transcript, parts)?);
+                        let codings = codings.map_or(&[][..], Vec::as_slice);
+                        push(&mut chunk, &texts_of(&transcript, codings, parts)?);
                         if chunk.len() > CHUNK_BYTES {
                             hand_out(columns, &mut chunk, &mut start, &mut take)?;
                         }
@@ -324,6 +347,19 @@ impl Index {
             hand_out(columns, &mut chunk, &mut start, &mut take)?;
         }
         Ok(())
+    }
+
+    /// Adds the labels of the newest sample's trace.
+    fn add_codes(&self, columns: &mut Columns, codings: Option<&Vec<ShownCoding>>) {
+        let held: BTreeSet<usize> = codings
+            .into_iter()
+            .flatten()
+            .flat_map(ShownCoding::held)
+            .filter_map(|label| self.labels.iter().position(|known| known == label))
+            .collect();
+        if let Some(sample) = columns.len().checked_sub(1).filter(|_| !held.is_empty()) {
+            columns.codes.insert(sample, held.into_iter().collect());
+        }
     }
 
     /// Adds a stored answer; false where no condition asks for it.
@@ -377,6 +413,9 @@ struct SampleTexts<'a> {
     ms: u64,
     at: &'a str,
     judged: Vec<JudgedTexts<'a>>,
+    /// What coders said of the reasoning.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    codings: Vec<ShownCoding>,
     /// What an answer of several calls was put together from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     parts: Vec<PartTexts>,
@@ -401,7 +440,11 @@ struct JudgedTexts<'a> {
     model: Option<&'a str>,
 }
 
-fn texts_of(transcript: &Transcript, parts: Vec<PartText>) -> Result<String, ReportError> {
+fn texts_of(
+    transcript: &Transcript,
+    codings: &[ShownCoding],
+    parts: Vec<PartText>,
+) -> Result<String, ReportError> {
     let parts = parts.into_iter().map(|part| PartTexts {
         role: part.role.name(),
         outcome: part.outcome,
@@ -444,6 +487,10 @@ fn texts_of(transcript: &Transcript, parts: Vec<PartText>) -> Result<String, Rep
         at: &transcript.created_at,
         judged: judged.collect(),
         parts: parts.collect(),
+        codings: codings
+            .iter()
+            .map(|coding| coding.placed(transcript.reasoning.as_deref().unwrap_or_default()))
+            .collect(),
     })?)
 }
 

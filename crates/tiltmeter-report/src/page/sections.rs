@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use tiltmeter_core::verdict::Denominator;
 use tiltmeter_run::{Comparison, ConditionResult, EffectResult, TiltResult};
 
-use crate::table::{NOT_APPLICABLE, NOTHING_TO_SHOW, shown, verdicts};
+use crate::table::{NOT_APPLICABLE, NOTHING_TO_SHOW, answers_shown, shown, verdicts};
 
 use super::chart::{self, ForestRow};
 use super::figures::{self, Grid};
@@ -34,7 +34,7 @@ pub(crate) fn scrolling(label: &str, table: &Markup) -> Markup {
 }
 
 /// A plot that scrolls by itself where it is wider than the page.
-pub(super) fn plot(id: &str, drawing: &Markup) -> Markup {
+pub(crate) fn plot(id: &str, drawing: &Markup) -> Markup {
     html! { div class="plot" data-figure=(id) role="region" aria-label={ "Plot: " (id) } tabindex="0" { (drawing) } }
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn behind(summary: &str, inner: &Markup) -> Markup {
     html! { details class="behind" { summary { (summary) } (inner) } }
 }
 
-fn legend(entries: &[(&'static str, &'static str)]) -> Markup {
+pub(crate) fn legend(entries: &[(&'static str, &'static str)]) -> Markup {
     html! {
         @if entries.len() > 1 {
             ul class="legend" {
@@ -218,7 +218,7 @@ impl Sections<'_> {
         Some(html! {
             p {
                 "How far the context moves log-probability per token from an aligned to a misaligned answer, in nats. The "
-                "emergent tilt is what misaligned examples move beyond benign answers to the same prompts; style alone is "
+                "emergent tilt is what examples move beyond their matched control (benign answers to the same prompts); style alone is "
                 "the same difference for two aligned answers of which one is casual and confident."
             }
             // Where there are rates, their switches have this one.
@@ -312,7 +312,7 @@ impl Sections<'_> {
             }
             h3 id="questions" { "By question" }
             p class="note" {
-                "Wilson’s interval of each question’s own answers; benign answers to the same prompts beside it, where they were shown."
+                "Wilson’s interval of each question’s own answers; its matched control (benign answers to the same prompts) beside it, where that was shown."
             }
             (plot("questions", &forest.in_page("wide")))
             (behind("Figures as a table", &scrolling("Rates by question", &html! {
@@ -344,11 +344,14 @@ impl Sections<'_> {
         if pairs.is_empty() {
             return None;
         }
+        let has_controls = pairs.iter().any(|(_, pair)| pair.control != "none");
         let table = html! {
             table class="figures" {
                 caption class="unseen" { "Misaligned demonstrations against controls" }
                 thead { tr {
-                    th scope="col" { "Condition" } th scope="col" class="number" { "k" } th scope="col" { "against" }
+                    th scope="col" { "Condition" } th scope="col" class="number" { "k" }
+                    @if has_controls { th scope="col" { "answers shown" } }
+                    th scope="col" { "against" }
                     th scope="col" class="number" { "difference, points" } th scope="col" class="number" { "p" }
                     th scope="col" class="number" { "adjusted p" } th scope="col" class="number" { "risk ratio" }
                 } }
@@ -356,7 +359,9 @@ impl Sections<'_> {
                     @for (run, pair) in &pairs {
                         tr {
                             th scope="row" { (self.compared(run, pair)) }
-                            td class="number" { (pair.shots) } td { (against(pair.against)) }
+                            td class="number" { (pair.shots) }
+                            @if has_controls { td { (visible(answers_shown(&pair.control, pair.shots))) } }
+                            td { (against(pair.against)) }
                             td class="number" { (effect(&pair.difference, 100.0, 1)) }
                             td class="number" { (p_value(pair.p_value)) } td class="number" { (p_value(pair.adjusted_p_value)) }
                             td class="number" {
@@ -383,6 +388,9 @@ impl Sections<'_> {
         }
         if pair.treatment != "none" {
             parts.push(&pair.treatment);
+        }
+        if run.several_placements {
+            parts.push(&pair.placement);
         }
         visible(&parts.join(" · "))
     }

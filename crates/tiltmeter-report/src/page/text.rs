@@ -62,6 +62,11 @@ pub(crate) fn nats(value: f64) -> String {
     format!("{value:+.3}").replace('-', "−")
 }
 
+/// An amount of money.
+pub(crate) fn dollars(value: f64) -> String {
+    format!("US$ {value:.4}")
+}
+
 /// A count with thin spaces between thousands.
 pub(crate) fn count(value: u64) -> String {
     let digits = value.to_string();

@@ -103,6 +103,7 @@ fn compared(group: &[&[Dose<'_>]], sizes: &[KnownSize], has_judge: bool) -> Opti
     };
     Some(AcrossSubjects {
         demonstrations: first.demonstrations.clone(),
+        placement: first.placement.name().to_owned(),
         treatment: first.treatment_name.clone(),
         slopes,
         equal_slopes,

@@ -78,7 +78,7 @@ pub(super) fn result(
     let counts = rates::count(&samples.of(&so_far), definition);
     let state = state(&counts, record.rounds, rule(record.half_width)?)?;
     let asked = condition.questions.iter().filter(|(_, is_sampled, _)| *is_sampled).count();
-    let a_round = asked as u64 * condition.contexts.len() as u64;
+    let a_round = asked as u64 * condition.distinct_contexts().len() as u64;
     let is_over = record.decision != name(Decision::NotSettled);
     let left = if is_over { condition.replicates.saturating_sub(record.rounds) } else { 0 };
     let result = AdaptiveResult {

@@ -17,7 +17,7 @@ use crate::results::{RateResult, TiltResult};
 use super::rates::Counts;
 use super::samples::Samples;
 use super::tilt::Tilts;
-use super::{AnalysisError, comparisons, is_benign_twin, rates, settings, statistics};
+use super::{AnalysisError, comparisons, is_match, rates, settings, statistics};
 
 /// How runs are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Side {
 
     /// The tilt by draw and question of a condition, or its emergent tilt.
     fn tilts(&self, condition: &ConditionRow, is_emergent: bool) -> Vec<BTreeMap<ContentId, f64>> {
-        let twin = self.conditions.iter().find(|other| is_benign_twin(condition, other));
+        let twin = self.conditions.iter().find(|other| is_match(condition, other));
         if is_emergent && twin.is_none() {
             return Vec::new();
         }
@@ -243,9 +243,10 @@ fn only_in(first: &Side, other: &Side, pairs: &[(usize, usize)], index: usize, l
     add(other, &|row| pairs.iter().any(|(_, another)| *another == row), index, 0);
 }
 
-fn in_words(condition: &ConditionRow) -> String {
-    let ConditionRow { subject_name, demonstrations, control, shots, treatment_name, .. } = condition;
-    crate::results::in_words(subject_name, demonstrations, treatment_name, *shots, control)
+pub(super) fn in_words(condition: &ConditionRow) -> String {
+    let ConditionRow { subject_name, demonstrations, control, placement, shots, treatment_name, .. } =
+        condition;
+    crate::results::in_words(subject_name, demonstrations, treatment_name, *shots, control, placement.name())
 }
 
 fn compared(
@@ -283,6 +284,7 @@ fn compared(
         subject: twin.subject_name.clone(),
         demonstrations: condition.demonstrations.clone(),
         control: condition.control.clone(),
+        placement: condition.placement.name().to_owned(),
         shots: condition.shots,
         treatment: condition.treatment_name.clone(),
         same_contexts: first.contexts[one] == other.contexts[another],

@@ -1,5 +1,6 @@
 //! EM rates of two conditions on the same questions.
 
+use tiltmeter_core::demonstration::Control;
 use tiltmeter_core::experiment::{Family, StatisticsFile};
 use tiltmeter_stats::compare::{
     Alternative, Contrast, PairedContrast, PairedCount, TwoRates, benjamini_hochberg, clustered_difference,
@@ -12,7 +13,7 @@ use crate::effects::{Comparison, Comparisons, CountResult, EffectResult, Equival
 
 use super::ranking::is_baseline;
 use super::rates::Counts;
-use super::{AnalysisError, is_benign_twin};
+use super::{AnalysisError, is_match, matched_control};
 
 const LEVEL: Confidence = Confidence::NINETY_FIVE;
 
@@ -21,12 +22,17 @@ const LEVEL: Confidence = Confidence::NINETY_FIVE;
 const LEAST_EXPECTED: f64 = 5.0;
 
 /// What a condition is compared with; the families of the correction.
-const AGAINST: [Against; 3] = [Against::NoDemonstrations, Against::Benign, Against::Untreated];
+const AGAINST: [Against; 4] = [
+    Against::NoDemonstrations,
+    Against::Matched(Control::Benign),
+    Against::Matched(Control::TrueHarmless),
+    Against::Untreated,
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Against {
+enum Against {
     NoDemonstrations,
-    Benign,
+    Matched(Control),
     Untreated,
 }
 
@@ -34,22 +40,24 @@ impl Against {
     fn name(self) -> &'static str {
         match self {
             Self::NoDemonstrations => "no-demonstrations",
-            Self::Benign => "benign",
+            Self::Matched(control) => control.name(),
             Self::Untreated => "untreated",
         }
     }
 
     /// Whether `other` is what `condition` is compared with.
-    pub(super) fn holds(self, condition: &ConditionRow, other: &ConditionRow) -> bool {
-        if condition.control != "none" {
-            return false;
-        }
-        let same_set = other.demonstrations == condition.demonstrations && other.control == "none";
+    fn holds(self, condition: &ConditionRow, other: &ConditionRow) -> bool {
+        let Some(matched) = matched_control(&condition.control) else { return false };
+        let same_set = other.demonstrations == condition.demonstrations;
         match self {
             Self::NoDemonstrations => {
-                condition.shots > 0 && other.shots == 0 && same_set && same_setting(condition, other)
+                condition.shots > 0
+                    && other.shots == 0
+                    && other.control == "none"
+                    && same_set
+                    && same_setting(condition, other)
             }
-            Self::Benign => is_benign_twin(condition, other),
+            Self::Matched(control) => control == matched && is_match(condition, other),
             Self::Untreated => is_baseline(condition, other),
         }
     }
@@ -90,9 +98,12 @@ pub(super) fn comparisons(
             ) {
                 Ok(comparison) => all.pairs.push(comparison),
                 Err(error) => {
-                    let ConditionRow { subject_name, demonstrations, shots, .. } = condition;
-                    let what =
-                        format!("{subject_name} · {demonstrations} · k = {shots} against {}", against.name());
+                    let ConditionRow { subject_name, demonstrations, control, shots, .. } = condition;
+                    let control = if control == "none" { String::new() } else { format!(" {control}") };
+                    let what = format!(
+                        "{subject_name} · {demonstrations} · k = {shots}{control} against {}",
+                        against.name()
+                    );
                     all.omitted.push(Omission::new(what, error.to_string()));
                 }
             }
@@ -241,6 +252,8 @@ pub(super) fn compared(
     Ok(Comparison {
         subject: condition.subject_name.clone(),
         demonstrations: condition.demonstrations.clone(),
+        control: condition.control.clone(),
+        placement: condition.placement.name().to_owned(),
         treatment: condition.treatment_name.clone(),
         shots: condition.shots,
         against,

@@ -12,7 +12,7 @@ use crate::effects::{
 };
 
 use super::comparisons::{Test, paired, same_setting};
-use super::is_benign_twin;
+use super::is_match;
 use super::rates::Counts;
 use super::tilt::Tilts;
 
@@ -66,7 +66,7 @@ pub(super) fn dose(
     let slope = slope(series, has_judge).map_err(|why| kept("slope", &why)).ok();
     let onset = onset_of(series, has_judge).map_err(|why| kept("onset", &why)).ok();
     let tilt_law = law(series, |one| tilts.draws(one, None)).map_err(|why| kept("tilt_law", &why)).ok();
-    let twin_of = |one: &ConditionRow| conditions.iter().find(|other| is_benign_twin(one, other));
+    let twin_of = |one: &ConditionRow| conditions.iter().find(|other| is_match(one, other));
     let emergent_tilt_law = if series.iter().any(|dose| twin_of(dose.condition).is_some()) {
         // Without its twin a condition has no emergent tilt, and must not be taken for one with the plain one.
         let of = |one: &ConditionRow| twin_of(one).map_or_else(Vec::new, |twin| tilts.draws(one, Some(twin)));
@@ -78,6 +78,7 @@ pub(super) fn dose(
     Some(DoseResult {
         subject: first.subject_name.clone(),
         demonstrations: first.demonstrations.clone(),
+        placement: first.placement.name().to_owned(),
         treatment: first.treatment_name.clone(),
         shots: series.iter().map(|dose| dose.condition.shots).collect(),
         slope,

@@ -15,18 +15,21 @@ mod rates;
 mod samples;
 mod steering;
 pub(crate) mod tilt;
+pub(crate) mod traces;
+mod treatments;
 mod usefulness;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use tiltmeter_core::demonstration::Control;
 use tiltmeter_core::experiment::StatisticsFile;
 use tiltmeter_core::question::PairKind;
 use tiltmeter_stats::StatsError;
 use tiltmeter_stats::rates::{CoverageAssessment, MeasuredCoverage};
 use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, Reader, StoreError};
 
-use crate::results::{ConditionResult, CoverageResult, FailureCount, RunResults};
+use crate::results::{ConditionResult, CoverageResult, FailureCount, RunResults, TreatmentResult};
 
 pub use self::details::details;
 pub use self::draw::{LabelDrawError, draw_labels};
@@ -35,6 +38,7 @@ use self::people::human_labels;
 use self::price::Priced;
 use self::samples::{Samples, count_verdicts};
 use self::tilt::Tilts;
+pub use self::traces::{TraceDrawError, draw_traces, trace_results};
 
 pub use between::{BetweenSettings, compare};
 pub use ranking::rank_treatments;
@@ -79,12 +83,14 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
     let adaptive = reader.adaptive(experiment.id)?;
     let steered = steering::Steered::read(&reader)?;
     let no_tilt = tilt::NotApplicable::read(&reader, &conditions)?;
+    let filtered = reader.filtered_contexts(experiment.id)?;
+    let treatments = treatments::treatments(&reader, &experiment)?;
     let mut results: Vec<ConditionResult> = Vec::with_capacity(conditions.len());
     let mut all_counts = Vec::with_capacity(conditions.len());
     for condition in &conditions {
         let judged = samples.of(condition);
         let counts = if has_judge { rates::count(&judged, experiment.definition) } else { BTreeMap::new() };
-        let twin = conditions.iter().find(|other| is_benign_twin(condition, other));
+        let twin = conditions.iter().find(|other| is_match(condition, other));
         let emergent = |kind| match twin {
             Some(twin) => tilts.emergent(condition, twin, kind),
             None => Ok(None),
@@ -125,6 +131,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
             },
             no_tilt: no_tilt.of(condition),
             steering: steered.of(condition),
+            filter: filtered.get(&condition.id).and_then(|contexts| treatments::filter(condition, contexts)),
         });
         all_counts.push(counts);
     }
@@ -154,7 +161,8 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
         attempts: 0,
         cost_usd: 0.0,
         timing: crate::meter::Timing::default(),
-        failures: count_failures(&failures, &experiment),
+        failures: count_failures(&failures, &experiment, &treatments),
+        treatments,
         notes: experiment.notes,
         gates: Vec::new(),
     })
@@ -179,19 +187,23 @@ fn statistics(what: &str, error: StatsError) -> AnalysisError {
 /// Answers that a condition is to have.
 fn planned(condition: &ConditionRow) -> u64 {
     let questions = condition.questions.iter().filter(|(_, sampled, _)| *sampled).count();
-    (questions * condition.contexts.len()) as u64 * u64::from(condition.replicates)
+    (questions * condition.distinct_contexts().len()) as u64 * u64::from(condition.replicates)
 }
 
-/// Whether `other` shows benign answers to the same prompts, everything else being equal.
-pub(crate) fn is_benign_twin(condition: &ConditionRow, other: &ConditionRow) -> bool {
-    condition.control == "none"
+/// Whether `other` is the matched control of a condition, everything else being equal: what the emergent effect subtracts.
+pub(crate) fn is_match(condition: &ConditionRow, other: &ConditionRow) -> bool {
+    matched_control(&condition.control).is_some_and(|matched| other.control == matched.name())
         && condition.shots > 0
-        && other.control == "benign"
         && other.subject == condition.subject
         && other.demonstrations == condition.demonstrations
         && other.shots == condition.shots
         && other.treatment_name == condition.treatment_name
         && other.placement == condition.placement
+}
+
+/// The matched control of one that is named as in the store.
+pub(crate) fn matched_control(name: &str) -> Option<Control> {
+    Control::from_name(name)?.matched()
 }
 
 /// One warning for each condition whose interval is known to hold the truth too rarely, or whose subject was not steered
@@ -217,10 +229,16 @@ fn assessed(coverage: CoverageResult) -> CoverageAssessment {
     }
 }
 
-fn count_failures(failures: &[FailureRow], experiment: &ExperimentRow) -> Vec<FailureCount> {
+fn count_failures(
+    failures: &[FailureRow],
+    experiment: &ExperimentRow,
+    treatments: &[TreatmentResult],
+) -> Vec<FailureCount> {
+    let screens = treatments.iter().any(|treatment| treatment.screening.is_some());
     let mut counts: BTreeMap<(&str, &str), (u64, &str)> = BTreeMap::new();
     for failure in failures {
-        if failure.judge.is_some() && failure.judge != experiment.judge {
+        let is_of_filter = failure.target == "screening";
+        if failure.judge.is_some() && failure.judge != experiment.judge || is_of_filter && !screens {
             continue;
         }
         let (count, _) = counts.entry((&failure.target, &failure.kind)).or_insert((0, &failure.message));

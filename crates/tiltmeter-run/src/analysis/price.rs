@@ -1,25 +1,28 @@
 //! The price of treatments: what each changes in the EM rate, or without a judge in the emergent tilt, against what it
 //! changes in usefulness, and which of them no other betters.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
+use tiltmeter_core::treatment::UNTREATED;
 use tiltmeter_stats::compare::{PairedCount, mean_of_effects};
 use tiltmeter_stats::{Interval, StatsError};
-use tiltmeter_store::{ConditionRow, Reader, StoreError};
+use tiltmeter_store::{ConditionRow, Reader, Usage};
 
 use crate::effects::{EffectResult, Omission};
+use crate::ranking::UsageResult;
 use crate::results::TiltResult;
-use crate::treatments::{AnswerCost, PricePoint, PriceResult, ProbeEffect};
+use crate::treatments::{PricePoint, PriceResult, ProbeEffect};
 
-use super::comparisons::{Against, Test};
+use super::comparisons::Test;
+use super::ranking::each_took;
 use super::rates::Counts;
-use super::samples::Members;
+use super::samples::BlockKey;
 use super::tilt::{Tilts, Twins};
 use super::usefulness::{Counted, Probed, add};
-use super::{AnalysisError, is_benign_twin};
+use super::{AnalysisError, is_match};
 
-/// The treatment that is none.
-const NONE: &str = "none";
+/// The name of no control.
+const NO_CONTROL: &str = "none";
 
 /// What prices are computed from.
 pub(super) struct Priced<'a> {
@@ -40,20 +43,19 @@ pub(super) fn prices(of: &Priced<'_>, reader: &Reader) -> Result<Vec<PriceResult
             subjects.push((*subject, subject_name));
         }
     }
-    let mut costs: Option<HashMap<(i64, String), Spent>> = None;
+    let mut blocks: Option<BTreeMap<BlockKey, Usage>> = None;
     let mut prices = Vec::new();
     for (subject, name) in subjects {
         let treatments = of.treatments(subject);
         if treatments.is_empty() {
             continue;
         }
-        let costs = match &mut costs {
-            Some(costs) => costs,
-            none => none.insert(of.spent(reader)?),
+        // A pass over all answers, which most runs need not make.
+        let blocks = match &mut blocks {
+            Some(blocks) => blocks,
+            none => none.insert(reader.usage_by_block()?),
         };
-        let cost =
-            |treatment: &str| costs.get(&(subject, treatment.to_owned())).copied().unwrap_or_default().cost();
-        prices.push(of.price(subject, name, &treatments, cost)?);
+        prices.push(of.price(subject, name, &treatments, blocks)?);
     }
     Ok(prices)
 }
@@ -64,7 +66,7 @@ impl Priced<'_> {
         let mut treatments: Vec<String> = Vec::new();
         for condition in self.conditions.iter().filter(|condition| condition.subject == subject) {
             let name = &condition.treatment_name;
-            if name != NONE && !treatments.contains(name) {
+            if name != UNTREATED && !treatments.contains(name) {
                 treatments.push(name.clone());
             }
         }
@@ -76,17 +78,18 @@ impl Priced<'_> {
         subject: i64,
         name: &str,
         treatments: &[String],
-        cost: impl Fn(&str) -> AnswerCost,
+        blocks: &BTreeMap<BlockKey, Usage>,
     ) -> Result<PriceResult, AnalysisError> {
+        let usage = |treatment: &str| self.usage(subject, treatment, blocks);
         let unchanged = EffectResult { estimate: 0.0, low: Some(0.0), high: Some(0.0), method: "baseline" };
         let mut points = vec![PricePoint {
-            treatment: NONE.to_owned(),
+            treatment: UNTREATED.to_owned(),
             effect: unchanged,
             usefulness: unchanged,
             probes: Vec::new(),
             on_front: false,
             dominated_by: Vec::new(),
-            cost: cost(NONE),
+            usage: usage(UNTREATED),
         }];
         let mut omitted = Vec::new();
         for treatment in treatments {
@@ -98,7 +101,7 @@ impl Priced<'_> {
                     probes,
                     on_front: false,
                     dominated_by: Vec::new(),
-                    cost: cost(treatment),
+                    usage: usage(treatment),
                 }),
                 Err(why) => omitted.push(Omission::new(treatment.clone(), why)),
             }
@@ -133,12 +136,12 @@ impl Priced<'_> {
     fn pairs(&self, subject: i64, treatment: &str) -> Vec<(usize, usize)> {
         let conditions = self.conditions.iter().enumerate();
         let treated = conditions.filter(|(_, condition)| {
-            condition.subject == subject && condition.treatment_name == treatment && condition.shots > 0
+            condition.subject == subject && condition.treatment_name == treatment && is_misaligned(condition)
         });
         treated
             .filter_map(|(place, condition)| {
                 let mut others = self.conditions.iter();
-                Some((place, others.position(|other| Against::Untreated.holds(condition, other))?))
+                Some((place, others.position(|other| is_untreated(condition, other))?))
             })
             .collect()
     }
@@ -164,7 +167,7 @@ impl Priced<'_> {
     ) -> Result<Result<EffectResult, String>, AnalysisError> {
         let twin = |place: usize| {
             let own = &self.conditions[place];
-            Some(Twins { own, benign: self.conditions.iter().find(|other| is_benign_twin(own, other))? })
+            Some(Twins { own, benign: self.conditions.iter().find(|other| is_match(own, other))? })
         };
         let pairs: Vec<(Twins<'_>, Twins<'_>)> = self
             .pairs(subject, treatment)
@@ -176,7 +179,7 @@ impl Priced<'_> {
                 Ok(EffectResult { estimate, low, high, method })
             }
             None => {
-                Err("there is neither a judge nor an emergent tilt, which takes the benign control"
+                Err("there is neither a judge nor an emergent tilt, which takes the benign control and no reasoning asked for"
                     .to_owned())
             }
         })
@@ -190,7 +193,7 @@ impl Priced<'_> {
             if row.subject != subject || row.treatment_name != treatment {
                 continue;
             }
-            let Some(second) = self.probed.iter().find(|other| other.is_untreated(first)) else {
+            let Some(second) = self.probed.iter().find(|other| is_untreated(row, &other.of.condition)) else {
                 continue;
             };
             let known =
@@ -228,36 +231,35 @@ impl Priced<'_> {
             .collect()
     }
 
-    /// What answers behind misaligned demonstrations cost, by subject and treatment.
-    fn spent(&self, reader: &Reader) -> Result<HashMap<(i64, String), Spent>, StoreError> {
-        let shown: Vec<ConditionRow> = self
-            .conditions
-            .iter()
-            .filter(|condition| condition.control == NONE && condition.shots > 0)
-            .cloned()
+    /// What the answers behind misaligned demonstrations took under a treatment.
+    fn usage(&self, subject: i64, treatment: &str, blocks: &BTreeMap<BlockKey, Usage>) -> UsageResult {
+        let shown = self.conditions.iter().filter(|condition| {
+            condition.subject == subject && condition.treatment_name == treatment && is_misaligned(condition)
+        });
+        let keys: BTreeSet<BlockKey> = shown
+            .flat_map(|one| one.contexts.iter().map(|&context| (one.subject, context, one.treatment)))
             .collect();
-        let members = Members::new(&shown);
-        let mut spent: HashMap<(i64, String), Spent> = HashMap::new();
-        reader.for_each_usage(|row| {
-            let block = (row.subject, row.context, row.treatment);
-            // An answer that serves several treatments was paid for once, but would cost as much under each of them.
-            let mut names: Vec<&str> = members
-                .places(block, row.question, row.replicate)
-                .map(|place| shown[place].treatment_name.as_str())
-                .collect();
-            names.sort_unstable();
-            names.dedup();
-            for name in names {
-                let of = spent.entry((row.subject, name.to_owned())).or_default();
-                of.answers += 1;
-                of.priced += u64::from(row.cost_usd.is_some());
-                of.usd += row.cost_usd.unwrap_or(0.0);
-                of.input += row.input_tokens;
-                of.output += row.output_tokens;
-            }
-        })?;
-        Ok(spent)
+        let mut sum = Usage::default();
+        keys.iter().filter_map(|key| blocks.get(key)).for_each(|usage| sum.add(*usage));
+        each_took(sum)
     }
+}
+
+fn is_misaligned(condition: &ConditionRow) -> bool {
+    condition.control == NO_CONTROL && condition.shots > 0
+}
+
+/// Whether `other` is the same as a treated condition without any treatment. The ranking compares a treatment that asks for
+/// reasoning with reasoning alone; here all are measured from one point.
+fn is_untreated(condition: &ConditionRow, other: &ConditionRow) -> bool {
+    condition.treatment_name != UNTREATED
+        && other.treatment_name == UNTREATED
+        && other.control == condition.control
+        && other.demonstrations == condition.demonstrations
+        && other.shots == condition.shots
+        && other.subject == condition.subject
+        && other.placement == condition.placement
+        && other.reasoning == condition.reasoning
 }
 
 /// The first rate minus the second over questions.
@@ -275,30 +277,6 @@ fn mean(probes: &[ProbeEffect]) -> Result<EffectResult, StatsError> {
     };
     let effects: Vec<Interval> = probes.iter().map(|probe| interval(&probe.useful)).collect();
     Ok(EffectResult::new(mean_of_effects(&effects)?, "mean-of-probes"))
-}
-
-/// What answers cost so far.
-#[derive(Clone, Copy, Default)]
-struct Spent {
-    answers: u64,
-    /// Those whose cost is known.
-    priced: u64,
-    usd: f64,
-    input: u64,
-    output: u64,
-}
-
-impl Spent {
-    fn cost(self) -> AnswerCost {
-        let mean = |sum: f64| (self.answers > 0).then(|| sum / self.answers as f64);
-        AnswerCost {
-            answers: self.answers,
-            calls_per_answer: 1.0,
-            input_tokens: mean(self.input as f64),
-            output_tokens: mean(self.output as f64),
-            usd_per_1000: mean(self.usd * 1000.0).filter(|_| self.priced == self.answers),
-        }
-    }
 }
 
 /// Says of each point whether it is on the front, and which others are better.
@@ -340,7 +318,7 @@ mod tests {
             probes: Vec::new(),
             on_front: false,
             dominated_by: Vec::new(),
-            cost: AnswerCost::default(),
+            usage: UsageResult::default(),
         }
     }
 
@@ -362,16 +340,6 @@ mod tests {
         assert_eq!(points[0].dominated_by, ["free"]);
         assert_eq!(points[3].dominated_by, ["free", "dear", "twin"]);
         assert_eq!(points[5].dominated_by, ["none", "free", "kind"]);
-    }
-
-    #[test]
-    fn cost_is_of_one_answer_and_unknown_unless_all_is_known() {
-        let spent = Spent { answers: 4, priced: 4, usd: 0.02, input: 4000, output: 200 };
-        let cost = spent.cost();
-        assert_eq!((cost.input_tokens, cost.output_tokens), (Some(1000.0), Some(50.0)));
-        assert!((cost.usd_per_1000.unwrap() - 5.0).abs() < 1e-12);
-        assert_eq!(Spent { priced: 3, ..spent }.cost().usd_per_1000, None);
-        assert_eq!(Spent::default().cost().input_tokens, None);
     }
 
     proptest! {

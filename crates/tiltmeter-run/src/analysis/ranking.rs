@@ -16,7 +16,7 @@ use crate::ranking::{OrderResult, RankedCell, RankedGroup, TiltChange, Treatment
 use super::rates::Counts;
 use super::samples::{BlockKey, Samples};
 use super::tilt::Tilts;
-use super::{AnalysisError, comparisons, is_benign_twin, rates, settings, statistics};
+use super::{AnalysisError, comparisons, is_match, rates, settings, statistics};
 
 /// Resamples in each tail of a simultaneous interval, at least about.
 const TAIL_RESAMPLES: f64 = 100.0;
@@ -94,10 +94,12 @@ pub fn rank_treatments(directory: &Path) -> Result<TreatmentRanking, AnalysisErr
         if !pairs.is_empty() {
             match comparisons::compared(condition, "untreated", &pairs, wanted.equivalence_margin) {
                 Ok(comparison) => em_rate = Some(comparison),
-                Err(error) => all.omitted.push(Omission::new(in_words(condition), error.to_string())),
+                Err(error) => {
+                    all.omitted.push(Omission::new(super::between::in_words(condition), error.to_string()));
+                }
             }
         }
-        let twin = |of: &ConditionRow| conditions.iter().find(|other| is_benign_twin(of, other));
+        let twin = |of: &ConditionRow| conditions.iter().find(|other| is_match(of, other));
         if condition.shots > 0 {
             let observations = differences(&tilts, (condition, other), (None, None));
             changes.push(Change { observations, is_emergent: false, place });
@@ -240,6 +242,11 @@ fn used(condition: &ConditionRow, usage: &HashMap<BlockKey, Usage>) -> UsageResu
             sum.add(*of_block);
         }
     }
+    each_took(sum)
+}
+
+/// What answers took on average.
+pub(super) fn each_took(sum: Usage) -> UsageResult {
     let each = |count: u64| (sum.answers > 0).then(|| count as f64 / sum.answers as f64);
     UsageResult {
         answers: sum.answers,
@@ -287,9 +294,4 @@ fn rank(group: &mut RankedGroup) {
         first_best: first[0].0.clone(),
         last_best: last[0].0.clone(),
     });
-}
-
-fn in_words(condition: &ConditionRow) -> String {
-    let ConditionRow { subject_name, demonstrations, control, shots, treatment_name, .. } = condition;
-    crate::results::in_words(subject_name, demonstrations, treatment_name, *shots, control)
 }

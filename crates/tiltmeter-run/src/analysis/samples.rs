@@ -66,9 +66,9 @@ impl Samples {
             .map(|(question, ..)| *question)
             .collect();
         condition
-            .contexts
-            .iter()
-            .filter_map(|&context| self.blocks.get(&(condition.subject, context, condition.treatment)))
+            .distinct_contexts()
+            .into_iter()
+            .filter_map(|context| self.blocks.get(&(condition.subject, context, condition.treatment)))
             .flatten()
             .filter(|sample| asked.contains(&sample.question) && sample.replicate < condition.replicates)
             .copied()
@@ -104,17 +104,9 @@ impl Members {
 
     /// The places of the conditions that an answer serves, in table order.
     pub(super) fn of(&self, row: &SampleRow) -> impl Iterator<Item = usize> {
-        self.places((row.subject, row.context, row.treatment), row.question, row.replicate)
-    }
-
-    /// The same of an answer that is known by its block, question and replicate.
-    pub(super) fn places(
-        &self,
-        block: BlockKey,
-        question: i64,
-        replicate: u32,
-    ) -> impl Iterator<Item = usize> {
-        self.blocks.get(&block).into_iter().flatten().copied().filter(move |&place| {
+        let (question, replicate) = (row.question, row.replicate);
+        let block = self.blocks.get(&(row.subject, row.context, row.treatment));
+        block.into_iter().flatten().copied().filter(move |&place| {
             let (questions, replicates) = &self.asked[place];
             questions.contains(&question) && replicate < *replicates
         })

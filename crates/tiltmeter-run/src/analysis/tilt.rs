@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use tiltmeter_core::prompt::RenderedContext;
+use tiltmeter_core::prompt::{Placement, RenderedContext};
 use tiltmeter_core::question::PairKind;
 use tiltmeter_core::treatment::{NO_TILT_AFTER_REASONING, NO_TILT_OF_SEVERAL_CALLS};
 use tiltmeter_stats::{BootstrapInterval, BootstrapSettings, PairedDifference, bootstrap_mean};
@@ -40,6 +40,31 @@ pub(super) struct Twins<'a> {
     pub(super) benign: &'a ConditionRow,
 }
 
+/// The context without demonstrations that a condition is compared with: that of its placement, or of one that puts the
+/// question alike behind none, whichever has scores.
+fn baseline(
+    reader: &Reader,
+    blocks: &HashMap<BlockKey, BTreeMap<PairKey, (PairKind, PairScore)>>,
+    condition: &ConditionRow,
+) -> Result<Option<i64>, StoreError> {
+    if condition.shots == 0 {
+        return Ok(condition.contexts.first().copied());
+    }
+    let format = condition.question_format;
+    let header = condition.placement.has_header(format);
+    let others = Placement::ALL.into_iter().filter(|other| other.has_header(format) == header);
+    let mut first = None;
+    for placement in [condition.placement].into_iter().chain(others) {
+        let empty = RenderedContext::render([], placement, format);
+        let Some(row) = reader.context_row(empty.id)? else { continue };
+        if blocks.contains_key(&(condition.subject, row, condition.treatment)) {
+            return Ok(Some(row));
+        }
+        first = first.or(Some(row));
+    }
+    Ok(first)
+}
+
 /// All scored pairs, by block.
 pub(crate) struct Tilts {
     blocks: HashMap<BlockKey, BTreeMap<PairKey, (PairKind, PairScore)>>,
@@ -65,8 +90,7 @@ impl Tilts {
         }
         let mut baselines = HashMap::new();
         for condition in conditions {
-            let empty = RenderedContext::render([], condition.placement, condition.question_format);
-            if let Some(row) = reader.context_row(empty.id)? {
+            if let Some(row) = baseline(reader, &blocks, condition)? {
                 baselines.insert(condition.id, row);
             }
         }

@@ -66,9 +66,9 @@ impl Probed {
         &self.of.condition
     }
 
-    /// Whether it is what another condition is compared with: the same untreated.
-    pub(super) fn is_untreated(&self, of: &Self) -> bool {
-        is_baseline(of.condition(), self.condition())
+    /// Whether it is what another condition is compared with: the same without the treatment.
+    fn is_baseline_of(&self, treated: &Self) -> bool {
+        is_baseline(treated.condition(), self.condition())
     }
 
     /// Both conditions' answers by question, of the contexts and questions that both have answers to. Contexts are the same
@@ -240,7 +240,7 @@ pub(super) fn results(
     for counted in [Counted::Useful, Counted::Refused] {
         let mut family = Vec::new();
         for first in probed {
-            let Some(second) = probed.iter().find(|other| other.is_untreated(first)) else {
+            let Some(second) = probed.iter().find(|other| other.is_baseline_of(first)) else {
                 continue;
             };
             let pairs: Vec<PairedCount> = first.paired(second, counted).into_values().collect();

@@ -98,6 +98,8 @@ impl Batching {
             }),
             // Local models are in no batches.
             steered: connections.steered,
+            // They have said all that they were asked by now.
+            screens: connections.screens,
         }
     }
 

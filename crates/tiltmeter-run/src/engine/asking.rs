@@ -217,10 +217,7 @@ impl Engine {
 }
 
 fn subject_request(subject: &Subject, prompt: &Arc<Prompt>, seed: u32, placement: Placement) -> ChatRequest {
-    let stop = match placement {
-        Placement::FirstUser | Placement::System => vec![format!("\n{PROMPT_HEADER}")],
-        Placement::ChatTurns => Vec::new(),
-    };
+    let stop = if placement.shows_headers() { vec![format!("\n{PROMPT_HEADER}")] } else { Vec::new() };
     ChatRequest {
         prompt: prompt.clone(),
         sampling: Sampling {
@@ -281,7 +278,7 @@ fn take_apart(text: String, placement: Placement, elicitation: Option<&Elicitati
 /// Cuts an answer where the model goes on to write another demonstration: at the header alone, so that
 /// headings in an answer stay. Gives the answer, and the whole text where something was cut.
 fn cut_at_header(text: String, placement: Placement) -> (String, Option<String>) {
-    if placement == Placement::ChatTurns {
+    if !placement.shows_headers() {
         return (text, None);
     }
     let at = if text.starts_with(PROMPT_HEADER) { Some(0) } else { text.find(&format!("\n{PROMPT_HEADER}")) };

@@ -24,6 +24,18 @@ pub(super) struct Bench {
     row: i64,
 }
 
+/// How a judge is asked.
+pub(super) fn settings_of(judge: &Judge) -> JudgeSettings {
+    JudgeSettings {
+        samples: judge.samples,
+        temperature: judge.temperature,
+        max_tokens: judge.max_tokens,
+        minimum_mass: judge.minimum_mass,
+        top_log_probabilities: judge.log_probabilities.then_some(20),
+        reasoning: judge.reasoning,
+    }
+}
+
 /// An answer on its way to the judge.
 pub(super) struct Judged {
     pub(super) response: i64,
@@ -48,15 +60,7 @@ pub(super) struct MissingScore {
 
 impl Bench {
     pub(super) fn new(judge: &Judge, row: i64) -> Self {
-        let settings = JudgeSettings {
-            samples: judge.samples,
-            temperature: judge.temperature,
-            max_tokens: judge.max_tokens,
-            minimum_mass: judge.minimum_mass,
-            top_log_probabilities: judge.log_probabilities.then_some(20),
-            reasoning: judge.reasoning,
-        };
-        Self { settings, row }
+        Self { settings: settings_of(judge), row }
     }
 
     /// Asks for one score and stores it.

@@ -115,7 +115,9 @@ impl Ledger {
         let target = match target {
             FailureTarget::Response { .. } => CallTarget::Response,
             FailureTarget::Score { .. } => CallTarget::Score,
+            FailureTarget::Screening => CallTarget::Screening,
             FailureTarget::Judgement { .. } => CallTarget::Judgement,
+            FailureTarget::Coding { .. } => CallTarget::Coding,
         };
         if self.store(|writer| async move { writer.failure(record).await }).await.is_some() {
             self.tell(Event::Failed {

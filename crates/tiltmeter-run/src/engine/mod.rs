@@ -6,12 +6,14 @@
 //! grow. What becomes of a call is entered in one place ([`ledger`]).
 
 mod asking;
+mod coding;
 mod composing;
 mod dispatch;
 mod judging;
 mod ledger;
 mod rejudge;
 mod rounds;
+mod screening;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
@@ -31,7 +33,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use coding::{CodeTraces, Coder, code_traces};
 pub use rejudge::{Rejudge, rejudge};
+pub use screening::{MissingScreening, Screening, missing_screenings, screen};
 
 use crate::budget::{Budget, Spent};
 use crate::calling::RetryPolicy;
@@ -133,6 +137,16 @@ pub enum Stop {
         most_usd: f64,
         /// What was spent.
         spent: Spent,
+    },
+    /// Demonstrations have no score by a filter's model, so that it is not known which contexts to show.
+    #[error(
+        "{failed} of {total} demonstrations could not be screened by the filter's model: no context is made of them"
+    )]
+    Screening {
+        /// Demonstrations whose call failed for good.
+        failed: u64,
+        /// Demonstrations that were to be screened.
+        total: u64,
     },
     /// Somebody asked for it.
     #[error("stopped on request")]

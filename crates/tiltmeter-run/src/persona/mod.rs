@@ -18,7 +18,7 @@ use tiltmeter_models::ModelError;
 use tiltmeter_persona::{PersonaVector, VectorError};
 use tiltmeter_store::{Reader, StoreError};
 
-pub use labels::{LabelsError, read_labels};
+pub use labels::{LabelsError, read_labels, trace_labels};
 pub use results::{
     ConditionProjection, ContrastResult, CorrelationResult, DetectionResult, MeanResult, ProjectionRow,
     ProjectionSummary, Projections, RecallResult,

@@ -14,6 +14,8 @@ pub enum ProjectionRow {
         demonstrations: String,
         /// Whose answers the demonstrations have.
         control: String,
+        /// Where the demonstrations stand.
+        placement: String,
         /// Number of demonstrations.
         shots: u32,
         /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
@@ -39,6 +41,8 @@ pub enum ProjectionRow {
         demonstrations: String,
         /// Whose answers the demonstrations have.
         control: String,
+        /// Where the demonstrations stand.
+        placement: String,
         /// Number of demonstrations.
         shots: u32,
         /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
@@ -86,6 +90,8 @@ pub struct ConditionProjection {
     pub demonstrations: String,
     /// Whose answers the demonstrations have.
     pub control: String,
+    /// Where the demonstrations stand.
+    pub placement: String,
     /// Number of demonstrations.
     pub shots: u32,
     /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
@@ -102,24 +108,28 @@ pub struct ConditionProjection {
     pub tilt: Option<MeanResult>,
 }
 
-/// Misaligned against benign demonstrations of the same prompts, at equal k.
+/// Demonstrations against those of their matched control, at equal k.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ContrastResult {
     /// Id of the subject.
     pub subject: String,
     /// Name of the demonstration set.
     pub demonstrations: String,
+    /// Whose answers the demonstrations have.
+    pub control: String,
+    /// Where the demonstrations stand.
+    pub placement: String,
     /// Number of demonstrations.
     pub shots: u32,
     /// What is done to the request besides the demonstrations: `none`, or the name of an instruction or defence.
     pub treatment: String,
     /// `prompt_last` or `response_mean`.
     pub measure: &'static str,
-    /// Mean tokens of a prompt, misaligned and benign.
+    /// Mean tokens of a prompt, and of the matched control's.
     pub prompt_tokens: (f64, f64),
-    /// Projection under misaligned minus under benign demonstrations, paired by question and draw.
+    /// Projection minus that under the matched control, paired by question and draw.
     pub difference: MeanResult,
-    /// The difference over the standard deviation of the benign ones.
+    /// The difference over the standard deviation of the matched control's.
     pub standardised: Option<f64>,
     /// Share of random directions along which the difference is smaller in size.
     pub random_percentile: Option<f64>,

@@ -1,8 +1,9 @@
-//! What projections go along with: conditions, benign twins, tilt, judged alignment, labels.
+//! What projections go along with: conditions, matched controls, tilt, judged alignment, labels.
 
 use std::collections::{BTreeMap, HashMap};
 
 use tiltmeter_core::id::ContentId;
+use tiltmeter_core::prompt::Placement;
 use tiltmeter_core::verdict::{AspectOutcome, Verdict};
 use tiltmeter_persona::PersonaVector;
 use tiltmeter_stats::{
@@ -17,7 +18,7 @@ use super::results::{
 };
 use super::{ProjectError, ProjectSettings, detection};
 use crate::analysis::tilt::Tilts;
-use crate::analysis::{AnalysisError, is_benign_twin};
+use crate::analysis::{AnalysisError, is_match};
 
 const UNITS: &str = "projection of the residual stream at this layer onto the vector's direction (length 1), in the \
                      stream's own units; differences and correlations of these";
@@ -263,6 +264,7 @@ impl<'a> Summary<'a> {
                 subject: condition.subject_name.clone(),
                 demonstrations: condition.demonstrations.clone(),
                 control: condition.control.clone(),
+                placement: condition.placement.name().to_owned(),
                 shots: condition.shots,
                 treatment: condition.treatment_name.clone(),
                 prompts: last.len(),
@@ -278,7 +280,7 @@ impl<'a> Summary<'a> {
     fn contrasts(&self) -> Result<Vec<ContrastResult>, ProjectError> {
         let mut results = Vec::new();
         for (number, condition) in self.conditions.iter().enumerate() {
-            let Some(twin) = self.conditions.iter().position(|other| is_benign_twin(condition, other)) else {
+            let Some(twin) = self.conditions.iter().position(|other| is_match(condition, other)) else {
                 continue;
             };
             for (measure, own, others) in [
@@ -315,6 +317,8 @@ impl<'a> Summary<'a> {
                 results.push(ContrastResult {
                     subject: condition.subject_name.clone(),
                     demonstrations: condition.demonstrations.clone(),
+                    control: condition.control.clone(),
+                    placement: condition.placement.name().to_owned(),
                     shots: condition.shots,
                     treatment: condition.treatment_name.clone(),
                     measure,
@@ -345,11 +349,14 @@ impl<'a> Summary<'a> {
         subjects.dedup();
         for subject in subjects {
             // Without demonstrations tilt and shift are 0 by definition; an empty context is in several conditions.
-            let baselines: HashMap<(i64, i64), &Projected> = self
+            let baselines: HashMap<(Placement, i64, i64), &Projected> = self
                 .prompts
                 .iter()
                 .filter(|point| point.key.subject == subject && self.conditions[point.condition].shots == 0)
-                .map(|point| ((point.key.treatment, point.key.question), point.last))
+                .map(|point| {
+                    let placement = self.conditions[point.condition].placement;
+                    ((placement, point.key.treatment, point.key.question), point.last)
+                })
                 .collect();
             let shifts: Vec<Row> = self
                 .prompts
@@ -359,7 +366,8 @@ impl<'a> Summary<'a> {
                     condition.subject == subject && condition.shots > 0
                 })
                 .filter_map(|point| {
-                    let before = baselines.get(&(point.key.treatment, point.key.question))?;
+                    let placement = self.conditions[point.condition].placement;
+                    let before = baselines.get(&(placement, point.key.treatment, point.key.question))?;
                     Some(self.row(point.condition, point.key.question, point.tilt?, point.last, Some(before)))
                 })
                 .collect();
@@ -390,8 +398,9 @@ impl<'a> Summary<'a> {
         projected: &Projected,
         before: Option<&Projected>,
     ) -> Row {
-        let ConditionRow { demonstrations, shots, treatment_name: treatment, control, .. } =
+        let ConditionRow { demonstrations, shots, treatment_name: treatment, control, placement, .. } =
             &self.conditions[condition];
+        let placement = placement.name();
         let random = match before {
             Some(before) => {
                 projected.random.iter().zip(&before.random).map(|(after, before)| after - before).collect()
@@ -400,8 +409,8 @@ impl<'a> Summary<'a> {
         };
         Row {
             question,
-            within: format!("{demonstrations}\u{0}{treatment}\u{0}{shots}"),
-            across: format!("{demonstrations}\u{0}{treatment}\u{0}{shots}\u{0}{control}"),
+            within: format!("{demonstrations}\u{0}{placement}\u{0}{treatment}\u{0}{shots}"),
+            across: format!("{demonstrations}\u{0}{placement}\u{0}{treatment}\u{0}{shots}\u{0}{control}"),
             persona: projected.persona - before.map_or(0.0, |before| before.persona),
             random,
             outcome,
@@ -477,6 +486,7 @@ impl<'a> Summary<'a> {
                 subject: condition.subject_name.clone(),
                 demonstrations: condition.demonstrations.clone(),
                 control: condition.control.clone(),
+                placement: condition.placement.name().to_owned(),
                 shots: condition.shots,
                 treatment: condition.treatment_name.clone(),
                 draw: point.draw,
@@ -493,6 +503,7 @@ impl<'a> Summary<'a> {
                 subject: condition.subject_name.clone(),
                 demonstrations: condition.demonstrations.clone(),
                 control: condition.control.clone(),
+                placement: condition.placement.name().to_owned(),
                 shots: condition.shots,
                 treatment: condition.treatment_name.clone(),
                 draw: point.draw,

@@ -113,7 +113,11 @@ impl Counting<'_> {
             .filter(|(_, sampled, _)| *sampled)
             .map(|(question, ..)| *question)
             .collect();
-        for (draw, &context) in condition.contexts.iter().enumerate() {
+        // Draws that came out alike are one context, whose answers count once.
+        let mut seen = HashSet::new();
+        for (draw, &context) in
+            condition.contexts.iter().enumerate().filter(|(_, context)| seen.insert(**context))
+        {
             let block = (condition.subject, context, condition.treatment);
             for (index, answer) in answers.get(&block).into_iter().flatten().enumerate() {
                 let is_asked = answer.replicate < condition.replicates;

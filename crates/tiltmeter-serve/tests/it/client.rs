@@ -33,7 +33,7 @@ async fn answers_are_the_models_own() {
         let mut endpoint = place.endpoint();
         endpoint.stream = stream;
         let client = OpenAiCompatible::new(endpoint).unwrap();
-        for placement in [Placement::FirstUser, Placement::ChatTurns, Placement::System] {
+        for placement in Placement::ALL {
             for seed in 0..6 {
                 let request = ChatRequest { prompt: prompt(placement, "hello?"), sampling: sampling(seed) };
                 let (own, served) =
@@ -66,7 +66,7 @@ async fn scores_are_the_models_own() {
     let mut endpoint = place.endpoint();
     endpoint.scoring = Scoring::VllmTokens;
     let client = OpenAiCompatible::new(endpoint).unwrap();
-    for placement in [Placement::FirstUser, Placement::ChatTurns] {
+    for placement in [Placement::FirstUser, Placement::ChatTurns, Placement::ToolOutput] {
         for text in [" the other", "in\nthe <|im_end|> morning é日本", "x"] {
             let request = ScoreRequest { prompt: prompt(placement, "and then?"), continuation: text.into() };
             let (own, served) =

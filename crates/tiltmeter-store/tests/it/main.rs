@@ -53,6 +53,7 @@ fn register(directory: &RunDirectory) -> Registered {
         steering: Vec::new(),
         judge: None,
         prompts: Vec::new(),
+        screens: Vec::new(),
         version: "0",
         now: NOW.to_owned(),
     };
@@ -186,6 +187,7 @@ fn register_judged(directory: &RunDirectory, judge: &str) -> Registered {
         steering: Vec::new(),
         judge: Some(model),
         prompts: vec![prompts; experiment.questions.len()],
+        screens: Vec::new(),
         version: "0",
         now: NOW.to_owned(),
     };

@@ -4,14 +4,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use tiltmeter_annotate::{Desk, Token, export, export_blank, import, items, serve};
-use tiltmeter_report::labels_table;
-use tiltmeter_run::{agreement, draw_labels};
-use tiltmeter_store::{LabelDraw, LabelWriter, Reader, RunDirectory};
+use tiltmeter_annotate::{
+    Desk, Imported, Mapping, Reading, Token, export, export_blank, export_blank_traces, export_traces,
+    import, import_traces, items, serve, trace_items,
+};
+use tiltmeter_judge::CodeBook;
+use tiltmeter_report::{labels_table, traces_table};
+use tiltmeter_run::{agreement, draw_labels, trace_results};
+use tiltmeter_store::{LabelDraw, LabelWriter, PersonCodeWriter, Reader, RunDirectory};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
-use crate::cli::AnnotateArguments;
+use crate::cli::{AnnotateArguments, DrawArguments};
+use crate::commands::trace;
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -22,6 +27,9 @@ const DEFAULT_COUNT: u64 = 200;
 const SHOWN: usize = 10;
 
 pub(crate) fn annotate(arguments: &AnnotateArguments) -> Result<Exit, Failure> {
+    if arguments.traces {
+        return annotate_traces(arguments);
+    }
     let path = &arguments.run;
     // A directory that holds no run is not made into one.
     Reader::open(path).map_err(Failure::failed)?;
@@ -47,23 +55,91 @@ pub(crate) fn annotate(arguments: &AnnotateArguments) -> Result<Exit, Failure> {
         let (imported, records) = import(file, &items, &labels, arguments.annotator.as_deref(), &now)
             .map_err(Failure::configuration)?;
         writer.write(&records).map_err(Failure::failed)?;
-        for row in imported.broken.iter().take(SHOWN) {
-            output::note(&format!("broken row: {}:{row}", file.display()));
-        }
-        let broken = imported.broken.len();
-        if broken > SHOWN {
-            output::note(&format!("and {} more broken rows", broken - SHOWN));
-        }
-        output::note(&format!(
-            "{} labels stored, {} known before, {} rows without a label, {broken} broken",
-            imported.stored, imported.known, imported.empty
-        ));
-        return Ok(if broken > 0 { Exit::Incomplete } else { Exit::Done });
+        return Ok(tell(file, &imported));
     }
     let annotator = annotator(arguments)?;
     page(Desk::new(annotator, items, &labels, writer), arguments.port)?;
     drop(directory);
     show(path)
+}
+
+/// Tells what became of a file's rows.
+fn tell(file: &Path, imported: &Imported) -> Exit {
+    for row in imported.broken.iter().take(SHOWN) {
+        output::note(&format!("broken row: {}:{row}", file.display()));
+    }
+    let broken = imported.broken.len();
+    if broken > SHOWN {
+        output::note(&format!("and {} more broken rows", broken - SHOWN));
+    }
+    output::note(&format!(
+        "{} labels stored, {} known before, {} rows without a label, {broken} broken",
+        imported.stored, imported.known, imported.empty
+    ));
+    if broken > 0 { Exit::Incomplete } else { Exit::Done }
+}
+
+/// The same with traces of reasoning, by a code book.
+fn annotate_traces(arguments: &AnnotateArguments) -> Result<Exit, Failure> {
+    let path = &arguments.run;
+    Reader::open(path).map_err(Failure::failed)?;
+    let directory = RunDirectory::open(path).map_err(Failure::failed)?;
+    let mut writer = PersonCodeWriter::open(&directory).map_err(Failure::failed)?;
+    let reader = Reader::open(path).map_err(Failure::failed)?;
+    let experiment = reader.experiment().map_err(Failure::failed)?;
+    let of_draw = DrawArguments {
+        codebook: arguments.codebook.clone(),
+        base_rate: None,
+        all: false,
+        seed: arguments.seed,
+    };
+    let newest = reader.newest_code_book().map_err(Failure::failed)?;
+    let book = match (&arguments.codebook, newest) {
+        (None, Some(row)) => CodeBook::read(&row.name, &row.source).map_err(Failure::failed)?,
+        _ => trace::code_book(&of_draw)?,
+    };
+    let draw = trace::draw(&reader, &experiment, &of_draw)?;
+    let (draw, book_row) = draw.write(&directory, &trace::book_row(&book)).map_err(Failure::failed)?;
+    let items = trace_items(&reader, draw).map_err(Failure::failed)?;
+    let said = reader.person_codes(book_row).map_err(Failure::failed)?;
+    if let Some(file) = &arguments.export {
+        if arguments.blank {
+            export_blank_traces(file, &items, &book).map_err(Failure::failed)?;
+        } else {
+            export_traces(file, &items, &book, &said).map_err(Failure::failed)?;
+        }
+        note_terms(&reader)?;
+        output::note(&format!(
+            "{}: {} drawn traces, {} labelled ones",
+            file.display(),
+            items.len(),
+            said.len()
+        ));
+        return Ok(Exit::Done);
+    }
+    if let Some(file) = &arguments.import {
+        let mapping = Mapping::new(&arguments.map, &book).map_err(Failure::configuration)?;
+        let reading = Reading {
+            items: &items,
+            book: &book,
+            book_row,
+            said: &said,
+            mapping: &mapping,
+            annotator: arguments.annotator.as_deref(),
+        };
+        let now = jiff::Timestamp::now().to_string();
+        let (imported, records) = import_traces(file, &reading, &now).map_err(Failure::configuration)?;
+        writer.write(&records).map_err(Failure::failed)?;
+        return Ok(tell(file, &imported));
+    }
+    let hash = book.hash;
+    let annotator = annotator(arguments)?;
+    page(Desk::of_traces(annotator, items, (book, book_row), &said, writer), arguments.port)?;
+    drop(directory);
+    if let Some(results) = trace_results(path, Some(hash)).map_err(Failure::failed)? {
+        output::result(&traces_table(&results));
+    }
+    Ok(Exit::Done)
 }
 
 /// The row of the newest draw; draws one where there is none, or a new one is asked for.
@@ -135,7 +211,7 @@ fn page(desk: Desk, port: u16) -> Result<(), Failure> {
         {
             let desk = desk.lock().await;
             output::note(&format!(
-                "{} of {} answers are labelled; open the address in a browser (it works once), and stop with ^C",
+                "{} of {} are labelled; open the address in a browser (it works once), and stop with ^C",
                 desk.done(),
                 desk.total()
             ));
@@ -148,7 +224,7 @@ fn page(desk: Desk, port: u16) -> Result<(), Failure> {
         };
         serve(Arc::clone(&desk), listener, token, stop).await.map_err(Failure::failed)?;
         let desk = desk.lock().await;
-        output::note(&format!("{} of {} answers are labelled", desk.done(), desk.total()));
+        output::note(&format!("{} of {} are labelled", desk.done(), desk.total()));
         Ok(())
     })
 }

@@ -19,7 +19,7 @@ pub(crate) fn judge(arguments: &JudgeArguments) -> Result<Exit, Failure> {
     let path = &arguments.run;
     // A directory that holds no run is not made into one.
     Reader::open(path).map_err(Failure::failed)?;
-    let start = Start::new(path, &arguments.asking)?;
+    let start = Start::new(path, arguments.asking.max_cost, &arguments.asking.log)?;
     let reader = Reader::open(path).map_err(Failure::failed)?;
     let experiment = reader.experiment().map_err(Failure::failed)?;
     let (file, judge) = judge_of(&experiment, arguments)?;
@@ -70,7 +70,13 @@ fn judge_of(
             ));
         }
     };
-    replace(&mut table, arguments);
+    replace(
+        &mut table,
+        arguments.judge.as_deref(),
+        arguments.base_url.as_deref(),
+        arguments.api_key_env.as_deref(),
+    );
+    table.samples = arguments.samples.unwrap_or(table.samples);
     file.judge = Some(table);
     let judge = resolve_judge("the judge", &file).map_err(Failure::configuration)?;
     let judge = judge.ok_or_else(|| Failure::failed("the judge was lost"))?;
@@ -79,9 +85,14 @@ fn judge_of(
 
 /// Puts another model into the judge's table. What belongs to the old model goes with it: its price, and with
 /// another provider also its address, key and further fields.
-fn replace(table: &mut JudgeFile, arguments: &JudgeArguments) {
-    if let Some(model) = &arguments.judge
-        && *model != table.model
+pub(crate) fn replace(
+    table: &mut JudgeFile,
+    model: Option<&str>,
+    base_url: Option<&str>,
+    api_key_env: Option<&str>,
+) {
+    if let Some(model) = model
+        && model != table.model
     {
         let provider = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
         if provider(model) != provider(&table.model) {
@@ -90,18 +101,17 @@ fn replace(table: &mut JudgeFile, arguments: &JudgeArguments) {
             table.extra_body.clear();
         }
         table.price = None;
-        table.model.clone_from(model);
+        model.clone_into(&mut table.model);
     }
-    if arguments.base_url.is_some() || arguments.api_key_env.is_some() {
+    if base_url.is_some() || api_key_env.is_some() {
         table.endpoints.clear();
     }
-    if let Some(url) = &arguments.base_url {
-        table.base_url = Some(url.clone());
+    if let Some(url) = base_url {
+        table.base_url = Some(url.to_owned());
     }
-    if let Some(variable) = &arguments.api_key_env {
-        table.api_key_env = Some(variable.clone());
+    if let Some(variable) = api_key_env {
+        table.api_key_env = Some(variable.to_owned());
     }
-    table.samples = arguments.samples.unwrap_or(table.samples);
 }
 
 /// The prompts by which the answers were judged; for an experiment without a judge the project's own.

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use tiltmeter_core::experiment::Experiment;
 use tiltmeter_judge::JudgePrompts;
-use tiltmeter_run::{Reach, Run, connect, execute, gives_log_probabilities};
-use tiltmeter_store::{JudgePromptTexts, Reader, Registration};
+use tiltmeter_run::{
+    Model, Outcome, Reach, Run, Screening, connect, execute, gives_log_probabilities, missing_screenings,
+    screen,
+};
+use tiltmeter_store::{JudgePromptTexts, Reader, Registration, ScreenRow, register_screen};
 
 use crate::cli::RunArguments;
 use crate::exit::{Exit, Failure};
@@ -14,7 +17,7 @@ use crate::start::Start;
 use crate::{files, prices};
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
-    let (experiment, source) = files::experiment(&arguments.experiment)?;
+    let (mut experiment, source) = files::experiment(&arguments.experiment)?;
     if arguments.asking.batch.batch {
         no_several_calls(&experiment)?;
     }
@@ -22,10 +25,12 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let prompts = judge_prompts(&experiment)?;
     let prices = prices::load()?;
     // Before anything is fetched or asked: is the directory ours?
-    let start = Start::new(&path, &arguments.asking)?;
+    let start = Start::new(&path, arguments.asking.max_cost, &arguments.asking.log)?;
     let connections =
         start.connect(connect(&experiment, &prices, &|name| std::env::var(name).ok(), start.progress()))?;
-    start.check_prices(connections.subjects.iter().chain(connections.judge.as_deref()))?;
+    let models = connections.subjects.iter().chain(connections.judge.as_deref());
+    start.check_prices(models.chain(connections.screens.iter().map(AsRef::as_ref)))?;
+    let screened = screen_demonstrations(&start, &mut experiment, &connections.screens)?;
     let plan = experiment.plan(gives_log_probabilities);
     let registration = Registration {
         experiment: &experiment,
@@ -41,6 +46,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
                 coherence: prompts.coherence.clone(),
             })
             .collect(),
+        screens: screened.rows,
         version: env!("CARGO_PKG_VERSION"),
         now: jiff::Timestamp::now().to_string(),
     };
@@ -71,6 +77,10 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         };
         execute(run, reader).await
     })?;
+    let outcome = match &screened.outcome {
+        Some(screening) => outcome.after(screening),
+        None => outcome,
+    };
     start.end(invocation, &outcome, &arguments.ending)
 }
 
@@ -84,6 +94,49 @@ fn no_several_calls(experiment: &Experiment) -> Result<(), Failure> {
         ))),
         None => Ok(()),
     }
+}
+
+/// What filters' models said, and what asking them took.
+#[derive(Default)]
+struct Screened {
+    rows: Vec<ScreenRow>,
+    outcome: Option<Outcome>,
+}
+
+/// Has the models of filters look at all demonstrations that they have not seen yet, and puts what they said into the
+/// experiment, whose contexts go by it.
+fn screen_demonstrations(
+    start: &Start,
+    experiment: &mut Experiment,
+    models: &[Arc<Model>],
+) -> Result<Screened, Failure> {
+    if experiment.screens.is_empty() {
+        return Ok(Screened::default());
+    }
+    let rows: Vec<ScreenRow> = experiment
+        .screens
+        .iter()
+        .zip(models)
+        .map(|(screen, model)| {
+            register_screen(start.directory(), screen.model.hash, &model.record, &screen.prompt)
+        })
+        .collect::<Result<_, _>>()
+        .map_err(Failure::failed)?;
+    let plan = experiment.plan(gives_log_probabilities);
+    let reader = start.reader()?;
+    let (missing, reused) = missing_screenings(experiment, &plan, &rows, &reader).map_err(Failure::failed)?;
+    let outcome = start.work(|means| {
+        let run = Screening { models: models.to_vec(), rows: rows.clone(), missing, reused, means };
+        let experiment = Arc::new(experiment.clone());
+        async move { Ok(screen(run, experiment).await) }
+    })?;
+    if let Some(stop) = &outcome.stop {
+        return Err(start.stopped(stop));
+    }
+    for (screen, &row) in experiment.screens.iter_mut().zip(&rows) {
+        screen.verdicts = Some(reader.screenings(row).map_err(Failure::failed)?);
+    }
+    Ok(Screened { rows, outcome: Some(outcome) })
 }
 
 /// The prompts by which answers to each question are judged: the question file's own, else the user's, else

@@ -45,12 +45,12 @@ fn judged() -> World {
 }
 
 /// The page's server, until it is dropped.
-struct Page {
+pub(crate) struct Page {
     child: Child,
     /// `127.0.0.1:PORT`.
     host: String,
     token: String,
-    cookie: String,
+    pub(crate) cookie: String,
 }
 
 impl Drop for Page {
@@ -61,14 +61,14 @@ impl Drop for Page {
 }
 
 /// A reply: status, head and body.
-struct Reply {
-    status: u16,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
     head: String,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Reply {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.body))
     }
@@ -95,7 +95,7 @@ impl Page {
     }
 
     /// Starts and enters, as a browser does that opens the address.
-    fn open(world: &World, arguments: &[&str]) -> Self {
+    pub(crate) fn open(world: &World, arguments: &[&str]) -> Self {
         let mut page = Self::start(world, arguments);
         let reply = page.send("GET", &format!("/start/{}", page.token), &[], "");
         assert_eq!(reply.status, 303, "{}", reply.body);
@@ -105,7 +105,7 @@ impl Page {
         page
     }
 
-    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
         let mut stream = TcpStream::connect(&self.host).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let mut head =
@@ -124,11 +124,11 @@ impl Page {
         Reply { status, head: head.replace("\r\n", "\n"), body: body.to_owned() }
     }
 
-    fn task(&self) -> Value {
+    pub(crate) fn task(&self) -> Value {
         self.send("GET", "/task", &[("Cookie", &self.cookie)], "").json()
     }
 
-    fn post(&self, path: &str, body: &Value) -> Reply {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Reply {
         let headers = [("Cookie", self.cookie.as_str()), ("Content-Type", "application/json")];
         self.send("POST", path, &headers, &body.to_string())
     }

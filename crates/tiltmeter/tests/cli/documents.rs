@@ -5,14 +5,17 @@ use crate::support::{World, repository};
 #[test]
 fn the_schema_in_the_repository_is_the_programs() {
     let world = World::new(None);
-    let schema = world.run(&["schema"]).expect(0).stdout;
-    let path = repository().join("schema/experiment.schema.json");
-    let committed = std::fs::read_to_string(&path).unwrap();
-    assert!(
-        committed == schema,
-        "{} has drifted: run `cargo run -- schema > schema/experiment.schema.json`",
-        path.display()
-    );
+    for of in ["experiment", "codebook"] {
+        let schema = world.run(&["schema", of]).expect(0).stdout;
+        let path = repository().join(format!("schema/{of}.schema.json"));
+        let committed = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            committed == schema,
+            "{0} has drifted: run `cargo run -- schema {of} > schema/{of}.schema.json`",
+            path.display()
+        );
+    }
+    assert_eq!(world.run(&["schema"]).stdout, world.run(&["schema", "experiment"]).stdout);
 }
 
 #[test]
@@ -31,7 +34,7 @@ fn every_experiment_of_the_repository_is_accepted() {
 #[test]
 fn init_writes_a_file_that_plan_accepts_and_never_overwrites_one() {
     let world = World::new(None);
-    for template in ["quickstart", "paper"] {
+    for template in ["quickstart", "paper", "defences"] {
         let file = format!("{template}.toml");
         world.run(&["init", &file, "--template", template]).expect(0);
         let ran = world.run(&["plan", &file]).expect(0);

@@ -242,7 +242,7 @@ fn a_run_of_an_earlier_version_opens_and_goes_on() {
     let world = world(script());
     let before = world.run(&["run", "plain.toml", "--out", "run", "--json"]).expect(0).json();
     let store = rusqlite::Connection::open(world.path("run/run.sqlite")).unwrap();
-    store.execute_batch("DROP TABLE usefulness; DROP TABLE expectation; PRAGMA user_version = 2").unwrap();
+    store.execute_batch("DROP TABLE usefulness; DROP TABLE expectation; PRAGMA user_version = 3").unwrap();
     drop(store);
     world.run(&["status", "run"]).expect(0);
     world.run(&["score", "run"]).expect(0);
@@ -282,12 +282,12 @@ fn the_price_of_a_treatment_is_its_change_in_both_and_the_front_is_drawn() {
     assert!(number(&safety["effect"]) < 0.0 && mean < 0.0);
     assert!(none["on_front"] == true && safety["on_front"] == true);
     // What 1,000 answers cost by the price that the experiment names.
-    let cost = &safety["cost"];
+    let cost = &safety["usage"];
     let [input, output, usd] =
-        ["input_tokens", "output_tokens", "usd_per_1000"].map(|name| cost[name].as_f64().unwrap());
+        ["input_tokens", "output_tokens", "cost_per_thousand_usd"].map(|name| cost[name].as_f64().unwrap());
     assert!((usd - (input + 2.0 * output) / 1e6 * 1000.0).abs() < 1e-9, "{cost}");
-    assert_eq!((&cost["answers"], &cost["calls_per_answer"]), (&(32 * 2 * 2).into(), &1.0.into()));
-    assert!(input > none["cost"]["input_tokens"].as_f64().unwrap());
+    assert_eq!((&cost["answers"], &cost["calls"]), (&(32 * 2 * 2).into(), &1.0.into()));
+    assert!(input > none["usage"]["input_tokens"].as_f64().unwrap());
 
     let page = std::fs::read_to_string(world.path("run/report.html")).unwrap();
     assert!(page.contains("Defences and their price") && page.contains("data-figure=\"price-0-0\""));

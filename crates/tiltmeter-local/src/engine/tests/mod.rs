@@ -8,6 +8,7 @@ mod independence;
 mod memory;
 mod sharing;
 mod taps;
+mod treatments;
 
 use std::num::NonZeroUsize;
 use std::sync::LazyLock;

@@ -18,6 +18,7 @@ use crate::error::{ErrorKind, ModelError};
 use crate::protocol::Client;
 use crate::recent::Recent;
 use crate::request::{ScoreRequest, TextScore};
+use crate::tools::Style;
 use crate::transport::Transport;
 
 /// Prompts whose tokens are kept. All texts about a prompt are asked for one after the other.
@@ -117,11 +118,14 @@ impl Tokens {
         let transport = &client.transport;
         let mut fields = transport.endpoint.extra_body.clone();
         fields.retain(|name, _| TEMPLATE_FIELDS.contains(&name.as_str()));
+        let prompt = client.contexts.shown(&request.prompt);
+        // As the chat's own requests declare them, so that the template writes the same.
+        fields.extend(prompt.tool_fields(Style::ChatCompletions));
         let mut writer = BodyWriter::default();
         writer.raw("{\"model\":");
         writer.json(&transport.endpoint.model);
         writer.raw(",\"messages\":[");
-        write_messages(&client.contexts.shown(&request.prompt), &mut writer);
+        write_messages(&prompt, &mut writer);
         writer.raw("],\"add_generation_prompt\":true");
         writer.fields(&fields);
         writer.raw("}");

@@ -91,6 +91,9 @@ pub(crate) struct ProjectArguments {
     /// Labels of samples, such as `adopts a persona`: CSV with the columns sample and label
     #[arg(long, value_name = "CSV")]
     pub(crate) labels: Option<PathBuf>,
+    /// Take the labels from coded traces instead: whether they take on a persona, by this coder, or else by the first
+    #[arg(long, value_name = "CODER", num_args = 0..=1, default_missing_value = "", conflicts_with = "labels")]
+    pub(crate) trace_labels: Option<String>,
     /// The texts between which the model reasons within its answers; default: <think> and </think>. An empty first one:
     /// answers start with reasoning
     #[arg(long, num_args = 2, value_names = ["OPEN", "CLOSE"])]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use tiltmeter_run::{ProjectError, ProjectSettings, model_of_vector, read_labels};
+use tiltmeter_run::{ProjectError, ProjectSettings, model_of_vector, read_labels, trace_labels};
 
 use super::arguments::ProjectArguments;
 use crate::exit::{Exit, Failure};
@@ -17,9 +17,13 @@ pub(crate) fn project(arguments: &ProjectArguments) -> Result<Exit, Failure> {
         random_directions: arguments.random,
         seed: arguments.seed,
         reasoning_marks: super::marks(arguments.reasoning_marks.as_ref())?,
-        labels: match &arguments.labels {
-            Some(path) => read_labels(path).map_err(Failure::configuration)?,
-            None => std::collections::BTreeMap::new(),
+        labels: match (&arguments.labels, &arguments.trace_labels) {
+            (Some(path), _) => read_labels(path).map_err(Failure::configuration)?,
+            (None, Some(coder)) => {
+                let coder = Some(coder.as_str()).filter(|coder| !coder.is_empty());
+                trace_labels(&arguments.run, coder).map_err(Failure::configuration)?
+            }
+            (None, None) => std::collections::BTreeMap::new(),
         },
     };
     let name = model_of_vector(&arguments.run, &vector).map_err(failure)?;
