@@ -14,8 +14,15 @@ const APPLICATION_ID: i64 = 0x5449_4c54;
 
 /// The migrations in order; the schema version is how many have been applied. Never edit one that was
 /// released: add another.
-const MIGRATIONS: [&str; 6] =
-    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, crate::usefulness::MIGRATION, crate::coding::MIGRATION];
+const MIGRATIONS: [&str; 7] = [
+    VERSION_1,
+    VERSION_2,
+    VERSION_3,
+    VERSION_4,
+    crate::usefulness::MIGRATION,
+    crate::coding::MIGRATION,
+    crate::parts::MIGRATION,
+];
 
 /// The newest schema version.
 fn newest() -> i64 {

@@ -5,7 +5,7 @@ use toml_edit::{Document, Item};
 use super::error::Position;
 
 /// One step from the top of the file to a value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Step {
     /// Into a table.
     Key(&'static str),

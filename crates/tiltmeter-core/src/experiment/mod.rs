@@ -7,6 +7,7 @@ pub mod file;
 mod locate;
 mod models;
 mod price;
+mod procedures;
 pub mod published;
 mod read;
 mod reshaping;

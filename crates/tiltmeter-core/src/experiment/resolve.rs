@@ -144,6 +144,7 @@ impl Resolver<'_> {
         let (reshapings, screens) = self.reshapings(&file)?;
         self.appendable(&file, &reshapings, &sets, &shots)?;
         let treatments = self.treatments(&file, reshapings)?;
+        self.subjects_fit(&file, &subjects, &treatments)?;
         let sampling = SamplingPlan {
             seed: file.sampling.seed,
             shots: self.some_shots("sampling", file.sampling.shots.as_deref(), &shots)?,

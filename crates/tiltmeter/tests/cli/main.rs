@@ -34,6 +34,7 @@ mod reasoning;
 mod report;
 mod resume;
 mod score;
+mod several_calls;
 mod support;
 mod traces;
 mod usefulness;
