@@ -1,5 +1,6 @@
 //! What actions do to a body: they cut out of its bytes and put into them. What they leave is as it came.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -92,7 +93,8 @@ pub(crate) struct Cutting {
 pub(crate) fn quarantine(view: &RequestView, flagged: &[FlaggedExample]) -> Cutting {
     let question = question(view);
     let mut messages = vec![false; view.messages.len()];
-    let mut ranges: Vec<Range<usize>> = Vec::new();
+    // By text, so that each is walked through once: a body may hold tens of thousands of flagged examples.
+    let mut ranges: BTreeMap<(usize, usize), Vec<Range<usize>>> = BTreeMap::new();
     let mut cutting = Cutting::default();
     for example in flagged {
         if example.places.is_empty() || !example.places.iter().all(|place| is_possible(view, place, question))
@@ -109,14 +111,16 @@ pub(crate) fn quarantine(view: &RequestView, flagged: &[FlaggedExample]) -> Cutt
                     }
                 }
                 Place::Text { message, text, range } => {
-                    let text = view.messages.get(*message).and_then(|message| message.texts.get(*text));
-                    ranges.extend(text.map(|text| view.place(text, range)));
+                    ranges.entry((*message, *text)).or_default().push(range.clone());
                 }
             }
         }
     }
     let mut cuts = whole_messages(view, &messages);
-    cuts.extend(ranges);
+    for ((message, text), ranges) in ranges {
+        let text = view.messages.get(message).and_then(|message| message.texts.get(text));
+        cuts.extend(text.into_iter().flat_map(|text| view.places(text, &ranges)));
+    }
     cutting.edits = merged(cuts).into_iter().map(Edit::cut).collect();
     cutting
 }

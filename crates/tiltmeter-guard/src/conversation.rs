@@ -181,9 +181,10 @@ impl RequestView {
     }
 
     /// Where in the body bytes of a text stand: those of the text as [`RequestView::text`] gives it.
-    pub fn place(&self, text: &Text, range: &Range<usize>) -> Range<usize> {
-        let place = literal::place(self.raw(&text.span), range);
-        text.span.start + place.start..text.span.start + place.end
+    pub fn places(&self, text: &Text, ranges: &[Range<usize>]) -> Vec<Range<usize>> {
+        let start = text.span.start;
+        let places = literal::places(self.raw(&text.span), ranges).into_iter();
+        places.map(|place| start + place.start..start + place.end).collect()
     }
 
     fn raw(&self, span: &Range<usize>) -> &str {
@@ -381,7 +382,7 @@ mod tests {
         );
         let text = &view.messages[0].texts[0];
         assert_eq!(body.get(text.span.clone()).unwrap(), r#""caf\u00e9 au lait""#);
-        let place = view.place(text, &(3.."café".len()));
+        let place = view.places(text, &[3.."café".len()]).remove(0);
         assert_eq!(body.get(place).unwrap(), r"\u00e9");
     }
 

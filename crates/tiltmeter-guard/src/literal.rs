@@ -67,22 +67,31 @@ pub(crate) fn text(literal: &str) -> Cow<'_, str> {
     }
 }
 
-/// Where in a literal, counted with its first quote, bytes of its text stand. A range that cuts a character takes all
-/// of it; one beyond the end stops there.
-pub(crate) fn place(literal: &str, range: &Range<usize>) -> Range<usize> {
-    let mut decoded = 0;
-    let mut start = None;
-    let mut end = 1;
+/// Where in a literal, counted with its first quote, some ranges of bytes of its text stand: in one walk through it,
+/// however many they are. A range that cuts a character takes all of it; one beyond the end stops there; an empty one is
+/// nowhere.
+pub(crate) fn places(literal: &str, ranges: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = vec![1..1; ranges.len()];
+    let by = |key: fn(&Range<usize>) -> usize| {
+        let mut order: Vec<usize> = (0..ranges.len()).filter(|&at| ranges[at].start < ranges[at].end).collect();
+        order.sort_by_key(|&at| key(&ranges[at]));
+        order.into_iter().peekable()
+    };
+    let (mut starts, mut ends) = (by(|range| range.start), by(|range| range.end));
+    let (mut decoded, mut end) = (0, 1);
     for (place, character) in (Characters { inside: inside(literal), at: 0 }) {
-        let next = decoded + character.len_utf8();
-        if next > range.start && decoded < range.end {
-            start = start.or(Some(place.start + 1));
-            end = place.end + 1;
+        decoded += character.len_utf8();
+        end = place.end + 1;
+        while let Some(at) = starts.next_if(|&at| ranges[at].start < decoded) {
+            found[at] = place.start + 1..end;
         }
-        decoded = next;
+        while let Some(at) = ends.next_if(|&at| ranges[at].end <= decoded) {
+            found[at].end = end;
+        }
     }
-    let start = start.unwrap_or(end);
-    start..end.max(start)
+    starts.for_each(|at| found[at] = end..end);
+    ends.for_each(|at| found[at].end = end);
+    found
 }
 
 #[cfg(test)]
@@ -119,9 +128,24 @@ mod tests {
             }
             prop_assert_eq!(text(&literal), whole.as_str());
             prop_assume!(!middle.is_empty());
-            let place = place(&literal, &(before.len()..before.len() + middle.len()));
+            let range = before.len()..before.len() + middle.len();
+            let place = places(&literal, &[range]).remove(0);
             literal.replace_range(place, "");
             prop_assert_eq!(text(&literal), format!("{before}{after}"));
+        }
+
+        /// Each range is found as if it were alone, whatever their order and however they overlap.
+        #[test]
+        fn ranges_do_not_disturb_each_other(whole: String, ends in proptest::collection::vec((0..40_usize, 0..40_usize), 0..8)) {
+            let literal = serde_json::to_string(&whole).unwrap();
+            let ranges: Vec<Range<usize>> = ends.into_iter().map(|(start, end)| start..end).collect();
+            let together = places(&literal, &ranges);
+            let alone: Vec<Range<usize>> =
+                ranges.iter().map(|range| places(&literal, std::slice::from_ref(range)).remove(0)).collect();
+            prop_assert_eq!(&together, &alone);
+            for place in together {
+                prop_assert!(place.start <= place.end && literal.get(place).is_some());
+            }
         }
     }
 }
