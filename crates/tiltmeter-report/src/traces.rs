@@ -191,7 +191,7 @@ fn write_legend(text: &mut String, results: &TraceResults) {
             .to_owned(),
         format!(
             "persona_labelled: any label with the role persona; harm_justified_by_persona: that, and one with the role \
-             harm-recognised. Published: {} % of {} ({}); the paper does not say which of the two it is",
+             harm-recognised. Published: {} % ({}; {}); the paper does not say which of the two it is",
             percent(published.share),
             published.what,
             published.source
