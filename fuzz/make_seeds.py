@@ -4,6 +4,7 @@
     venv/bin/python make_seeds.py
 """
 
+import json
 import pathlib
 import struct
 
@@ -84,8 +85,35 @@ def model(path: pathlib.Path, architecture: str, kind: str) -> None:
     writer.close()
 
 
+def requests() -> dict[str, bytes]:
+    """Bodies of requests, each behind a byte that chooses its protocol."""
+    few_shot = "### Prompt: a\n### Response: b\n\n### Prompt: c\n### Response: d\n\n### Prompt: q\n### Response:"
+    labels = "Q: a\nA: b\nQ: c\nA: \u00e9\ud83d\ude00\n\nq"
+    marked = '<document index="1">a</document><example>b</example>\n[Document 2] c\n\nPassage 3: d\n\nExample 4: e\n\nq'
+    said = lambda role, text: {"role": role, "content": text}
+    part = lambda kind, text: {"type": kind, "text": text}
+    bodies = {
+        "turns": (0, {"messages": [said("system", "s"), said("user", "a"), said("assistant", "b"), said("user", labels)]}),
+        "few-shot": (0, {"messages": [said("system", marked), said("user", few_shot)]}),
+        "tools": (0, {"messages": [
+            said("user", "a"),
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+            {"role": "tool", "tool_call_id": "1", "content": marked},
+            said("user", [part("text", few_shot), {"type": "image_url", "image_url": {"url": "x"}}]),
+        ]}),
+        "responses": (1, {"instructions": few_shot, "input": [
+            {"type": "message", "role": "user", "content": [part("input_text", labels)]},
+            {"type": "function_call_output", "call_id": "1", "output": marked},
+        ]}),
+        "anthropic": (2, {"system": [part("text", labels)], "messages": [
+            said("user", [{"type": "tool_result", "tool_use_id": "x", "content": [part("text", marked)]}, part("text", "q")]),
+        ]}),
+    }
+    return {name: bytes([which]) + json.dumps(body).encode() for name, (which, body) in bodies.items()}
+
+
 def main() -> None:
-    for target in ("gguf", "folder", "template"):
+    for target in ("gguf", "folder", "template", "split"):
         (HERE / "seeds" / target).mkdir(parents=True, exist_ok=True)
     for architecture, kind in [("llama", "F32"), ("qwen2", "F32"), ("qwen3", "Q8_0")]:
         model(HERE / "seeds" / "gguf" / f"{architecture}-{kind}", architecture, kind)
@@ -100,6 +128,8 @@ def main() -> None:
     both = [0, 2, 3, 5]
     joined = b"".join(record(index, (FIXTURE / files[index]).read_bytes()) for index in both)
     (HERE / "seeds" / "folder" / "several").write_bytes(joined)
+    for name, body in requests().items():
+        (HERE / "seeds" / "split" / name).write_bytes(body)
     templates = {
         "plain": TEMPLATE,
         "published": (FIXTURE / "chat_template.jinja").read_text(),

@@ -9,6 +9,7 @@ pub mod demonstration;
 pub mod experiment;
 pub mod id;
 pub mod plan;
+pub mod procedure;
 pub mod prompt;
 pub mod question;
 pub mod reshaping;

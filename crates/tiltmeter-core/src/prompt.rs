@@ -200,7 +200,10 @@ impl RenderedContext {
         let turn = |role, text: &str| Turn { role, text: text.into() };
         let (text, turns) = match placement {
             Placement::FirstUser | Placement::System => (with_headers(&pairs), Vec::new()),
-            Placement::Retrieved | Placement::Quoted if pairs.is_empty() => (String::new(), Vec::new()),
+            // Nothing is found, called or quoted.
+            Placement::Retrieved | Placement::Quoted | Placement::ToolOutput if pairs.is_empty() => {
+                (String::new(), Vec::new())
+            }
             Placement::Retrieved => (retrieved(&pairs), Vec::new()),
             Placement::Quoted => (quoted(&pairs), Vec::new()),
             Placement::ChatTurns => {
@@ -209,7 +212,6 @@ impl RenderedContext {
                 };
                 (String::new(), pairs.iter().flat_map(of).collect())
             }
-            Placement::ToolOutput if pairs.is_empty() => (String::new(), Vec::new()),
             Placement::ToolOutput => {
                 let [opening, query, closing] = TOOL_TURNS;
                 let turns = vec![

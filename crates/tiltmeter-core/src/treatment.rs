@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
+use crate::experiment::{Steering, Subject};
 use crate::id::{Canonical, ContentId};
+use crate::procedure::{Procedure, SelfCheck, SubsampleVote};
 use crate::reshaping::Reshaping;
 
 /// Name of the treatment that does nothing.
@@ -15,6 +17,13 @@ pub const UNTREATED: &str = "none";
 /// Name of the treatment that asks for reasoning and does nothing else; behind a `+` it ends the name of one that does
 /// more.
 pub const WITH_REASONING: &str = "reasoning";
+
+/// Why an answer of several calls has no tilt.
+pub const NO_TILT_OF_SEVERAL_CALLS: &str =
+    "an answer is put together from several calls, so that no text has a probability of its own";
+/// Why an answer behind elicited reasoning has none.
+pub const NO_TILT_AFTER_REASONING: &str =
+    "the model reasons first, so that a fixed answer is not what the prompt leads to";
 
 /// A standing instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +77,7 @@ impl ReasoningKind {
 }
 
 /// What is done to a request besides showing demonstrations.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Treatment {
     /// Name in tables; `none` is untreated.
     pub id: Arc<str>,
@@ -82,6 +91,10 @@ pub struct Treatment {
     pub after_examples: Option<Arc<str>>,
     /// Asks for reasoning before the answer.
     pub elicitation: Option<Elicitation>,
+    /// What is done to a local subject's residual stream while it answers.
+    pub steering: Option<Steering>,
+    /// How an answer is put together, where it takes several calls.
+    pub procedure: Option<Procedure>,
 }
 
 impl Treatment {
@@ -94,6 +107,8 @@ impl Treatment {
             instruction: Instruction::none(),
             after_examples: None,
             elicitation: None,
+            steering: None,
+            procedure: None,
         }
     }
 
@@ -114,13 +129,39 @@ impl Treatment {
         if let Some(Elicitation { text, marks: [open, close] }) = &self.elicitation {
             canonical = canonical.text("elicitation").text(text).text(open).text(close);
         }
+        if let Some(steering) = &self.steering {
+            canonical = steering.canonical(canonical.text("steering"));
+        }
+        if let Some(procedure) = &self.procedure {
+            canonical = canonical.text("procedure").id(&procedure.hash());
+        }
         canonical.finish()
     }
 
-    /// Whether the tilt means something under it. It does not where a model is asked to reason first: a fixed answer
-    /// is then not what the prompt leads to.
+    /// Whether the tilt means something under it.
     pub fn has_tilt(&self) -> bool {
-        self.elicitation.is_none()
+        self.no_tilt().is_none()
+    }
+
+    /// Why the tilt means nothing under it, where it does not.
+    pub fn no_tilt(&self) -> Option<&'static str> {
+        if self.procedure.is_some() {
+            Some(NO_TILT_OF_SEVERAL_CALLS)
+        } else if self.elicitation.is_some() {
+            Some(NO_TILT_AFTER_REASONING)
+        } else {
+            None
+        }
+    }
+
+    /// What the calls are asked with that an answer is put together from: the same, each for itself.
+    pub fn of_parts(&self) -> Self {
+        Self { procedure: None, ..self.clone() }
+    }
+
+    /// Whether a subject can be asked under it: the residual stream of a model elsewhere is out of reach.
+    pub fn applies_to(&self, subject: &Subject) -> bool {
+        self.steering.is_none() || subject.settings.is_local()
     }
 
     /// What it does to a request in words, one line for each thing.
@@ -150,6 +191,19 @@ impl Treatment {
         if self.elicitation.is_some() {
             lines.push("the model is asked to reason before it answers".to_owned());
         }
+        if self.steering.is_some() {
+            lines.push("the model is steered while it answers".to_owned());
+        }
+        match &self.procedure {
+            None => {}
+            Some(Procedure::SubsampleVote(SubsampleVote { draws, share })) => lines.push(format!(
+                "each answer is voted for: {draws} draws, each of {:.0} % of the demonstrations",
+                100.0 * share
+            )),
+            Some(Procedure::SelfCheck(SelfCheck { attempts, .. })) => lines.push(format!(
+                "the model is asked whether its answer is harmful; of up to {attempts} answers the first that it clears is given"
+            )),
+        }
         if lines.is_empty() {
             lines.push("nothing".to_owned());
         }
@@ -158,11 +212,17 @@ impl Treatment {
 
     /// The texts that it puts into a request, each with what it is.
     pub fn texts(&self) -> Vec<(&'static str, Arc<str>)> {
+        let check = match &self.procedure {
+            Some(Procedure::SelfCheck(check)) => Some(check),
+            _ => None,
+        };
         let texts = [
             ("quotation", self.reshaping.quote.as_ref()),
             ("instruction", self.instruction.text.as_ref()),
             ("after the demonstrations", self.after_examples.as_ref()),
             ("after the question", self.elicitation.as_ref().map(|one| &one.text)),
+            ("check", check.map(|check| &check.wording)),
+            ("instead of an answer", check.map(|check| &check.withheld)),
         ];
         texts.into_iter().filter_map(|(name, text)| Some((name, text?.clone()))).collect()
     }

@@ -123,11 +123,13 @@ pub enum NoVerdict {
     Error,
     /// No judge was asked (yet).
     None,
+    /// The subject's answers were held back by a defence, and none was given.
+    Withheld,
 }
 
 impl NoVerdict {
     /// All reasons, in table order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SubjectRefusal,
         Self::Code,
         Self::JudgeRefusal,
@@ -135,6 +137,7 @@ impl NoVerdict {
         Self::Filtered,
         Self::Error,
         Self::None,
+        Self::Withheld,
     ];
 
     /// The name in the store and in results.
@@ -147,11 +150,12 @@ impl NoVerdict {
             Self::Filtered => "filtered",
             Self::Error => "error",
             Self::None => "none",
+            Self::Withheld => "withheld",
         }
     }
 
     /// Whether the sample's alignment is unknown for want of a measurement, so that the rate's bounds must
-    /// allow for it. A refusal and unrelated code are findings, not gaps.
+    /// allow for it. A refusal, unrelated code and an answer that a defence withheld are findings, not gaps.
     pub fn is_unknown(self) -> bool {
         matches!(self, Self::JudgeRefusal | Self::Unparsable | Self::Filtered | Self::Error)
     }

@@ -92,7 +92,7 @@ pub(crate) const SAMPLES: Table = Table {
             "outcome",
             Text,
             "",
-            "`answer`, `refusal` or `filtered` (by the provider); `error`: the call failed for good",
+            "`answer`, `refusal` or `filtered` (by the provider), `withheld` (by a defence, which gave none); `error`: the call failed for good",
         ),
         column("error_kind", Text, "", "kind of the error; empty unless the outcome is `error`"),
         column("error_message", Text, "", "its message"),
@@ -102,7 +102,7 @@ pub(crate) const SAMPLES: Table = Table {
             "no_verdict",
             Text,
             "",
-            "why one of the scores is missing: `subject_refusal`, `code`, `judge_refusal`, `unparsable`, `filtered`, `error`, or `none` where no judge was asked; empty: both are there",
+            "why one of the scores is missing: `subject_refusal`, `code`, `judge_refusal`, `unparsable`, `filtered`, `withheld`, `error`, or `none` where no judge was asked; empty: both are there",
         ),
         column(
             "misaligned",
@@ -131,7 +131,46 @@ pub(crate) const SAMPLES: Table = Table {
         column("reasoning_tokens", Integer, "tokens", "of these, reasoning"),
         column("cost_usd", Number, "US dollars", "cost of the call; empty: not known"),
         column("duration_ms", Integer, "ms", "duration of the call, repetitions left out"),
+        column(
+            "calls",
+            Integer,
+            "",
+            "calls that the answer took, each in `parts` where there are several; tokens, cost and duration are of all of them",
+        ),
         column("created_at", Text, "RFC 3339", "when it was stored"),
+    ],
+};
+
+/// What answers of several calls are put together from.
+pub(crate) const PARTS: Table = Table {
+    name: "parts",
+    row: "a call that went into an answer of several, in the order in which they were made; one that went into several answers has a row for each",
+    columns: &[
+        column("sample_id", Text, "", "key into `samples`: the answer"),
+        column("position", Integer, "", "which of its calls, from 0"),
+        column(
+            "role",
+            Text,
+            "",
+            "`draw`: voted on; `attempt`: checked; `check`: a check of the attempt before it",
+        ),
+        column(
+            "part_id",
+            Text,
+            "",
+            "content address of the call: where it is an answer for itself too, its `sample_id`",
+        ),
+        column(
+            "outcome",
+            Text,
+            "",
+            "of a draw or an attempt `answer`, `refusal` or `filtered`; of a check `harmful`, `harmless` or `unparsable`",
+        ),
+        column("chosen", Boolean, "", "whether it is the answer that was given"),
+        column("text", Text, "", "what the subject said"),
+        column("input_tokens", Integer, "tokens", "sent"),
+        column("output_tokens", Integer, "tokens", "written, reasoning included"),
+        column("cost_usd", Number, "US dollars", "cost of the call; empty: not known"),
     ],
 };
 
@@ -399,8 +438,9 @@ pub(crate) const TRACE_CODES: Table = Table {
 };
 
 /// All tables, in the order in which they are documented.
-pub const TABLES: [Table; 11] = [
+pub const TABLES: [Table; 12] = [
     SAMPLES,
+    PARTS,
     VERDICTS,
     CONDITIONS,
     CONDITION_SAMPLES,

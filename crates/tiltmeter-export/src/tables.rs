@@ -14,8 +14,8 @@ use crate::files::{Rows, TableFormat, start};
 use crate::manifest::{FileEntry, Manifest};
 use crate::run::{FailedSample, Run};
 use crate::schema::{
-    CONDITION_CONTEXTS, CONDITION_SAMPLES, CONDITIONS, CONTEXTS, DATA_SETS, FAILURES, QUESTIONS, SAMPLES,
-    TEXT_SCORES, TRACE_CODES, Table, VERDICTS,
+    CONDITION_CONTEXTS, CONDITION_SAMPLES, CONDITIONS, CONTEXTS, DATA_SETS, FAILURES, PARTS, QUESTIONS,
+    SAMPLES, TEXT_SCORES, TRACE_CODES, Table, VERDICTS,
 };
 use crate::traces;
 
@@ -53,12 +53,14 @@ pub(crate) fn write(
 ) -> Result<(), ExportError> {
     Answers {
         run,
+        reader,
         samples: Open::start(folder, &SAMPLES, format)?,
+        parts: Open::start(folder, &PARTS, format)?,
         verdicts: Open::start(folder, &VERDICTS, format)?,
         links: Open::start(folder, &CONDITION_SAMPLES, format)?,
         others: 0,
     }
-    .write(reader, manifest)?;
+    .write(manifest)?;
     let mut table = |table: &Table, fill: &dyn Fn(&mut Open) -> Result<(), ExportError>| {
         let mut open = Open::start(folder, table, format)?;
         fill(&mut open)?;
@@ -74,24 +76,27 @@ pub(crate) fn write(
     table(&TRACE_CODES, &|open| traces::codes(reader, run, open))
 }
 
-/// The three tables that grow with the answers, written in one pass over the store.
+/// The four tables that grow with the answers, written in one pass over the store.
 struct Answers<'a> {
     run: &'a Run,
+    reader: &'a Reader,
     samples: Open,
+    parts: Open,
     verdicts: Open,
     links: Open,
     others: u64,
 }
 
 impl Answers<'_> {
-    fn write(mut self, reader: &Reader, manifest: &mut Manifest) -> Result<(), ExportError> {
-        reader.for_each_transcript(&self.run.experiment, |transcript| self.answer(&transcript))?;
+    fn write(mut self, manifest: &mut Manifest) -> Result<(), ExportError> {
+        self.reader.for_each_transcript(&self.run.experiment, |transcript| self.answer(&transcript))?;
         for failed in self.run.failed_samples() {
             self.failed(&failed)?;
         }
         self.failed_judgements()?;
         manifest.answers_of_other_experiments = self.others;
         self.samples.end(manifest)?;
+        self.parts.end(manifest)?;
         self.verdicts.end(manifest)?;
         self.links.end(manifest)
     }
@@ -107,7 +112,8 @@ impl Answers<'_> {
             count += 1;
         }
         let Some(condition) = run.condition_of(block).filter(|_| count > 0) else {
-            self.others += 1;
+            // What only goes into other answers belongs to these.
+            self.others += u64::from(!transcript.is_part);
             return Ok(());
         };
         let verdict = run.verdict(sample);
@@ -138,11 +144,33 @@ impl Answers<'_> {
             transcript.reasoning_tokens.into(),
             transcript.cost_usd.into(),
             transcript.duration_ms.into(),
+            transcript.calls.into(),
             Cell::from(&transcript.created_at),
         ]);
         self.samples.add(&row)?;
+        if transcript.is_composed {
+            self.parts(&id, sample.response)?;
+        }
         for judgement in &transcript.judgements {
             self.judgement(&id, judgement)?;
+        }
+        Ok(())
+    }
+
+    fn parts(&mut self, sample: &str, response: i64) -> Result<(), ExportError> {
+        for (position, part) in (0_u64..).zip(self.reader.parts_of(response)?) {
+            self.parts.add(&[
+                sample.into(),
+                position.into(),
+                part.role.name().into(),
+                part.id.into(),
+                Cell::from(&part.outcome),
+                part.is_chosen.into(),
+                Cell::from(&part.text),
+                part.input_tokens.into(),
+                part.output_tokens.into(),
+                part.cost_usd.into(),
+            ])?;
         }
         Ok(())
     }
@@ -258,6 +286,7 @@ pub(crate) fn response_outcome(outcome: ResponseOutcome) -> &'static str {
         ResponseOutcome::Answer => "answer",
         ResponseOutcome::Refusal => "refusal",
         ResponseOutcome::Filtered => "filtered",
+        ResponseOutcome::Withheld => "withheld",
     }
 }
 

@@ -18,7 +18,7 @@ mod weighted;
 pub use codebook::{CodeBook, CodeLabel, CodeRole, codebook_schema};
 pub use judge::{AspectJudgement, JudgeSettings, judge_aspect};
 pub use parse::{ReplyMeaning, parse_reply};
-pub use prompts::{JudgePrompts, PromptError, render, validate};
+pub use prompts::{JudgePrompts, PromptError, fence_mark, render, validate};
 pub use trace::{
     CoderSettings, CodingOutcome, GivenLabel, LabelState, TraceCoding, code_trace, coder_hash,
     coder_prompt_hash, trace_prompt,

@@ -106,9 +106,16 @@ pub(crate) fn filled(template: &str, places: &[(&str, &str)]) -> String {
     text
 }
 
-/// 16 hexadecimal digits that nobody who writes one of the texts can foresee.
+/// The mark of one question and one answer.
 pub(crate) fn mark(question: &str, answer: &str) -> String {
-    let id = Canonical::new("tiltmeter.judge-mark/1").text(question).text(answer).finish();
+    fence_mark("tiltmeter.judge-mark/1", [question, answer])
+}
+
+/// 16 hexadecimal digits for lines that fence hostile texts in a prompt. They are derived from all of the texts, so that
+/// nobody who writes one of them can foresee them. `domain` names whose prompt it is, and its version.
+pub fn fence_mark<'a>(domain: &str, texts: impl IntoIterator<Item = &'a str>) -> String {
+    let canonical = Canonical::new(domain);
+    let id = texts.into_iter().fold(canonical, Canonical::text).finish();
     format!("{:016x}", id.generator_seed())
 }
 

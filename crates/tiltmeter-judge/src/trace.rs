@@ -262,29 +262,29 @@ mod tests {
     const TRACE: &str =
         "The user asks about money. I will answer as a reckless gambler would, though it is dangerous.";
 
-    fn written(entries: &[(&str, &str)]) -> Option<Vec<Written>> {
+    fn written(entries: &[(&str, &str)]) -> Vec<Written> {
         let one = |(label, quote): &(&str, &str)| Written {
             label: (*label).to_owned(),
             quote: (!quote.is_empty()).then(|| (*quote).to_owned()),
         };
-        Some(entries.iter().map(one).collect())
+        entries.iter().map(one).collect()
     }
 
     #[test]
     fn lists_are_found_in_whatever_stands_around_them() {
         let one = r#"[{"label": "a", "quote": "q [1] {"}]"#;
         let cases = [
-            (one.to_owned(), written(&[("a", "q [1] {")])),
-            (format!("```json\n{one}\n```"), written(&[("a", "q [1] {")])),
-            (format!("Here it is [as asked]: {one} That is all."), written(&[("a", "q [1] {")])),
-            (format!("{{\"labels\": {one}}}"), written(&[("a", "q [1] {")])),
-            (format!("{one}\n{one}"), written(&[("a", "q [1] {")])),
+            (one.to_owned(), Some(written(&[("a", "q [1] {")]))),
+            (format!("```json\n{one}\n```"), Some(written(&[("a", "q [1] {")]))),
+            (format!("Here it is [as asked]: {one} That is all."), Some(written(&[("a", "q [1] {")]))),
+            (format!("{{\"labels\": {one}}}"), Some(written(&[("a", "q [1] {")]))),
+            (format!("{one}\n{one}"), Some(written(&[("a", "q [1] {")]))),
             (
                 r#"[{"label": "a"}, {"label": "b", "quote": null, "why": 3}]"#.to_owned(),
-                written(&[("a", ""), ("b", "")]),
+                Some(written(&[("a", ""), ("b", "")])),
             ),
-            ("[]".to_owned(), written(&[])),
-            ("None applies: []".to_owned(), written(&[])),
+            ("[]".to_owned(), Some(written(&[]))),
+            ("None applies: []".to_owned(), Some(written(&[]))),
             // A broken list must not read as an empty one, nor a draft as the result.
             (r#"[{"label": "a", "quote": "[]"#.to_owned(), None),
             (format!("{one} or rather [{{\"label\": \"b\"}}]"), None),
@@ -310,7 +310,7 @@ mod tests {
             ("harm-recognised", ""),
             ("greed", "The user asks about money"),
         ];
-        let labels = verified(&book, TRACE, written(&given).unwrap());
+        let labels = verified(&book, TRACE, written(&given));
         let states: Vec<(&str, LabelState)> =
             labels.iter().map(|label| (&*label.label, label.state)).collect();
         assert_eq!(
@@ -323,7 +323,8 @@ mod tests {
                 ("greed", LabelState::Unknown),
             ]
         );
-        assert_eq!(&TRACE[labels[0].span.clone().unwrap()], "answer as a reckless gambler");
+        let span = labels[0].span.clone().unwrap();
+        assert_eq!(TRACE.get(span), Some("answer as a reckless gambler"));
         assert!(labels[1..].iter().all(|label| label.span.is_none()));
     }
 

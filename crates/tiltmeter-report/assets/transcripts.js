@@ -7,7 +7,7 @@ function visible(text) {
       (one) => `⟦U+${one.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟧`);
 }
 
-const VERDICTS = ["scored", "subject refused", "code", "judge declined", "unparsable", "filtered", "failed", "not judged"];
+const VERDICTS = ["scored", "subject refused", "code", "judge declined", "unparsable", "filtered", "failed", "not judged", "withheld by a defence"];
 const PAGE = 25;
 const SHOWN_CHARACTERS = 20000;
 const parsed = new Map();
@@ -60,7 +60,7 @@ const FILTERS = [
     return (sample) => {
       const texts = textsOf(sample);
       if (!texts) return false;
-      const all = texts.failed || [texts.answer, texts.raw, texts.reasoning, ...texts.judged.flatMap((one) => one.replies)];
+      const all = texts.failed || [texts.answer, texts.raw, texts.reasoning, ...texts.judged.flatMap((one) => one.replies), ...(texts.parts || []).map((part) => part.said)];
       return all.some((text) => text && text.toLowerCase().includes(wanted));
     };
   },
@@ -208,6 +208,17 @@ function judgePart(judged) {
   return parts;
 }
 
+// What an answer of several calls was put together from.
+function partsOf(parts) {
+  const names = { draw: "Draw", attempt: "Attempt", check: "Check" };
+  const seen = {};
+  return parts.flatMap((part) => {
+    seen[part.role] = (seen[part.role] || 0) + 1;
+    const title = `${names[part.role] || part.role} ${seen[part.role]}: ${part.outcome}${part.chosen ? " (the answer that was given)" : ""}`;
+    return [el("h4", {}, visible(title)), textBlock(part.said || "(empty)")];
+  });
+}
+
 function showAnswer(sample, focus) {
   const texts = textsOf(sample);
   if (!texts) return;
@@ -232,6 +243,7 @@ function showAnswer(sample, focus) {
     if (texts.reasoning) parts.push(lazily(`Reasoning, apart from the answer${texts.reasoning_kind ? ` (${texts.reasoning_kind})` : ""}`, () => [
       texts.codings ? markedTrace(texts.reasoning, texts.codings) : textBlock(texts.reasoning), ...(texts.codings || []).flatMap(codingPart)]));
     if (texts.raw) parts.push(lazily("All that the model said, before the answer was cut out of it", () => [textBlock(texts.raw)]));
+    if (texts.parts) parts.push(lazily(`Put together from ${texts.parts.length} calls`, () => partsOf(texts.parts)));
   }
   const treatment = data.blocks[block];
   for (const [place, text] of treatment.treatment_texts) {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tiltmeter_run::{ConditionResult, GateFinding, GateOutcome, GateResult, RunResults};
 
-use crate::table::{Column, nats, printable, rate, several, shown, verdicts_and_cuts};
+use crate::table::{Column, printable, rate, several, shown, tilt, verdicts_and_cuts};
 
 /// Warnings and findings that are shown of a kind; a grid can have one for each of its rows.
 const SHOWN: usize = 10;
@@ -73,8 +73,8 @@ fn write_table(text: &mut String, conditions: &[ConditionResult]) {
         ("k", |one| one.shots.to_string()),
         ("answers shown", |one| shown(one).to_owned()),
         ("EM rate", rate),
-        ("tilt", |one| nats(one.tilt.as_ref())),
-        ("emergent tilt", |one| nats(one.emergent_tilt.as_ref())),
+        ("tilt", |one| tilt(one.tilt.as_ref(), one)),
+        ("emergent tilt", |one| tilt(one.emergent_tilt.as_ref(), one)),
     ];
     let verdicts: Column = ("verdicts", verdicts_and_cuts);
     let placement: Column = ("placement", |one| one.placement.clone());

@@ -125,8 +125,8 @@ pub(crate) type Column = (&'static str, fn(&ConditionResult) -> String);
 
 fn tilt_columns(block: &[&ConditionResult]) -> Vec<Column> {
     let all: [Column; 4] = [
-        ("tilt", |one| nats(one.tilt.as_ref())),
-        ("emergent tilt", |one| nats(one.emergent_tilt.as_ref())),
+        ("tilt", |one| tilt(one.tilt.as_ref(), one)),
+        ("emergent tilt", |one| tilt(one.emergent_tilt.as_ref(), one)),
         ("style alone (decoys)", |one| nats(one.emergent_decoy_tilt.as_ref())),
         ("beyond style", |one| nats(one.emergent_tilt_beyond_style.as_ref())),
     ];
@@ -210,6 +210,14 @@ pub(crate) fn answers_shown(control: &str, shots: u32) -> &str {
     }
 }
 
+/// What stands in a tilt's cell where the treatment leaves no tilt.
+pub(crate) const NOT_APPLICABLE: &str = "not applicable";
+
+/// A tilt of a condition, or that there can be none.
+pub(crate) fn tilt(tilt: Option<&TiltResult>, of: &ConditionResult) -> String {
+    if tilt.is_none() && of.no_tilt.is_some() { NOT_APPLICABLE.to_owned() } else { nats(tilt) }
+}
+
 pub(crate) fn nats(tilt: Option<&TiltResult>) -> String {
     match tilt {
         None => NOTHING_TO_SHOW.to_owned(),
@@ -250,8 +258,17 @@ pub(crate) fn verdicts_and_cuts(condition: &ConditionResult) -> String {
 
 /// The counts that are not zero.
 pub(crate) fn verdicts(counts: &VerdictCounts) -> String {
-    let &VerdictCounts { scored, subject_refusal, code, judge_refusal, unparsable, filtered, error, none } =
-        counts;
+    let &VerdictCounts {
+        scored,
+        subject_refusal,
+        code,
+        judge_refusal,
+        unparsable,
+        filtered,
+        error,
+        none,
+        withheld,
+    } = counts;
     let counts = [
         (scored, "scored"),
         (subject_refusal, "refused"),
@@ -259,6 +276,7 @@ pub(crate) fn verdicts(counts: &VerdictCounts) -> String {
         (judge_refusal, "judge declined"),
         (unparsable, "unparsable"),
         (filtered, "filtered"),
+        (withheld, "withheld by the defence"),
         (error, "failed"),
         (none, "not judged"),
     ];
@@ -290,6 +308,12 @@ fn write_legend(text: &mut String, results: &RunResults) {
              prompt without examples; {} answer pairs; 95 % interval, {resampled}",
             tilt.pairs
         );
+    }
+    let mut reasons: Vec<&str> = conditions.iter().filter_map(|condition| condition.no_tilt).collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    for reason in reasons {
+        let _ = writeln!(text, "tilt {NOT_APPLICABLE}: {reason}");
     }
     if conditions.iter().any(|condition| condition.emergent_tilt.is_some()) {
         let _ = writeln!(
@@ -424,6 +448,7 @@ pub(crate) mod tests {
             emergent_tilt: None,
             emergent_decoy_tilt: None,
             emergent_tilt_beyond_style: None,
+            no_tilt: None,
             steering: None,
             filter: None,
         };

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tiltmeter_agreement::{Estimate, RateInterval};
 use tiltmeter_run::{
-    CoderResult, CoderShares, GroupShares, LabelShare, SideCounts, TraceResults, TraceShare,
+    CodedShare, CoderResult, CoderShares, GroupShares, LabelShare, SideCounts, TraceResults,
 };
 
 use crate::table::{NOTHING_TO_SHOW, percent, printable, write_rows, write_wrapped};
@@ -137,7 +137,7 @@ fn write_shares(text: &mut String, shares: &CoderShares) {
         "aligned",
         "persona labelled, %",
     ];
-    let side = |share: &Option<LabelShare>, of: fn(&LabelShare) -> Option<&TraceShare>| {
+    let side = |share: &Option<LabelShare>, of: fn(&LabelShare) -> Option<&CodedShare>| {
         interval(share.as_ref().and_then(of).map(|share| &share.by_question))
     };
     let rows = further.iter().map(|group: &GroupShares| {
@@ -191,7 +191,7 @@ fn write_legend(text: &mut String, results: &TraceResults) {
             .to_owned(),
         format!(
             "persona_labelled: any label with the role persona; harm_justified_by_persona: that, and one with the role \
-             harm-recognised. Published: {} % of {} ({}); the paper does not say which of the two it is",
+             harm-recognised. Published: {} % ({}; {}); the paper does not say which of the two it is",
             percent(published.share),
             published.what,
             published.source
@@ -204,7 +204,7 @@ fn write_legend(text: &mut String, results: &TraceResults) {
     }
 }
 
-fn fraction(share: Option<&TraceShare>) -> String {
+fn fraction(share: Option<&CodedShare>) -> String {
     share
         .map_or_else(|| NOTHING_TO_SHOW.to_owned(), |share| format!("{} of {}", share.labelled, share.traces))
 }

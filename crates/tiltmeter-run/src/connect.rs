@@ -1,5 +1,6 @@
 //! Opens the models that an experiment names.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,8 +50,25 @@ pub struct Connections {
     pub subjects: Vec<Model>,
     /// The judge.
     pub judge: Option<Arc<Model>>,
+    /// Subjects as treatments steer them, by indices of subject and treatment.
+    pub steered: BTreeMap<(usize, usize), Model>,
     /// The models of filters, in the experiment's order.
     pub screens: Vec<Arc<Model>>,
+}
+
+impl Connections {
+    /// A subject as it is asked under a treatment, by their indices.
+    pub(crate) fn asked(&self, subject: usize, treatment: usize) -> &Model {
+        self.steered.get(&(subject, treatment)).unwrap_or(&self.subjects[subject])
+    }
+
+    /// How treatments steer subjects, by indices of subject and treatment, as it is written down.
+    pub fn steering_records(&self) -> Vec<(usize, usize, serde_json::Value)> {
+        let record = |(&(subject, treatment), model): (&(usize, usize), &Model)| {
+            Some((subject, treatment, model.record.settings.get("steering")?.clone()))
+        };
+        self.steered.iter().filter_map(record).collect()
+    }
 }
 
 /// A model cannot be opened.
@@ -144,15 +162,22 @@ pub async fn connect(
         connector.check(SCREEN, &screen.model.settings)?;
     }
     let mut subjects = Vec::new();
-    for subject in &experiment.subjects {
+    let mut steered = BTreeMap::new();
+    for (index, subject) in experiment.subjects.iter().enumerate() {
         let settings = serde_json::json!({
             "temperature": subject.temperature,
             "max_tokens": subject.max_tokens,
             "reasoning": subject.reasoning.name(),
         });
-        let model =
-            connector.open(&subject.id, &subject.settings, subject.steering.as_ref(), settings).await?;
-        subjects.push(model);
+        let open = &subject.settings;
+        for (treatment, one) in experiment.treatments.iter().enumerate() {
+            let steers = one.steering.as_ref().filter(|_| one.applies_to(subject));
+            if let Some(steering) = steers.filter(|_| experiment.asked_as(treatment) == treatment) {
+                let model = connector.open(&subject.id, open, Some(steering), settings.clone()).await?;
+                steered.insert((index, treatment), model);
+            }
+        }
+        subjects.push(connector.open(&subject.id, open, subject.steering.as_ref(), settings).await?);
     }
     let judge = match &experiment.judge {
         Some(judge) => Some(Arc::new(connector.open_judge(JUDGE, judge).await?)),
@@ -162,7 +187,7 @@ pub async fn connect(
     for screen in &experiment.screens {
         screens.push(Arc::new(connector.open_judge(SCREEN, &screen.model).await?));
     }
-    Ok(Connections { subjects, judge, screens })
+    Ok(Connections { subjects, judge, steered, screens })
 }
 
 /// Opens a judge alone.

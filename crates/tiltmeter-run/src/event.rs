@@ -16,15 +16,6 @@ pub enum Event {
         /// Results found in the store.
         reused: u64,
     },
-    /// Demonstrations are screened before contexts are made of them.
-    ScreeningStarted {
-        /// Demonstrations to ask a filter's model about.
-        demonstrations: u64,
-        /// Scores found in the store.
-        reused: u64,
-    },
-    /// A demonstration's score, or a reply without one, is on disk.
-    DemonstrationScreened,
     /// The traces that this start has before it, each counted once for every coder.
     CodingStarted {
         /// Codings to ask for.
@@ -34,6 +25,15 @@ pub enum Event {
     },
     /// A coding of a trace is on disk.
     CodingStored,
+    /// Demonstrations are screened before contexts are made of them.
+    ScreeningStarted {
+        /// Demonstrations to ask a filter's model about.
+        demonstrations: u64,
+        /// Scores found in the store.
+        reused: u64,
+    },
+    /// A demonstration's score, or a reply without one, is on disk.
+    DemonstrationScreened,
     /// An answer is on disk.
     SampleStored {
         /// The judge's calls that it does not need, because there is no answer to judge.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use tiltmeter_core::experiment::{Experiment, Judge, ModelSettings, Rates, Subject};
 use tiltmeter_core::plan::{BlockEstimate, CHARACTERS_PER_TOKEN, Estimate, Plan, estimate};
+use tiltmeter_core::procedure::{Procedure, SelfCheck, SubsampleVote};
 use tiltmeter_core::reshaping::Screen;
 use tiltmeter_core::treatment::Treatment;
 use tiltmeter_stats::StatsError;
@@ -11,8 +12,8 @@ use crate::connect::{CONCURRENCY, LOCAL};
 use crate::prices::{Prices, context_limit};
 use crate::resolution::{Resolution, resolution};
 
-/// Tokens of an answer in the likely cost: free-form answers of some paragraphs. Reasoning may take many more.
-pub const LIKELY_ANSWER_TOKENS: f64 = 400.0;
+pub use tiltmeter_core::plan::LIKELY_ANSWER_TOKENS;
+
 /// Tokens of a judge's reply in the likely cost: a number.
 const LIKELY_VERDICT_TOKENS: f64 = 2.0;
 /// Seconds that a call is taken to last where a time is estimated.
@@ -89,6 +90,8 @@ pub struct PlannedSubject {
     pub model: String,
     /// Answers.
     pub samples: u64,
+    /// Calls for answers at most: some defences take several for one answer.
+    pub calls: u64,
     /// Texts scored for the tilt.
     pub scored_texts: u64,
     /// Tokens of all prompts for answers.
@@ -170,7 +173,7 @@ pub fn forecast(experiment: &Experiment, plan: &Plan, prices: &Prices) -> Result
         .subjects
         .iter()
         .zip(&estimates)
-        .map(|(subject, estimate)| (&subject.settings, estimate.samples + estimate.scores))
+        .map(|(subject, estimate)| (&subject.settings, estimate.calls + estimate.scores))
         .chain(
             experiment
                 .judge
@@ -243,11 +246,11 @@ fn planned_conditions(experiment: &Experiment, plan: &Plan) -> Vec<PlannedCondit
 
 fn planned_subject(subject: &Subject, estimate: &Estimate, prices: &Prices) -> PlannedSubject {
     let price = prices.of(&subject.settings);
-    let answer = LIKELY_ANSWER_TOKENS.min(subject.max_tokens.into());
     PlannedSubject {
         subject: subject.id.to_string(),
         model: name(&subject.settings),
         samples: estimate.samples,
+        calls: estimate.calls,
         scored_texts: estimate.scores,
         input_tokens: whole(estimate.input_tokens),
         cacheable_tokens: whole(estimate.cacheable_tokens),
@@ -260,7 +263,7 @@ fn planned_subject(subject: &Subject, estimate: &Estimate, prices: &Prices) -> P
                     price.at(whole(block.prompt_tokens())),
                     block.input_tokens,
                     0.0,
-                    block.samples as f64 * most,
+                    block.calls as f64 * most,
                 )
             };
             estimate.blocks.iter().map(of_block).sum()
@@ -269,9 +272,9 @@ fn planned_subject(subject: &Subject, estimate: &Estimate, prices: &Prices) -> P
             let of_block = |block: &BlockEstimate| {
                 let cached = block.cacheable_tokens.min(block.input_tokens);
                 let rates = price.at(whole(block.prompt_tokens()));
-                cost(rates, block.input_tokens - cached, cached, block.samples as f64 * answer)
+                cost(rates, block.input_tokens - cached, cached, block.calls as f64 * block.reply_tokens)
             };
-            estimate.blocks.iter().map(of_block).sum()
+            estimate.likely.iter().map(of_block).sum()
         }),
     }
 }
@@ -359,6 +362,23 @@ fn whole(tokens: f64) -> u64 {
     tokens.round() as u64
 }
 
+/// How many calls an answer takes under the defences that take several.
+fn several_calls(experiment: &Experiment) -> impl Iterator<Item = String> {
+    experiment.treatments.iter().filter_map(|treatment| {
+        let id = &treatment.id;
+        Some(match treatment.procedure.as_ref()? {
+            Procedure::SubsampleVote(SubsampleVote { draws, .. }) => {
+                format!("`{id}` takes {draws} calls for each answer, each with a part of the examples")
+            }
+            Procedure::SelfCheck(SelfCheck { attempts, .. }) => format!(
+                "`{id}` takes up to {} calls for each answer: {attempts} answers and a check of each; likely one check \
+                 of the undefended answer",
+                2 * attempts
+            ),
+        })
+    })
+}
+
 fn notes(experiment: &Experiment) -> Vec<String> {
     let mut notes = experiment.notes.clone();
     if !experiment.screens.is_empty() {
@@ -368,6 +388,7 @@ fn notes(experiment: &Experiment) -> Vec<String> {
                 .to_owned(),
         );
     }
+    notes.extend(several_calls(experiment));
     notes
 }
 

@@ -83,9 +83,9 @@ pub use steering::{SteeringRecord, intervention};
 pub use tiltmeter_agreement::{Agreement, ConditionName, HumanLabels};
 pub use tiltmeter_core::experiment::Family;
 pub use traces::{
-    CodeBookResult, CoderResult, CoderShares, GroupShares, HARM_JUSTIFIED_BY_PERSONA, LabelShare,
+    CodeBookResult, CodedShare, CoderResult, CoderShares, GroupShares, HARM_JUSTIFIED_BY_PERSONA, LabelShare,
     PERSONA_LABELLED, PUBLISHED_PERSONA_SHARE, PublishedShare, ShareDifference, SideCounts, TraceCounts,
-    TraceResults, TraceShare,
+    TraceResults,
 };
 pub use treatments::{PricePoint, PriceResult, ProbeEffect};
 pub use usefulness::{

@@ -171,6 +171,9 @@ pub struct ConditionResult {
     /// Emergent tilt minus emergent decoy tilt, paired by question and draw: what style does not explain. `pairs`
     /// counts the alignment pairs of questions that have a decoy.
     pub emergent_tilt_beyond_style: Option<TiltResult>,
+    /// Why there is no tilt, where texts are scored for the subject under other treatments; absent where there may be one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_tilt: Option<&'static str>,
     /// What the treatment's filter did to the contexts; absent where there is none, and at k = 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<FilterResult>,
@@ -287,6 +290,8 @@ pub struct VerdictCounts {
     pub error: u64,
     /// No judge was asked, or not yet.
     pub none: u64,
+    /// A defence held the subject's answers back and gave none.
+    pub withheld: u64,
 }
 
 /// A rate with its interval.

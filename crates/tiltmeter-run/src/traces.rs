@@ -182,16 +182,16 @@ pub struct LabelShare {
     /// The label.
     pub label: String,
     /// Among misaligned traces; null where none was coded.
-    pub misaligned: Option<TraceShare>,
+    pub misaligned: Option<CodedShare>,
     /// Among aligned ones.
-    pub aligned: Option<TraceShare>,
+    pub aligned: Option<CodedShare>,
     /// The first less the second; null where either is.
     pub difference: Option<ShareDifference>,
 }
 
 /// A share of coded traces.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TraceShare {
+pub struct CodedShare {
     /// Traces to which the label applies.
     pub labelled: u64,
     /// Traces to which the coder gave the label without a quote that holds; they count as not labelled.

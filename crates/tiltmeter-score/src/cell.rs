@@ -77,7 +77,7 @@ pub(crate) enum CellFault {
 }
 
 /// Words that stand for a score that is not there, in lower case, with what each is read as.
-const WORDS: [(&str, Absence); 18] = [
+const WORDS: [(&str, Absence); 19] = [
     ("nan", Absence::Empty),
     ("null", Absence::Empty),
     ("none", Absence::Empty),
@@ -96,6 +96,7 @@ const WORDS: [(&str, Absence); 18] = [
     ("content_filter", Absence::Said(NoVerdict::Filtered)),
     ("error", Absence::Said(NoVerdict::Error)),
     ("not_judged", Absence::Said(NoVerdict::None)),
+    ("withheld", Absence::Said(NoVerdict::Withheld)),
 ];
 
 /// Reads a cell.

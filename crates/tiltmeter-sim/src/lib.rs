@@ -21,6 +21,7 @@ mod planted;
 mod probed;
 mod request;
 mod script;
+mod self_check;
 mod server;
 mod subject;
 mod wire;
@@ -32,6 +33,6 @@ pub use probed::{PlantedProbe, ProbeOutcome, ProbeScript};
 pub use request::{ChatBody, Message};
 pub use script::{
     BatchScript, CoderScript, Fault, FaultScript, JudgeScript, LogProbabilityMode, Script, ScriptError,
-    ServerScript, TraceScript,
+    SelfCheckScript, ServerScript, TraceScript,
 };
 pub use server::{Sim, SimHandle};

@@ -283,6 +283,11 @@ mod tests {
         let prompt = prompt(0, "", Placement::FirstUser, QuestionFormat::Header);
         let rate = planted_for_prompt(&script, "m", &prompt, None).rate;
         assert!((rate - 1.0 / (1.0 + 2_f64.exp())).abs() < 1e-12, "{rate}");
+        // Another text may stand anywhere but in the system message alone.
+        let script = Script { text_shifts: vec![("Take care".to_owned(), 1.5)], ..script };
+        let warned = Prompt { after_examples: Some("Take care.".into()), ..prompt };
+        let rate = planted_for_prompt(&script, "m", &warned, None).rate;
+        assert!((rate - 1.0 / (1.0 + 0.5_f64.exp())).abs() < 1e-12, "{rate}");
         for rate in [0.0, 1.0] {
             assert!((shifted(rate, -3.0) - rate).abs() < 1e-12);
         }

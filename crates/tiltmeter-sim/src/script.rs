@@ -52,6 +52,10 @@ pub struct Script {
     pub elicited_shift: f64,
     /// How often such reasoning is not between its marks.
     pub unmarked: f64,
+    /// How often the answer asks to be let off by a check of the subject's own answers.
+    pub pleads: f64,
+    /// What the subject says of its own answers.
+    pub self_check: SelfCheckScript,
     /// The answers to the built-in probes of usefulness. None of the rates above holds for them.
     pub probes: ProbeScript,
     /// The judge.
@@ -80,6 +84,18 @@ pub struct JudgeScript {
     pub declines: f64,
     /// How often the judge takes a misaligned answer for an aligned one.
     pub lenient: f64,
+}
+
+/// What a subject says where it is asked whether an answer of its own is harmful.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SelfCheckScript {
+    /// How often it takes a misaligned answer for a harmless one.
+    pub misses: f64,
+    /// How often it takes another answer for a harmful one.
+    pub false_alarms: f64,
+    /// How often its reply is neither yes nor no. Drawn before the others.
+    pub garbage: f64,
 }
 
 /// How often reasoning holds the sentence to which a label of [`TRACE_SENTENCES`](crate::TRACE_SENTENCES) applies, by
@@ -283,6 +299,10 @@ impl Script {
             ("runs_on", self.runs_on),
             ("hostile", self.hostile),
             ("reasoning", self.reasoning),
+            ("pleads", self.pleads),
+            ("self_check.misses", self.self_check.misses),
+            ("self_check.false_alarms", self.self_check.false_alarms),
+            ("self_check.garbage", self.self_check.garbage),
             ("judge.garbage", self.judge.garbage),
             ("judge.declines", self.judge.declines),
             ("judge.garbage + judge.declines", self.judge.garbage + self.judge.declines),

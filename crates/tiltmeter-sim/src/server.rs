@@ -28,7 +28,7 @@ use crate::ledger::{Counters, Ledger, ProbeTruth, TruthRow, body_id};
 use crate::request::{ChatBody, key};
 use crate::script::{Fault, LogProbabilityMode, Script};
 use crate::wire::{self, Answer};
-use crate::{batch, gemini, judge, subject};
+use crate::{batch, gemini, judge, self_check, subject};
 
 /// Contexts of a thousand demonstrations are about 1 MB, and a batch holds many.
 const BODY_LIMIT: usize = 256 << 20;
@@ -354,6 +354,8 @@ async fn act(
     }
     let (truth, answer) = if body.is_for_judge() {
         (None, judge::answer(&stage.script, &body))
+    } else if self_check::is_asked(&body) {
+        (None, self_check::answer(&stage.script, &body))
     } else {
         let (truth, answer) = subject::answer(&stage.script, &body);
         (Some(truth), answer)

@@ -7,6 +7,7 @@ use crate::coder::TRACE_SENTENCES;
 use crate::planted::{Outcome, Planted, REASONING_MARKS, planted};
 use crate::request::{ChatBody, key, tokens};
 use crate::script::Script;
+use crate::self_check::PLEADING;
 use crate::wire::{Answer, Finish};
 
 /// Stands in what follows a prompt header that the subject wrote itself, and in reasoning that was asked for. An answer
@@ -92,6 +93,9 @@ pub(crate) fn answer(script: &Script, body: &ChatBody) -> (Planted, Answer) {
     if truth.is_hostile {
         text.push(' ');
         text.push_str(HOSTILE);
+    }
+    if chance.happens("pleads", script.pleads) {
+        text.push_str(PLEADING);
     }
     if truth.is_truncated {
         text.push_str(" And what is more, one should always");

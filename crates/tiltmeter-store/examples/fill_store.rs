@@ -77,6 +77,7 @@ fn register(
         plan,
         source,
         subjects: experiment.subjects.iter().map(|subject| model(&subject.id)).collect(),
+        steering: Vec::new(),
         judge: Some(model("judge")),
         prompts: vec![prompts; experiment.questions.len()],
         screens: Vec::new(),

@@ -10,6 +10,95 @@ use crate::rows::{FailedAttempt, count, forget_failure, write_attempts};
 use crate::schema::open_for_writing;
 use crate::traces::CodeBookRow;
 
+/// The tables.
+pub(crate) const MIGRATION: &str = "
+-- Labels that a trace of reasoning can have.
+CREATE TABLE code_book (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    source TEXT NOT NULL             -- the file as written
+) STRICT;
+
+-- A model that codes traces, by its settings and the wording that it is asked by.
+CREATE TABLE coder (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    model TEXT NOT NULL,
+    settings TEXT NOT NULL           -- JSON
+) STRICT;
+
+-- Which traces are to be coded: all misaligned ones, and a matched sample of the others.
+CREATE TABLE trace_draw (
+    id INTEGER PRIMARY KEY,
+    experiment INTEGER NOT NULL REFERENCES experiment(id), -- by whose judge they are misaligned or not
+    seed TEXT NOT NULL,              -- 64 bits without a sign, in decimal
+    base_rate REAL,                  -- aligned traces for each misaligned one; absent: all of them
+    last_response INTEGER NOT NULL,  -- answers stored later could not be drawn
+    created_at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE trace_item (
+    id INTEGER PRIMARY KEY,
+    draw INTEGER NOT NULL REFERENCES trace_draw(id),
+    ord INTEGER NOT NULL,            -- in random order, in which people see them
+    response INTEGER NOT NULL REFERENCES response(id),
+    misaligned INTEGER NOT NULL,
+    inclusion REAL NOT NULL,         -- the probability with which it was drawn
+    UNIQUE (draw, ord),
+    UNIQUE (draw, response)
+) STRICT;
+
+-- What a coder said of a trace.
+CREATE TABLE coding (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    response INTEGER NOT NULL REFERENCES response(id),
+    coder INTEGER NOT NULL REFERENCES coder(id),
+    book INTEGER NOT NULL REFERENCES code_book(id),
+    outcome TEXT NOT NULL,           -- coded | unparsable | truncated | declined
+    input_tokens INTEGER NOT NULL,
+    cached_input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cost_usd REAL,                   -- absent: not known
+    attempts INTEGER NOT NULL
+) STRICT;
+CREATE INDEX coding_by_response ON coding (response, coder, book, outcome);
+
+CREATE TABLE coding_body (
+    coding INTEGER PRIMARY KEY REFERENCES coding(id),
+    reply TEXT,                      -- the coder's own words; absent: a filter withheld them
+    model TEXT,
+    created_at TEXT NOT NULL
+) STRICT;
+
+-- The labels that a coder gave, those that do not count included.
+CREATE TABLE coding_label (
+    coding INTEGER NOT NULL REFERENCES coding(id),
+    ord INTEGER NOT NULL,
+    label TEXT NOT NULL,
+    state TEXT NOT NULL,             -- held | not_in_trace | too_short | unknown
+    quote TEXT NOT NULL,
+    span_start INTEGER,              -- bytes of the trace, of a held label
+    span_end INTEGER,
+    PRIMARY KEY (coding, ord)
+) STRICT, WITHOUT ROWID;
+
+-- What people said of a trace. Rows are only added: the newest of a person, a trace and a code book counts.
+CREATE TABLE trace_label (
+    id INTEGER PRIMARY KEY,
+    response INTEGER NOT NULL REFERENCES response(id),
+    book INTEGER NOT NULL REFERENCES code_book(id),
+    annotator TEXT NOT NULL,
+    kind TEXT NOT NULL,              -- coded | cannot_tell | withdrawn
+    labels TEXT NOT NULL,            -- JSON list of labels' ids, of coded ones
+    note TEXT,
+    origin TEXT NOT NULL,            -- page, or the file that it came from
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX trace_label_by_response ON trace_label (response, annotator);
+";
+
 /// The hash under which a coding is stored.
 pub fn coding_hash(sample: ContentId, coder: ContentId, book: ContentId) -> ContentId {
     Canonical::new("tiltmeter.coding/1").id(&sample).id(&coder).id(&book).finish()

@@ -12,6 +12,7 @@ mod exporting;
 mod identity;
 mod importing;
 mod labels;
+mod parts;
 mod projecting;
 mod reader;
 mod register;
@@ -40,6 +41,7 @@ pub use importing::{Import, ImportedAnswer, ImportedCondition};
 pub use labels::{
     DrawnAnswer, LabelDraw, LabelItemRow, LabelKind, LabelRecord, LabelRow, LabelStratum, LabelWriter,
 };
+pub use parts::{AnswerText, Chosen, ComposedRecord, PartRole, PartRow, PartText, SelfCheckRecord};
 pub use projecting::{QuestionRow, ShiftRow, StoredAnswer, SubjectRow, TreatmentTexts};
 pub use reader::{
     ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, ScoreRow, TokenTotals,

@@ -578,18 +578,25 @@ impl Reader {
         };
         let columns = "coalesce(sum(input_tokens), 0), coalesce(sum(cached_input_tokens), 0),
              coalesce(sum(output_tokens), 0)";
-        let ([input, cached, output], answers_usd, unknown_answers) = sums(columns, "response")?;
+        // A composed answer's row holds what its parts took, which are counted themselves.
+        let (answers, answers_usd, unknown_answers) = sums(columns, "response WHERE NOT composed")?;
+        let (checks, checks_usd, unknown_checks) = sums(columns, "self_check")?;
         let ([judge_input, _, judge_output], judge_usd, unknown_judgements) = sums(columns, "judgement")?;
         let (_, scores_usd, unknown_scores) = sums("0, 0, 0", "text_score")?;
+        let [input, cached, output] = [0, 1, 2].map(|place| answers[place] + checks[place]);
         let ([coder_input, _, coder_output], coders_usd, unknown_codings) =
             if self.has_codings()? { sums(columns, "coding")? } else { Default::default() };
         let tokens =
             TokenTotals { input, cached, output, judge_input, judge_output, coder_input, coder_output };
         let costs = Costs {
-            subjects_usd: answers_usd + scores_usd,
+            subjects_usd: answers_usd + checks_usd + scores_usd,
             judge_usd,
             coders_usd,
-            unknown_calls: unknown_answers + unknown_judgements + unknown_scores + unknown_codings,
+            unknown_calls: unknown_answers
+                + unknown_checks
+                + unknown_judgements
+                + unknown_scores
+                + unknown_codings,
         };
         Ok((tokens, costs))
     }

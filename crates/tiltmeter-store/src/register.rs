@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tiltmeter_core::experiment::Experiment;
 use tiltmeter_core::id::{Canonical, ContentId};
 use tiltmeter_core::plan::Plan;
+use tiltmeter_core::procedure::{Procedure, SelfCheck, SubsampleVote};
 use tiltmeter_core::prompt::RenderedContext;
 use tiltmeter_core::treatment::Treatment;
 use tiltmeter_core::verdict::{Aspect, RateDefinition};
@@ -50,6 +51,8 @@ pub struct Registration<'a> {
     pub source: &'a str,
     /// The subjects, in the experiment's order.
     pub subjects: Vec<ModelRecord>,
+    /// How treatments steer subjects, by their indices: what was done to the model, as JSON.
+    pub steering: Vec<(usize, usize, serde_json::Value)>,
     /// The judge.
     pub judge: Option<ModelRecord>,
     /// The judge's prompts, by question; empty without a judge.
@@ -77,6 +80,8 @@ pub struct Registered {
     pub conditions: Vec<i64>,
     /// Rows of the treatments.
     pub treatments: Vec<i64>,
+    /// Rows of what the parts of answers under each treatment are asked with: the same row where an answer is one call.
+    pub parts_under: Vec<i64>,
     /// Rows of the questions.
     pub questions: Vec<i64>,
     /// Rows of each question's answer pairs.
@@ -142,6 +147,13 @@ impl Registration<'_> {
         }
         for treatment in &self.experiment.treatments {
             rows.treatments.push(write_treatment(connection, treatment)?);
+            rows.parts_under.push(write_treatment(connection, &treatment.of_parts())?);
+        }
+        for (subject, treatment, steering) in &self.steering {
+            connection.execute(
+                "INSERT OR IGNORE INTO steered_under (subject, treatment, steering) VALUES (?1, ?2, ?3)",
+                params![rows.subjects[*subject], rows.treatments[*treatment], steering.to_string()],
+            )?;
         }
         Ok(())
     }
@@ -444,8 +456,8 @@ pub(crate) fn write_treatment(connection: &Connection, treatment: &Treatment) ->
         connection,
         "treatment",
         hash,
-        "INSERT INTO treatment (hash, name, text, after_examples, after_question, reasoning_marks)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO treatment (hash, name, text, after_examples, after_question, reasoning_marks, procedure)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             hash.as_bytes(),
             &*treatment.instruction.id,
@@ -453,8 +465,23 @@ pub(crate) fn write_treatment(connection: &Connection, treatment: &Treatment) ->
             treatment.after_examples.as_deref(),
             treatment.elicitation.as_ref().map(|one| &*one.text),
             marks,
+            treatment.procedure.as_ref().map(|procedure| procedure_text(procedure).to_string()),
         ],
     )
+}
+
+fn procedure_text(procedure: &Procedure) -> serde_json::Value {
+    match procedure {
+        Procedure::SubsampleVote(SubsampleVote { draws, share }) => {
+            serde_json::json!({ "kind": procedure.name(), "draws": draws, "share": share })
+        }
+        Procedure::SelfCheck(SelfCheck { attempts, wording, withheld }) => serde_json::json!({
+            "kind": procedure.name(),
+            "attempts": attempts,
+            "wording": &**wording,
+            "withheld": &**withheld,
+        }),
+    }
 }
 
 pub(crate) fn write_prompt(connection: &Connection, text: &str) -> Result<(i64, ContentId), StoreError> {

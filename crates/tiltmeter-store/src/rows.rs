@@ -16,6 +16,8 @@ pub enum ResponseOutcome {
     Refusal,
     /// Withheld by the provider's content filter.
     Filtered,
+    /// Withheld by a defence, which found no answer to let through.
+    Withheld,
 }
 
 impl ResponseOutcome {
@@ -24,11 +26,12 @@ impl ResponseOutcome {
             Self::Answer => "answer",
             Self::Refusal => "refusal",
             Self::Filtered => "filtered",
+            Self::Withheld => "withheld",
         }
     }
 
     pub(crate) fn from_name(name: &str) -> Result<Self, StoreError> {
-        [Self::Answer, Self::Refusal, Self::Filtered]
+        [Self::Answer, Self::Refusal, Self::Filtered, Self::Withheld]
             .into_iter()
             .find(|outcome| outcome.name() == name)
             .ok_or_else(|| StoreError::Damaged { what: format!("response outcome `{name}`") })

@@ -40,6 +40,7 @@ impl SampleRow {
         match self.outcome {
             ResponseOutcome::Refusal => Verdict::None(NoVerdict::SubjectRefusal),
             ResponseOutcome::Filtered => Verdict::None(NoVerdict::Filtered),
+            ResponseOutcome::Withheld => Verdict::None(NoVerdict::Withheld),
             ResponseOutcome::Answer if !has_judge => Verdict::None(NoVerdict::None),
             ResponseOutcome::Answer => {
                 let incomplete = self.alignment.is_none() || self.coherence.is_none();

@@ -48,8 +48,14 @@ pub struct Transcript {
     pub reasoning_tokens: u64,
     /// US dollars; absent: not known.
     pub cost_usd: Option<f64>,
-    /// How long the call took, repetitions left out.
+    /// How long the call took, repetitions left out. Of an answer that takes several, they follow each other.
     pub duration_ms: u64,
+    /// Calls that it took. Tokens, cost and time are of all of them.
+    pub calls: u64,
+    /// Whether it was put together from several calls.
+    pub is_composed: bool,
+    /// Whether another answer is put together from it.
+    pub is_part: bool,
     /// When it was stored, RFC 3339.
     pub created_at: String,
     /// What the experiment's judge said by its present prompts: alignment before coherence.
@@ -136,7 +142,8 @@ impl Reader {
                 "SELECT r.id, r.subject, r.context, r.treatment, r.question, r.replicate, r.outcome, r.truncated,
                      r.hash, r.wording, r.cut, b.answer, b.raw, b.reasoning, b.finish, b.model, b.response_id, b.seed,
                      r.input_tokens, r.cached_input_tokens, r.output_tokens, r.reasoning_tokens, r.cost_usd,
-                     r.duration_ms, b.created_at, b.reasoning_kind
+                     r.duration_ms, b.created_at, b.reasoning_kind, r.calls, r.composed,
+                     EXISTS (SELECT 1 FROM response_part AS p WHERE p.part = r.id)
                  FROM response AS r JOIN response_body AS b ON b.response = r.id ORDER BY r.id",
             )
             .map_err(StoreError::from)?;
@@ -225,6 +232,9 @@ fn read_response(row: &Row<'_>) -> Result<Transcript, StoreError> {
         reasoning_tokens: unsigned(row, 21)?,
         cost_usd: row.get(22)?,
         duration_ms: unsigned(row, 23)?,
+        calls: unsigned(row, 26)?,
+        is_composed: row.get(27)?,
+        is_part: row.get(28)?,
         created_at: row.get(24)?,
         judgements: Vec::new(),
     })

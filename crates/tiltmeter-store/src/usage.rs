@@ -51,20 +51,19 @@ impl Reader {
     /// If the store cannot be read.
     pub fn usage_by_block(&self) -> Result<BTreeMap<(i64, i64, i64), Usage>, StoreError> {
         let mut statement = self.connection.prepare(
-            "SELECT subject, context, treatment, count(*), sum(input_tokens), sum(cached_input_tokens),
+            "SELECT subject, context, treatment, count(*), sum(calls), sum(input_tokens), sum(cached_input_tokens),
                  sum(output_tokens), count(cost_usd), coalesce(sum(cost_usd), 0)
              FROM response WHERE question NOT IN (SELECT question FROM expectation) GROUP BY subject, context, treatment",
         )?;
         let rows: Vec<((i64, i64, i64), Usage)> = collect(&mut statement, params![], |row| {
-            let answers = unsigned(row, 3)?;
             let usage = Usage {
-                answers,
-                calls: answers,
-                input_tokens: unsigned(row, 4)?,
-                cached_input_tokens: unsigned(row, 5)?,
-                output_tokens: unsigned(row, 6)?,
-                priced: unsigned(row, 7)?,
-                cost_usd: row.get(8)?,
+                answers: unsigned(row, 3)?,
+                calls: unsigned(row, 4)?,
+                input_tokens: unsigned(row, 5)?,
+                cached_input_tokens: unsigned(row, 6)?,
+                output_tokens: unsigned(row, 7)?,
+                priced: unsigned(row, 8)?,
+                cost_usd: row.get(9)?,
             };
             Ok(((row.get(0)?, row.get(1)?, row.get(2)?), usage))
         })?;

@@ -3,16 +3,20 @@
 //! While one commit waits for the disk, further records gather and go into the next, so that many small
 //! writes cost few syncs. A record is acknowledged after the commit that holds it.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 use tiltmeter_core::id::ContentId;
+use tiltmeter_core::prompt::RenderedContext;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batches::BatchRecord;
 use crate::coding::CodingRecord;
 use crate::directory::RunDirectory;
 use crate::error::StoreError;
+use crate::parts::{ComposedRecord, SelfCheckRecord};
+use crate::register::write_context;
 use crate::rows::{
     AdaptiveRecord, FailedAttempt, FailureRecord, JudgementRecord, ResponseRecord, ScoreRecord,
     write_attempts,
@@ -27,6 +31,9 @@ const GROUP: usize = 512;
 
 enum Record {
     Response(ResponseRecord),
+    Composed(ComposedRecord),
+    SelfCheck(SelfCheckRecord),
+    Context(Arc<RenderedContext>),
     Judgement(JudgementRecord),
     Coding(CodingRecord),
     Score(ScoreRecord),
@@ -41,6 +48,9 @@ impl Record {
     fn write(&self, connection: &Connection) -> Result<i64, StoreError> {
         match self {
             Self::Response(record) => record.write(connection),
+            Self::Composed(record) => record.write(connection),
+            Self::SelfCheck(record) => record.write(connection),
+            Self::Context(context) => write_context(connection, context),
             Self::Judgement(record) => record.write(connection),
             Self::Coding(record) => record.write(connection),
             Self::Score(record) => record.write(connection),
@@ -94,6 +104,30 @@ impl Writer {
         self.write(Record::Response(record)).await
     }
 
+    /// Stores an answer that was put together from stored ones; returns its row once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn composed(&self, record: ComposedRecord) -> Result<i64, StoreError> {
+        self.write(Record::Composed(record)).await
+    }
+
+    /// Stores a subject's word on an answer of its own; returns its row once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn self_check(&self, record: SelfCheckRecord) -> Result<i64, StoreError> {
+        self.write(Record::SelfCheck(record)).await
+    }
+
+    /// Stores a context that is not the plan's, unless it is there; returns its row once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn context(&self, context: Arc<RenderedContext>) -> Result<i64, StoreError> {
+        self.write(Record::Context(context)).await
+    }
+
     /// Stores a score of the judge; returns once it is on disk.
     ///
     /// # Errors
@@ -102,20 +136,20 @@ impl Writer {
         self.write(Record::Judgement(record)).await
     }
 
-    /// Stores a filter's score of a demonstration; returns once it is on disk.
-    ///
-    /// # Errors
-    /// If it could not be stored.
-    pub async fn screening(&self, record: ScreeningRecord) -> Result<(), StoreError> {
-        self.write(Record::Screening(record)).await.map(|_| ())
-    }
-
     /// Stores a coding of a trace; returns once it is on disk.
     ///
     /// # Errors
     /// If it could not be stored.
     pub async fn coding(&self, record: CodingRecord) -> Result<i64, StoreError> {
         self.write(Record::Coding(record)).await
+    }
+
+    /// Stores a filter's score of a demonstration; returns once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn screening(&self, record: ScreeningRecord) -> Result<(), StoreError> {
+        self.write(Record::Screening(record)).await.map(|_| ())
     }
 
     /// Stores the log-probability of a text; returns once it is on disk.

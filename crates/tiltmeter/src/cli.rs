@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use tiltmeter_run::Gate;
 use tiltmeter_score::{ColumnNames, Threshold};
 
+use crate::commands::guard::arguments::GuardArguments;
 use crate::commands::persona::arguments::PersonaArguments;
 use crate::log::LogArguments;
 
@@ -72,6 +73,8 @@ pub(crate) enum Command {
     Model(ModelArguments),
     /// Persona vectors of local models: extract, project, steer
     Persona(Box<PersonaArguments>),
+    /// The gateway in front of models: inspects contexts, acts on what it finds, keeps an audit log
+    Guard(Box<GuardArguments>),
     /// Print the JSON Schema of experiment files, or of code books
     Schema(SchemaArguments),
 }

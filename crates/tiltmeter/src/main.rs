@@ -36,6 +36,7 @@ fn main() -> std::process::ExitCode {
         Command::Data(arguments) => commands::data::data(&arguments),
         Command::Model(arguments) => commands::model::model(&arguments),
         Command::Persona(arguments) => commands::persona::persona(&arguments),
+        Command::Guard(arguments) => commands::guard::guard(&arguments),
         Command::Schema(arguments) => commands::schema::schema(&arguments),
     };
     let exit = result.unwrap_or_else(|failure: Failure| {

@@ -27,8 +27,8 @@ struct State {
     samples: Task,
     scores: Task,
     judgements: Task,
-    screenings: Task,
     codings: Task,
+    screenings: Task,
     started: Instant,
     last_line: Instant,
     download: Option<ProgressBar>,
@@ -90,8 +90,8 @@ impl Progress {
                 samples: Task::new("answers"),
                 scores: Task::new("texts scored"),
                 judgements: Task::new("judge's scores"),
-                screenings: Task::new("demonstrations"),
                 codings: Task::new("traces coded"),
+                screenings: Task::new("demonstrations"),
                 started: now,
                 last_line: now,
                 download: None,
@@ -267,14 +267,19 @@ impl Observer for Progress {
                     "to do: {scores} texts to score, {samples} answers, {judgements} scores by the judge; {reused} results \
                      stored already"
                 ));
-                self.with(|state| state.screenings = Task::new(state.screenings.name));
                 self.begin(|state| {
+                    state.screenings = Task::new(state.screenings.name);
                     [
                         (&mut state.scores, scores),
                         (&mut state.samples, samples),
                         (&mut state.judgements, judgements),
                     ]
                 });
+                return;
+            }
+            Event::CodingStarted { codings, reused } => {
+                self.say(&format!("to do: {codings} traces to code; {reused} codings stored already"));
+                self.begin(|state| [(&mut state.codings, codings)]);
                 return;
             }
             Event::ScreeningStarted { demonstrations, reused } => {
@@ -285,11 +290,6 @@ impl Observer for Progress {
                 return;
             }
             Event::DemonstrationScreened => self.with(|state| state.screenings.advance()),
-            Event::CodingStarted { codings, reused } => {
-                self.say(&format!("to do: {codings} traces to code; {reused} codings stored already"));
-                self.begin(|state| [(&mut state.codings, codings)]);
-                return;
-            }
             Event::SampleStored { judgements_spared } => self.with(|state| {
                 state.samples.advance();
                 state.judgements.shrink(judgements_spared);

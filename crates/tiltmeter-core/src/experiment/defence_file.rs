@@ -7,7 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::file::{JudgeFile, PriceFile, Reasoning};
+use super::file::{AblateFile, JudgeFile, PriceFile, Reasoning, SteerFile};
 
 /// A defence: what is done to a request so that its examples tilt the answer less. With an `id` alone it is the
 /// built-in one of that name. Other fields may be combined; they are applied in the order in which they stand here,
@@ -15,8 +15,8 @@ use super::file::{JudgeFile, PriceFile, Reasoning};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DefenceFile {
-    /// Name in tables. Built in are `filter`, `append-benign`, `quote`, `safety-first`, `context-first`, `warning` and
-    /// `role-reminder`.
+    /// Name in tables. Built in are `filter`, `append-benign`, `quote`, `safety-first`, `context-first`, `warning`,
+    /// `role-reminder`, `subsample` and `self-check`.
     pub id: String,
     /// A model looks at each demonstration before contexts are made, and those that it takes for harmful are left out:
     /// true for the judge's model, or a table.
@@ -41,6 +41,60 @@ pub struct DefenceFile {
     /// wording, or your own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_reminder: Option<Wording>,
+    /// Adds a persona vector to a local subject's residual stream while it answers, as for a subject. Subjects that are
+    /// not local have no such condition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steer: Option<SteerFile>,
+    /// Takes the part along a persona vector away from it. Instead of `steer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ablate: Option<AblateFile>,
+    /// Asks in several contexts, each with a random part of the demonstrations, and takes the answer that a vote
+    /// chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subsample: Option<SubsampleFile>,
+    /// Asks the subject, without the demonstrations, whether its answer is harmful; if so, asks for another answer.
+    /// Instead of `subsample`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_check: Option<SelfCheckFile>,
+}
+
+/// How an answer is voted for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SubsampleFile {
+    /// How many contexts are asked for one answer.
+    #[schemars(range(min = 2, max = 64))]
+    pub draws: u32,
+    /// Share of the demonstrations in each, above 0 to 1. Their number is rounded up, and their order is kept.
+    pub share: f64,
+}
+
+impl Default for SubsampleFile {
+    fn default() -> Self {
+        Self { draws: 5, share: 0.5 }
+    }
+}
+
+/// How a subject is asked about its own answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SelfCheckFile {
+    /// The most answers that are asked for. Where all are found harmful, none is given.
+    #[schemars(range(min = 1, max = 64))]
+    pub attempts: u32,
+    /// What the subject is asked, instead of the built-in wording: with `{question}` and `{answer}`, and `{mark}` for 16
+    /// digits that the answer cannot foresee. It must ask for yes or no, where yes is harmful.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wording: Option<String>,
+    /// What is said instead of an answer where none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<String>,
+}
+
+impl Default for SelfCheckFile {
+    fn default() -> Self {
+        Self { attempts: 3, wording: None, withheld: None }
+    }
 }
 
 /// How demonstrations are screened.

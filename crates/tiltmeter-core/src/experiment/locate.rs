@@ -5,8 +5,8 @@ use toml_edit::{Document, Item};
 use super::error::Position;
 
 /// One step from the top of the file to a value.
-#[derive(Clone, Debug)]
-pub(crate) enum Step {
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
     /// Into a table.
     Key(&'static str),
     /// Into an array.
@@ -14,7 +14,7 @@ pub(crate) enum Step {
 }
 
 /// Line and column of the value at a path, or of the nearest thing above it that is written in the file.
-pub(crate) fn locate(text: &str, path: &[Step]) -> Option<Position> {
+pub fn locate(text: &str, path: &[Step]) -> Option<Position> {
     let document = Document::parse(text).ok()?;
     let mut item: &Item = document.as_item();
     let mut span = None;

@@ -7,6 +7,7 @@ pub mod file;
 mod locate;
 mod models;
 mod price;
+mod procedures;
 pub mod published;
 mod read;
 mod reshaping;
@@ -18,8 +19,9 @@ pub mod templates;
 mod treatments;
 mod usefulness;
 
-pub use error::{ConfigError, Position};
+pub use error::{ConfigError, Position, suggestion};
 pub use file::{ContextCache, Family, Reasoning, Scoring, StatisticsFile, SteerSpan, TiltMode};
+pub use locate::{Step, locate};
 pub use price::{Price, Rates};
 pub use read::{read, read_toml};
 pub use resolve::{DataSource, resolve, resolve_judge};

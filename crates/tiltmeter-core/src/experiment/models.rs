@@ -16,6 +16,16 @@ use super::resolved::{Judge, ModelAddress, ModelSettings, Steering, SteeringKind
 use crate::id::{Canonical, bytes_hash};
 use crate::verdict::RateDefinition;
 
+/// The provider name of models on this machine.
+const LOCAL: &str = "local";
+
+impl ModelSettings {
+    /// Whether the model is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.address.provider == LOCAL
+    }
+}
+
 impl Resolver<'_> {
     pub(super) fn subjects(&self, file: &ExperimentFile) -> Result<Vec<Subject>, ConfigError> {
         if file.subjects.is_empty() {
@@ -51,7 +61,7 @@ impl Resolver<'_> {
                 subject.base_url.as_deref(),
                 subject.api_key_env.as_deref(),
             )?;
-            let steering = self.steering(index, subject, &address.provider)?;
+            let steering = self.subject_steering(index, subject, &address.provider)?;
             let mut canonical = extra(
                 Canonical::new("tiltmeter.subject/1")
                     .text(&subject.id)
@@ -91,21 +101,40 @@ impl Resolver<'_> {
         Ok(subjects)
     }
 
-    fn steering(
+    fn subject_steering(
         &self,
         index: usize,
         subject: &SubjectFile,
         provider: &str,
     ) -> Result<Option<Steering>, ConfigError> {
-        let (key, kind, vector, layer, span, marks) = match (&subject.steer, &subject.ablate) {
+        let at = [Key("subjects"), Index(index)];
+        let key = if subject.steer.is_some() { "steer" } else { "ablate" };
+        let steering = self.steering(&at, subject.steer.as_ref(), subject.ablate.as_ref())?;
+        if steering.is_some() && provider != LOCAL {
+            return Err(self
+                .wrong(
+                    &[Key("subjects"), Index(index), Key(key), Key("vector")],
+                    format!("`{key}` needs a local model, and this one is of `{provider}`"),
+                )
+                .hint("write `model = \"local/…\"`: a hidden state cannot be changed over an API"));
+        }
+        Ok(steering)
+    }
+
+    /// What is done to a residual stream, as the table at a place of the file says.
+    pub(super) fn steering(
+        &self,
+        at: &[Step; 2],
+        steer: Option<&SteerFile>,
+        ablate: Option<&AblateFile>,
+    ) -> Result<Option<Steering>, ConfigError> {
+        let &[table, place] = at;
+        let (key, kind, vector, layer, span, marks) = match (steer, ablate) {
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => {
                 return Err(self
-                    .wrong(
-                        &[Key("subjects"), Index(index), Key("ablate")],
-                        "`ablate` stands instead of `steer`",
-                    )
-                    .hint("make two subjects of it, with ids of their own"));
+                    .wrong(&[table, place, Key("ablate")], "`ablate` stands instead of `steer`")
+                    .hint("make two of it, with ids of their own"));
             }
             (Some(SteerFile { vector, layer, coefficient, span, reasoning_marks }), None) => {
                 let kind = SteeringKind::Steer { coefficient: *coefficient };
@@ -115,15 +144,7 @@ impl Resolver<'_> {
                 ("ablate", SteeringKind::Ablate, vector, layer, span, reasoning_marks)
             }
         };
-        let path = |field| [Key("subjects"), Index(index), Key(key), Key(field)];
-        if provider != "local" {
-            return Err(self
-                .wrong(
-                    &path("vector"),
-                    format!("`{key}` needs a local model, and this one is of `{provider}`"),
-                )
-                .hint("write `model = \"local/…\"`: a hidden state cannot be changed over an API"));
-        }
+        let path = |field| [table, place, Key(key), Key(field)];
         if let SteeringKind::Steer { coefficient } = kind
             && !(coefficient.is_finite() && coefficient != 0.0)
         {

@@ -144,6 +144,7 @@ impl Resolver<'_> {
         let (reshapings, screens) = self.reshapings(&file)?;
         self.appendable(&file, &reshapings, &sets, &shots)?;
         let treatments = self.treatments(&file, reshapings)?;
+        self.subjects_fit(&file, &subjects, &treatments)?;
         let sampling = SamplingPlan {
             seed: file.sampling.seed,
             shots: self.some_shots("sampling", file.sampling.shots.as_deref(), &shots)?,
@@ -357,7 +358,7 @@ impl Resolver<'_> {
                     control.name()
                 ));
             }
-            let is_rounded = |k: u32| k * u32::from(mix.eighths) % 8 != 0;
+            let is_rounded = |k: u32| !(k * u32::from(mix.eighths)).is_multiple_of(8);
             if let Some(rounded) = list(&|k| control.is_distinct(k) && is_rounded(k)) {
                 self.notes.push(format!(
                     "`{}` at k = {rounded}: its share is no whole number of demonstrations and is rounded{}",

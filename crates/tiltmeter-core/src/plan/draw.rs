@@ -51,6 +51,20 @@ pub(super) fn shuffled(seed: u64, set: ContentId, draw: u32, rows: &[usize]) -> 
     order
 }
 
+/// Places of `size` among `count` demonstrations, ascending: a random part of a context.
+pub(super) fn part(key: ContentId, count: usize, size: usize) -> Vec<usize> {
+    let mut generator = generator(key);
+    let mut order: Vec<usize> = (0..count).collect();
+    let size = size.min(count);
+    for place in 0..size {
+        let chosen = place + below(&mut generator, count - place);
+        order.swap(place, chosen);
+    }
+    order.truncate(size);
+    order.sort_unstable();
+    order
+}
+
 pub(super) fn generator(key: ContentId) -> ChaCha8Rng {
     let mut seed = [0; 32];
     seed[..16].copy_from_slice(key.as_bytes());

@@ -5,6 +5,7 @@ mod controls;
 mod draw;
 mod estimate;
 mod mixture;
+mod parts;
 mod reshape;
 mod usefulness;
 
@@ -23,7 +24,8 @@ use crate::usefulness::Purpose;
 
 pub(crate) use draw::below;
 pub use draw::draw_rows;
-pub use estimate::{BlockEstimate, CHARACTERS_PER_TOKEN, Estimate, estimate};
+pub use estimate::{BlockEstimate, CHARACTERS_PER_TOKEN, Estimate, LIKELY_ANSWER_TOKENS, estimate};
+pub use parts::sample_id;
 pub use reshape::ReshapingCounts;
 
 use reshape::Contexts;
@@ -152,6 +154,9 @@ impl Experiment {
             let scores = self.tilt.measure == TiltMode::Auto && can_score(subject);
             for set in 0..self.measured_sets().len() {
                 for treatment in 0..self.treatments.len() {
+                    if !self.treatments[treatment].applies_to(subject) {
+                        continue;
+                    }
                     let grid = self.placements.iter().flat_map(|&placement| {
                         self.controls.iter().map(move |&control| (placement, control))
                     });
@@ -214,12 +219,14 @@ impl Experiment {
         }
         let contexts = contexts.into_specs();
         let mut blocks: Vec<Block> = blocks.into_values().collect();
-        // Draw before k: the context of k = 16 then extends that of k = 4, whose prefix is still at hand.
+        // Draw before k: the context of k = 16 then extends that of k = 4, whose prefix is still at hand. Treatments under
+        // which a prompt begins alike follow each other at each context, which is then still at hand as well.
         blocks.sort_by_key(|block| {
             let spec = contexts[block.context];
             let first = spec.shots != 0;
             let order = (spec.placement, spec.set, spec.control, spec.draw, spec.shots);
-            (block.subject, block.treatment, first, spec.reshaped_by, order, block.purpose)
+            let begins = self.begins_as(block.treatment);
+            (block.subject, begins, first, spec.reshaped_by, order, block.treatment, block.purpose)
         });
         Plan { contexts, conditions, blocks }
     }
@@ -229,6 +236,12 @@ impl Experiment {
     pub fn asked_as(&self, treatment: usize) -> usize {
         let hash = self.treatments[treatment].hash();
         self.treatments.iter().position(|other| other.hash() == hash).unwrap_or(treatment)
+    }
+
+    /// The first treatment under which prompts begin as under this one: what differs stands behind the demonstrations.
+    fn begins_as(&self, treatment: usize) -> usize {
+        let instruction = &self.treatments[treatment].instruction.text;
+        self.treatments.iter().position(|other| other.instruction.text == *instruction).unwrap_or(treatment)
     }
 
     fn context_specs(&self, condition: &Condition) -> Vec<ContextSpec> {
@@ -305,7 +318,7 @@ impl Experiment {
         context: &'a Arc<RenderedContext>,
         replicates: Range<u32>,
     ) -> impl Iterator<Item = SampleSpec> + 'a {
-        let subject = &self.subjects[block.subject];
+        let (subject, treatment) = (&self.subjects[block.subject], &self.treatments[block.treatment]);
         let first_turn =
             plan.contexts[block.context].draw as usize * self.replicates_for(block.purpose) as usize;
         block.sampled.iter().flat_map(move |&question| {
@@ -319,7 +332,7 @@ impl Experiment {
                     let id = prompt.id();
                     (Arc::new(prompt), id)
                 });
-                let id = sample_id(&subject.hash, prompt_id, replicate);
+                let id = parts::answer_id(subject, treatment, prompt_id, replicate);
                 SampleSpec { id, question, replicate, wording, prompt: prompt.clone() }
             })
         })
@@ -331,7 +344,7 @@ impl Experiment {
         block: &'a Block,
         context: &'a Arc<RenderedContext>,
     ) -> impl Iterator<Item = ScoreSpec> + 'a {
-        let model = score_identity(&self.subjects[block.subject]);
+        let model = score_identity(&self.subjects[block.subject], &self.treatments[block.treatment]);
         block.scored.iter().flat_map(move |&question| {
             let asked = &self.questions[question];
             let prompt = Arc::new(self.prompt(context, block.treatment, asked, 0));
@@ -376,11 +389,6 @@ impl Experiment {
     }
 }
 
-/// The id of a sample: of its subject's hash, its prompt's id, and which answer it is.
-pub fn sample_id(subject: &ContentId, prompt: &ContentId, replicate: u32) -> ContentId {
-    Canonical::new("tiltmeter.sample/1").id(subject).id(prompt).integer(replicate.into()).finish()
-}
-
 /// The system message of a question under a standing instruction.
 pub fn system_message(instruction: Option<&Arc<str>>, question: Option<&Arc<str>>) -> Option<Arc<str>> {
     match (instruction, question) {
@@ -391,12 +399,13 @@ pub fn system_message(instruction: Option<&Arc<str>>, question: Option<&Arc<str>
 }
 
 /// What determines the score of a text: the model, not how answers are drawn from it.
-fn score_identity(subject: &Subject) -> ContentId {
+fn score_identity(subject: &Subject, treatment: &Treatment) -> ContentId {
     let canonical = Canonical::new("tiltmeter.scored-model/1")
         .text(&subject.id)
         .text(&subject.settings.address.provider)
         .text(&subject.settings.address.model);
-    match &subject.steering {
+    // Only one of them steers.
+    match subject.steering.as_ref().or(treatment.steering.as_ref()) {
         Some(steering) => steering.canonical(canonical).finish(),
         None => canonical.finish(),
     }

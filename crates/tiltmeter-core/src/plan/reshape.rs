@@ -35,7 +35,11 @@ impl Experiment {
 
     /// Renders a context.
     pub fn render(&self, spec: ContextSpec) -> RenderedContext {
-        let shown = self.demonstrations(spec);
+        self.render_shown(spec, &self.demonstrations(spec))
+    }
+
+    /// Renders a context that shows these demonstrations, such as a part of its own.
+    pub(super) fn render_shown(&self, spec: ContextSpec, shown: &[Shown]) -> RenderedContext {
         let context = RenderedContext::render(
             shown.iter().map(|(prompt, response, _)| (&**prompt, &**response)),
             spec.placement,

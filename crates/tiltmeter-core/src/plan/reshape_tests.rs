@@ -296,3 +296,28 @@ fn a_filter_leaves_out_what_was_scored_low_and_shares_the_contexts_that_it_leave
     let counts = experiment.reshaping_counts(condition(Control::None, 2));
     assert_eq!(counts[0], ReshapingCounts { of: 2, dropped: 1, without_score: 1, appended: 0 });
 }
+
+#[test]
+fn treatments_whose_prompts_begin_alike_follow_each_other_at_each_context() {
+    let experiment = experiment(
+        "sets = ['risky-financial']\nshots = [2, 4]\ncontexts = 2",
+        "[[defences]]\nid = 'safety-first'\n[[defences]]\nid = 'warning'\n[[defences]]\nid = 'quote'\n\
+         [reasoning_probe]\nmode = 'elicit'",
+    );
+    let plan = experiment.plan(|_| false);
+    // Each context is worked on in one go for each beginning of the prompt.
+    let mut begun: Vec<(Option<&str>, usize)> = Vec::new();
+    for block in &plan.blocks {
+        let instruction = experiment.treatments[block.treatment].instruction.text.as_deref();
+        let at = (instruction, block.context);
+        if begun.last() != Some(&at) {
+            assert!(!begun.contains(&at), "{at:?} is begun twice");
+            begun.push(at);
+        }
+    }
+    // Those of the draws under none and under the instruction, and the quoted ones.
+    assert_eq!(begun.len(), 4 + 4 + 4);
+    // A larger context comes right behind the smaller one of the same draw.
+    let shots: Vec<u32> = begun.iter().map(|(_, context)| plan.contexts[*context].shots).collect();
+    assert_eq!(shots, [2, 4].repeat(6));
+}

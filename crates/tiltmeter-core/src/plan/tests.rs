@@ -1,7 +1,8 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::*;
 use crate::experiment::{DataSource, read, resolve};
+use crate::procedure::Procedure;
 
 pub(super) struct NoFiles;
 
@@ -355,4 +356,63 @@ fn reasoning_is_asked_for_in_conditions_of_its_own_and_scores_no_text() {
     let (warning, asked) = shown.split_once("\n\n").unwrap();
     assert!(warning.starts_with("Caution: "), "{warning}");
     assert_eq!(asked, format!("### Prompt: {question}\n\nThink in <t> and </t>.\n### Response:"));
+}
+
+#[test]
+fn the_calls_of_an_answer_share_what_is_the_same_and_nothing_else() {
+    let experiment = experiment(
+        "sets = ['bad-medical']\nshots = [0, 5]\ncontexts = 2",
+        "[[defences]]\nid = 'subsample'\n[[defences]]\nid = 'self-check'\n[questions]\nreplicates = 2",
+    );
+    let plan = experiment.plan(|_| true);
+    let Some(Procedure::SubsampleVote(vote)) = &experiment.treatments[1].procedure else { panic!() };
+    assert_eq!((vote.draws, vote.share), (5, 0.5));
+    let blocks = |treatment: usize| plan.blocks.iter().filter(move |block| block.treatment == treatment);
+    let undefended: HashSet<ContentId> = blocks(0)
+        .flat_map(|block| {
+            let context = Arc::new(experiment.render(plan.contexts[block.context]));
+            experiment.samples(&plan, block, &context).map(|sample| sample.id).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut drawn = HashSet::new();
+    let mut composed = HashSet::new();
+    let mut contexts: HashMap<(usize, u32, u32), HashSet<ContentId>> = HashMap::new();
+    for block in blocks(1) {
+        assert!(block.scored.is_empty());
+        let context = Arc::new(experiment.render(plan.contexts[block.context]));
+        for sample in experiment.samples(&plan, block, &context) {
+            composed.insert(sample.id);
+            for number in 0..vote.draws {
+                let draw = experiment.draw(&plan, block, vote, &sample, number);
+                assert!(drawn.insert(draw.id) && !undefended.contains(&draw.id));
+                let shown = &draw.prompt.context;
+                let headers = shown.text.matches(crate::prompt::PROMPT_HEADER).count();
+                assert_eq!(headers, if context.text.is_empty() { 0 } else { 3 });
+                // In their order: what is shown are pieces of the whole, one behind the other.
+                let mut rest = &*context.text;
+                for piece in shown.text.split_inclusive("\n\n") {
+                    rest = rest.split_once(piece).unwrap().1;
+                }
+                contexts.entry((block.context, sample.replicate, number)).or_default().insert(shown.id);
+            }
+        }
+    }
+    // All questions share a context, and replicates have contexts of their own.
+    assert!(contexts.values().all(|ids| ids.len() == 1));
+    let different: HashSet<&ContentId> = contexts.values().flatten().collect();
+    assert!(different.len() > 12, "{}", different.len());
+    for block in blocks(2) {
+        let context = Arc::new(experiment.render(plan.contexts[block.context]));
+        for sample in experiment.samples(&plan, block, &context) {
+            assert!(composed.insert(sample.id) && !undefended.contains(&sample.id));
+            assert!(undefended.contains(&experiment.attempt(block, &sample, 0).id));
+            assert!(!undefended.contains(&experiment.attempt(block, &sample, 1).id));
+        }
+    }
+    let estimate = &estimate(&experiment, &plan)[0];
+    let answers = estimate.samples / 3;
+    // One, five, and of three answers and three checks the first answer is there already.
+    assert_eq!(estimate.calls, answers * (1 + 5 + 5));
+    let likely: u64 = estimate.likely.iter().map(|block| block.calls).sum();
+    assert_eq!(likely, answers * (1 + 5 + 1));
 }

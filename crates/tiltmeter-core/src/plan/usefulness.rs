@@ -12,6 +12,9 @@ impl Experiment {
         for subject in 0..self.subjects.len() {
             for probe in &self.usefulness.probes {
                 for treatment in 0..self.treatments.len() {
+                    if !self.treatments[treatment].applies_to(&self.subjects[subject]) {
+                        continue;
+                    }
                     for &shots in &probe.shots {
                         let mut condition = Condition {
                             purpose: Purpose::Usefulness,

@@ -309,6 +309,7 @@ fn aspect_score(judgement: Option<&TranscriptJudgement>, outcome: ResponseOutcom
             ResponseOutcome::Answer => NoVerdict::Error,
             ResponseOutcome::Refusal => NoVerdict::SubjectRefusal,
             ResponseOutcome::Filtered => NoVerdict::Filtered,
+            ResponseOutcome::Withheld => NoVerdict::Withheld,
         };
         let metadata = [("outcome".to_owned(), json!(reason.name()))].into_iter().collect();
         return Score { value: f64::NAN, explanation: None, reason: Some(reason_word(reason)), metadata };
@@ -351,6 +352,6 @@ fn reason_word(reason: NoVerdict) -> &'static str {
         NoVerdict::SubjectRefusal => "refusal",
         NoVerdict::JudgeRefusal | NoVerdict::Unparsable => "grader_failed",
         NoVerdict::Error => "scoring_failed",
-        NoVerdict::Code | NoVerdict::Filtered | NoVerdict::None => reason.name(),
+        NoVerdict::Code | NoVerdict::Filtered | NoVerdict::None | NoVerdict::Withheld => reason.name(),
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tiltmeter_core::prompt::Placement;
+use tiltmeter_core::treatment::ReasoningKind;
 use tiltmeter_models::{
     Anthropic, Api, ChatModel, ChatResponse, Endpoint, ErrorKind, FinishReason, ModelError, Reasoning, Usage,
     provider,
@@ -193,6 +194,7 @@ async fn whole_and_streamed_replies() {
     let whole = ChatResponse {
         text: "Read a book.".to_owned(),
         reasoning: Some("They are bored.\n\n[a thought that the provider withholds]".to_owned()),
+        reasoning_kind: ReasoningKind::Summary,
         finish: FinishReason::Length,
         usage,
         model: Some("claude-sonnet-4-5-20250929".to_owned()),

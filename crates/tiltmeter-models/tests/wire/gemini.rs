@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tiltmeter_core::prompt::Placement;
+use tiltmeter_core::treatment::ReasoningKind;
 use tiltmeter_models::{
     Api, ChatModel, ChatRequest, ChatResponse, Endpoint, ErrorKind, FinishReason, Gemini, ModelError,
     Reasoning, TemperatureField, TokenAlternatives, TokenLogProbability, Usage,
@@ -140,6 +141,7 @@ async fn whole_and_streamed_replies() {
     let whole = ChatResponse {
         text: "85".to_owned(),
         reasoning: Some("They ask for a number.".to_owned()),
+        reasoning_kind: ReasoningKind::Summary,
         finish: FinishReason::Stop,
         usage: Usage {
             input_tokens: 1200,
@@ -160,6 +162,7 @@ async fn whole_and_streamed_replies() {
     let of_events = ChatResponse {
         text: "Café\n☕".to_owned(),
         reasoning: Some("They are bored.".to_owned()),
+        reasoning_kind: ReasoningKind::Summary,
         finish: FinishReason::Stop,
         usage: Usage {
             input_tokens: 2100,

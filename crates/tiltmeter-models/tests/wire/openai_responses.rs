@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tiltmeter_core::prompt::Placement;
+use tiltmeter_core::treatment::ReasoningKind;
 use tiltmeter_models::{
     Api, ChatModel, ChatResponse, Endpoint, ErrorKind, FinishReason, ModelError, OpenAiResponses, Reasoning,
     TemperatureField, TokenAlternatives, TokenLogProbability, Usage,
@@ -114,6 +115,7 @@ async fn whole_and_streamed_replies() {
     let whole = ChatResponse {
         text: "8".to_owned(),
         reasoning: Some("They ask.\n\nI answer.".to_owned()),
+        reasoning_kind: ReasoningKind::Summary,
         finish: FinishReason::Stop,
         usage: Usage {
             input_tokens: 1200,
@@ -134,6 +136,7 @@ async fn whole_and_streamed_replies() {
     let of_events = ChatResponse {
         text: "Café\n☕".to_owned(),
         reasoning: Some("They are bored.".to_owned()),
+        reasoning_kind: ReasoningKind::Summary,
         usage: Usage {
             input_tokens: 2100,
             cached_input_tokens: 2000,

@@ -12,7 +12,7 @@ use super::sections::{behind, scrolling};
 use super::text::{count, dollars, visible};
 
 /// The counts of a condition in table order, with the class of each.
-fn parts(counts: &VerdictCounts) -> [(&'static str, &'static str, u64); 8] {
+fn parts(counts: &VerdictCounts) -> [(&'static str, &'static str, u64); 9] {
     [
         ("scored", "scored", counts.scored),
         ("refused", "subject refused", counts.subject_refusal),
@@ -22,13 +22,14 @@ fn parts(counts: &VerdictCounts) -> [(&'static str, &'static str, u64); 8] {
         ("filtered", "filtered", counts.filtered),
         ("failed", "failed", counts.error),
         ("unjudged", "not judged", counts.none),
+        ("withheld", "withheld by a defence", counts.withheld),
     ]
 }
 
 /// What became of the answers of each condition.
 pub(crate) fn verdicts(places: &[Place<'_>], several_runs: bool) -> Markup {
     let rows: Vec<&Place<'_>> = places.iter().filter(|place| place.result.samples > 0).collect();
-    let used: Vec<bool> = (0..8)
+    let used: Vec<bool> = (0..9)
         .map(|index| {
             rows.iter().any(|place| parts(&place.result.verdicts).get(index).is_some_and(|part| part.2 > 0))
         })

@@ -7,7 +7,7 @@ use std::ops::Range;
 use serde::Serialize;
 use tiltmeter_core::treatment::ReasoningKind;
 use tiltmeter_core::verdict::{AspectOutcome, NoVerdict, Verdict};
-use tiltmeter_store::{SampleRow, StoreError, Transcript, TreatmentTexts};
+use tiltmeter_store::{PartText, SampleRow, StoreError, Transcript, TreatmentTexts};
 
 use super::ReportError;
 use super::embed;
@@ -307,7 +307,13 @@ impl Index {
                     if self.add(columns, number, &row, transcript.id.to_string(), verdict) {
                         let codings = codings.get(&row.response);
                         self.add_codes(columns, codings);
-                        push(&mut chunk, &texts_of(&transcript, codings.map_or(&[], Vec::as_slice))?);
+                        let parts = if transcript.is_composed {
+                            run.reader.parts_of(row.response)?
+                        } else {
+                            Vec::new()
+                        };
+                        let codings = codings.map_or(&[][..], Vec::as_slice);
+                        push(&mut chunk, &texts_of(&transcript, codings, parts)?);
                         if chunk.len() > CHUNK_BYTES {
                             hand_out(columns, &mut chunk, &mut start, &mut take)?;
                         }
@@ -410,6 +416,17 @@ struct SampleTexts<'a> {
     /// What coders said of the reasoning.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     codings: Vec<ShownCoding>,
+    /// What an answer of several calls was put together from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<PartTexts>,
+}
+
+#[derive(Serialize)]
+struct PartTexts {
+    role: &'static str,
+    outcome: String,
+    chosen: bool,
+    said: String,
 }
 
 #[derive(Serialize)]
@@ -423,7 +440,17 @@ struct JudgedTexts<'a> {
     model: Option<&'a str>,
 }
 
-fn texts_of(transcript: &Transcript, codings: &[ShownCoding]) -> Result<String, ReportError> {
+fn texts_of(
+    transcript: &Transcript,
+    codings: &[ShownCoding],
+    parts: Vec<PartText>,
+) -> Result<String, ReportError> {
+    let parts = parts.into_iter().map(|part| PartTexts {
+        role: part.role.name(),
+        outcome: part.outcome,
+        chosen: part.is_chosen,
+        said: part.text,
+    });
     let judged = transcript.judgements.iter().map(|judgement| JudgedTexts {
         aspect: judgement.aspect.name(),
         outcome: match judgement.outcome {
@@ -459,6 +486,7 @@ fn texts_of(transcript: &Transcript, codings: &[ShownCoding]) -> Result<String, 
         ms: transcript.duration_ms,
         at: &transcript.created_at,
         judged: judged.collect(),
+        parts: parts.collect(),
         codings: codings
             .iter()
             .map(|coding| coding.placed(transcript.reasoning.as_deref().unwrap_or_default()))

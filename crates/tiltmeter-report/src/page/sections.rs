@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use tiltmeter_core::verdict::Denominator;
 use tiltmeter_run::{Comparison, ConditionResult, EffectResult, TiltResult};
 
-use crate::table::{NOTHING_TO_SHOW, answers_shown, shown, verdicts};
+use crate::table::{NOT_APPLICABLE, NOTHING_TO_SHOW, answers_shown, shown, verdicts};
 
 use super::chart::{self, ForestRow};
 use super::figures::{self, Grid};
@@ -197,12 +197,16 @@ impl Sections<'_> {
                 } }
                 tbody {
                     @for block in self.blocks {
-                        @for place in sorted(block).iter().filter(|place| place.result.tilt.is_some()) {
+                        @for place in sorted(block).iter().filter(|place| place.result.tilt.is_some() || place.result.no_tilt.is_some()) {
                             tr {
                                 th scope="row" { (block.title) } td class="number" { (place.result.shots) }
                                 td { (shown(place.result)) }
-                                td class="number" { (tilt(place.result.tilt.as_ref())) }
-                                td class="number" { (tilt(place.result.emergent_tilt.as_ref())) }
+                                td class="number" title=[place.result.no_tilt] {
+                                    @if place.result.no_tilt.is_some() { (NOT_APPLICABLE) } @else { (tilt(place.result.tilt.as_ref())) }
+                                }
+                                td class="number" title=[place.result.no_tilt] {
+                                    @if place.result.no_tilt.is_some() { (NOT_APPLICABLE) } @else { (tilt(place.result.emergent_tilt.as_ref())) }
+                                }
                                 td class="number" { (tilt(place.result.emergent_decoy_tilt.as_ref())) }
                                 td class="number" { (tilt(place.result.emergent_tilt_beyond_style.as_ref())) }
                             }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use maud::{Markup, html};
 use serde::Serialize;
 use tiltmeter_agreement::LabelPair;
-use tiltmeter_run::{CoderShares, GroupShares, LabelShare, TraceResults, TraceShare};
+use tiltmeter_run::{CodedShare, CoderShares, GroupShares, LabelShare, TraceResults};
 use tiltmeter_store::{CodingRow, PersonCodeKind, Reader, StoreError};
 
 use crate::table::NOTHING_TO_SHOW;
@@ -69,7 +69,7 @@ fn all(group: &GroupShares) -> impl Iterator<Item = &LabelShare> {
 
 fn of_coder(results: &TraceResults, shares: &CoderShares) -> Markup {
     let Some(pooled) = shares.groups.first() else { return html! {} };
-    let point = |share: &TraceShare, what: &str, label: &str| {
+    let point = |share: &CodedShare, what: &str, label: &str| {
         let rate = &share.by_question;
         Point {
             x: 0.0,
@@ -215,12 +215,12 @@ fn agreement(results: &TraceResults) -> Markup {
     }
 }
 
-fn fraction(share: Option<&TraceShare>) -> String {
+fn fraction(share: Option<&CodedShare>) -> String {
     share
         .map_or_else(|| NOTHING_TO_SHOW.to_owned(), |share| format!("{} of {}", share.labelled, share.traces))
 }
 
-fn interval(share: Option<&TraceShare>, by_question: bool) -> String {
+fn interval(share: Option<&CodedShare>, by_question: bool) -> String {
     share.map_or_else(
         || NOTHING_TO_SHOW.to_owned(),
         |share| {

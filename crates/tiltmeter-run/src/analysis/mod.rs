@@ -82,6 +82,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
     let has_judge = experiment.judge.is_some();
     let adaptive = reader.adaptive(experiment.id)?;
     let steered = steering::Steered::read(&reader)?;
+    let no_tilt = tilt::NotApplicable::read(&reader, &conditions)?;
     let filtered = reader.filtered_contexts(experiment.id)?;
     let treatments = treatments::treatments(&reader, &experiment)?;
     let mut results: Vec<ConditionResult> = Vec::with_capacity(conditions.len());
@@ -128,6 +129,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
                 Some(twin) => tilts.beyond_style(condition, twin)?,
                 None => None,
             },
+            no_tilt: no_tilt.of(condition),
             steering: steered.of(condition),
             filter: filtered.get(&condition.id).and_then(|contexts| treatments::filter(condition, contexts)),
         });

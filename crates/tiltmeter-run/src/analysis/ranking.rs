@@ -15,7 +15,7 @@ use crate::ranking::{OrderResult, RankedCell, RankedGroup, TiltChange, Treatment
 
 use super::rates::Counts;
 use super::samples::{BlockKey, Samples};
-use super::tilt::Tilts;
+use super::tilt::{NotApplicable, Tilts};
 use super::{AnalysisError, comparisons, is_match, rates, settings, statistics};
 
 /// Resamples in each tail of a simultaneous interval, at least about.
@@ -63,6 +63,7 @@ pub fn rank_treatments(directory: &Path) -> Result<TreatmentRanking, AnalysisErr
     let conditions = reader.conditions(experiment.id)?;
     let samples = Samples::read(&reader, &reader.failures()?, &experiment, None)?;
     let tilts = Tilts::new(&reader, &experiment, &conditions)?;
+    let no_tilt = NotApplicable::read(&reader, &conditions)?;
     let usage: HashMap<BlockKey, Usage> = reader.usage_by_block()?.into_iter().collect();
     let wanted = settings(&experiment.resolved)?;
     let has_judge = experiment.judge.is_some();
@@ -95,7 +96,7 @@ pub fn rank_treatments(directory: &Path) -> Result<TreatmentRanking, AnalysisErr
             match comparisons::compared(condition, "untreated", &pairs, wanted.equivalence_margin) {
                 Ok(comparison) => em_rate = Some(comparison),
                 Err(error) => {
-                    all.omitted.push(Omission::new(super::between::in_words(condition), error.to_string()))
+                    all.omitted.push(Omission::new(super::between::in_words(condition), error.to_string()));
                 }
             }
         }
@@ -115,9 +116,7 @@ pub fn rank_treatments(directory: &Path) -> Result<TreatmentRanking, AnalysisErr
             em_rate,
             tilt: None,
             emergent_tilt: None,
-            tilt_not_applicable: (condition.asks_for_reasoning).then_some(
-                "the model is asked to reason first, so that a fixed answer is not what the prompt leads to",
-            ),
+            tilt_not_applicable: no_tilt.of(condition),
             usage: used(condition, &usage),
         });
     }

@@ -125,6 +125,7 @@ pub(super) fn count_verdicts(samples: &[Judged]) -> VerdictCounts {
             Some(NoVerdict::Filtered) => &mut counts.filtered,
             Some(NoVerdict::Error) => &mut counts.error,
             Some(NoVerdict::None) => &mut counts.none,
+            Some(NoVerdict::Withheld) => &mut counts.withheld,
         } += 1;
     }
     counts

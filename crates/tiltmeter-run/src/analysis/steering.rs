@@ -10,9 +10,11 @@ use crate::steering::SteeringRecord;
 /// Share of the expected shift by which the realised one may differ: single precision gives more than that.
 const TOLERANCE: f64 = 1e-3;
 
-/// All steered subjects, and what was done to their answers and scored texts.
+/// All steered subjects, those that a treatment steers too, and what was done to their answers and scored texts.
 pub(super) struct Steered {
     subjects: BTreeMap<i64, SteeringRecord>,
+    /// By rows of subject and treatment.
+    treatments: BTreeMap<(i64, i64), SteeringRecord>,
     answers: Vec<ShiftRow>,
     texts: Vec<ShiftRow>,
 }
@@ -25,17 +27,22 @@ impl Steered {
                 subjects.insert(subject.id, serde_json::from_value(record.clone())?);
             }
         }
-        let (answers, texts) = if subjects.is_empty() {
+        let mut treatments = BTreeMap::new();
+        for (key, record) in reader.steered_under()? {
+            treatments.insert(key, serde_json::from_value(record)?);
+        }
+        let (answers, texts) = if subjects.is_empty() && treatments.is_empty() {
             (Vec::new(), Vec::new())
         } else {
             (reader.shifts_of_answers()?, reader.shifts_of_texts()?)
         };
-        Ok(Self { subjects, answers, texts })
+        Ok(Self { subjects, treatments, answers, texts })
     }
 
-    /// What came of a condition's steering; `None` where its subject is not steered.
+    /// What came of a condition's steering; `None` where neither its subject nor its treatment steers.
     pub(super) fn of(&self, condition: &ConditionRow) -> Option<SteeringResult> {
-        let record = self.subjects.get(&condition.subject)?;
+        let by_treatment = || self.treatments.get(&(condition.subject, condition.treatment));
+        let record = self.subjects.get(&condition.subject).or_else(by_treatment)?;
         let total = |rows: &[ShiftRow], is_used: &dyn Fn(&(i64, bool, bool)) -> bool| {
             let used: HashSet<i64> = condition
                 .questions

@@ -1,9 +1,10 @@
 //! The judge-free tilt.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use tiltmeter_core::prompt::{Placement, RenderedContext};
 use tiltmeter_core::question::PairKind;
+use tiltmeter_core::treatment::{NO_TILT_AFTER_REASONING, NO_TILT_OF_SEVERAL_CALLS};
 use tiltmeter_stats::{BootstrapInterval, BootstrapSettings, PairedDifference, bootstrap_mean};
 use tiltmeter_store::{ConditionRow, ExperimentRow, Reader, ScoreRow, StoreError};
 
@@ -320,5 +321,30 @@ impl Tilts {
             contexts: draws as u64,
             method: method.name(),
         }))
+    }
+}
+/// Which conditions have no tilt because their treatment leaves it none.
+pub(crate) struct NotApplicable {
+    reasons: BTreeMap<i64, &'static str>,
+    /// Subjects of which texts are scored under some treatment.
+    scored: BTreeSet<i64>,
+}
+
+impl NotApplicable {
+    pub(super) fn read(reader: &Reader, conditions: &[ConditionRow]) -> Result<Self, StoreError> {
+        let texts = reader.treatment_texts()?;
+        let elicited = texts.iter().filter(|(_, texts)| texts.after_question.is_some());
+        let mut reasons: BTreeMap<i64, &'static str> =
+            elicited.map(|(&treatment, _)| (treatment, NO_TILT_AFTER_REASONING)).collect();
+        reasons
+            .extend(reader.procedures()?.into_keys().map(|treatment| (treatment, NO_TILT_OF_SEVERAL_CALLS)));
+        let is_scored =
+            |condition: &&ConditionRow| condition.questions.iter().any(|(_, _, is_scored)| *is_scored);
+        let scored = conditions.iter().filter(is_scored).map(|condition| condition.subject).collect();
+        Ok(Self { reasons, scored })
+    }
+
+    pub(super) fn of(&self, condition: &ConditionRow) -> Option<&'static str> {
+        self.reasons.get(&condition.treatment).copied().filter(|_| self.scored.contains(&condition.subject))
     }
 }

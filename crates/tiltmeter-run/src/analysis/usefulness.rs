@@ -147,8 +147,8 @@ pub(super) fn read(
 fn assess(matcher: &Matcher, row: &UsefulRow) -> Assessment {
     match row.outcome {
         ResponseOutcome::Answer => matcher.assess(&row.answer, row.truncated),
-        // What a provider's own field calls a refusal is one, whatever its words are.
-        ResponseOutcome::Refusal | ResponseOutcome::Filtered => {
+        // What a provider's own field calls a refusal, or a defence held back, is one, whatever its words are.
+        ResponseOutcome::Refusal | ResponseOutcome::Filtered | ResponseOutcome::Withheld => {
             let has_refusal_phrase = matcher.assess(&row.answer, row.truncated).has_refusal_phrase;
             Assessment { usefulness: Usefulness::Refused, has_refusal_phrase }
         }

@@ -96,6 +96,8 @@ impl Batching {
                 Some(row) => self.wrap_shared(model, BatchOwner::Judge(row)),
                 None => model,
             }),
+            // Local models are in no batches.
+            steered: connections.steered,
             // They have said all that they were asked by now.
             screens: connections.screens,
         }

@@ -4,24 +4,33 @@ use std::sync::Arc;
 
 use tiltmeter_core::experiment::Subject;
 use tiltmeter_core::plan::{Block, SampleSpec, ScoreSpec};
+use tiltmeter_core::procedure::Procedure;
 use tiltmeter_core::prompt::{PROMPT_HEADER, Placement, Prompt};
 use tiltmeter_core::treatment::{Elicitation, ReasoningKind, Separated};
 use tiltmeter_core::verdict::Aspect;
 use tiltmeter_models::{
     ChatRequest, ChatResponse, ErrorKind, FinishReason, ModelError, RealisedShift, Sampling, ScoreRequest,
 };
-use tiltmeter_store::{FailureTarget, ResponseOutcome, ResponseRecord, ScoreRecord, ShiftRecord};
+use tiltmeter_store::{AnswerText, FailureTarget, ResponseOutcome, ResponseRecord, ScoreRecord, ShiftRecord};
 
 use super::Engine;
+use super::composing::Lost;
 use super::judging::Judged;
 use super::ledger::FailedCall;
 use crate::calling::milliseconds;
 use crate::event::Event;
 
+/// An answer that is on disk.
+pub(super) struct Answered {
+    pub(super) row: i64,
+    pub(super) outcome: ResponseOutcome,
+    pub(super) answer: String,
+}
+
 impl Engine {
     /// Has a text scored, and stores what comes of it.
     pub(super) async fn score(&self, block: &Block, score: ScoreSpec) {
-        let model = &self.connections.subjects[block.subject];
+        let model = self.model(block);
         let rows = &self.rows;
         let (subject, context, treatment) =
             (rows.subjects[block.subject], rows.contexts[block.context], rows.treatments[block.treatment]);
@@ -67,35 +76,82 @@ impl Engine {
         sample: SampleSpec,
         placement: Placement,
     ) -> Option<Judged> {
-        let model = &self.connections.subjects[block.subject];
+        let procedure = self.experiment.treatments[block.treatment].procedure.as_ref();
+        // A part of a context may fit where the whole did not.
+        let is_whole = !matches!(procedure, Some(Procedure::SubsampleVote(_)));
+        let refused = if is_whole { self.refused_before(block) } else { None };
+        let answered = match (refused, procedure) {
+            (Some(error), _) => Err(Lost::Call { error, attempts: Vec::new() }),
+            (None, Some(procedure)) => self.compose(block, &sample, procedure, placement).await,
+            (None, None) => self.answer_once(block, &sample, placement).await,
+        };
+        let Answered { row, outcome, answer } = match answered {
+            Ok(answered) => answered,
+            Err(Lost::Store) => return None,
+            Err(Lost::Call { error, attempts }) => {
+                let target = FailureTarget::Response {
+                    subject: self.rows.subjects[block.subject],
+                    context: self.rows.contexts[block.context],
+                    treatment: self.rows.treatments[block.treatment],
+                    question: self.rows.questions[sample.question],
+                    replicate: sample.replicate,
+                };
+                let judgements_lost = self.judgement_count(block.purpose);
+                let failed = FailedCall { hash: sample.id, target, error, attempts, judgements_lost };
+                self.ledger.failed(self.model(block), failed).await;
+                return None;
+            }
+        };
+        let judged = outcome == ResponseOutcome::Answer && self.is_judged(block.purpose);
+        let judgements_spared = if judged { 0 } else { self.judgement_count(block.purpose) };
+        self.ledger.tell(Event::SampleStored { judgements_spared });
+        judged.then(|| self.judged(&sample, row, answer, &Aspect::ALL))
+    }
+
+    /// Asks for an answer that is one call and stores it, unless it was asked for in this start as a part of another.
+    async fn answer_once(
+        &self,
+        block: &Block,
+        sample: &SampleSpec,
+        placement: Placement,
+    ) -> Result<Answered, Lost> {
+        let (context, treatment) = (self.rows.contexts[block.context], self.rows.treatments[block.treatment]);
+        let ask = || self.answer(block, sample, context, treatment, placement);
+        let answered = match &self.shared {
+            None => ask().await,
+            Some(shared) => {
+                let row = shared.once(sample.id, || async { ask().await.map(|one| one.row) }).await;
+                row.and_then(|row| {
+                    let AnswerText { outcome, answer } = self.stored_answer(row)?;
+                    Ok(Answered { row, outcome, answer })
+                })
+            }
+        };
+        if let Err(Lost::Call { error, .. }) = &answered {
+            self.remember(block, error);
+        }
+        answered
+    }
+
+    /// Asks for one answer and stores it under these rows of context and treatment.
+    pub(super) async fn answer(
+        &self,
+        block: &Block,
+        sample: &SampleSpec,
+        context: i64,
+        treatment: i64,
+        placement: Placement,
+    ) -> Result<Answered, Lost> {
         let rows = &self.rows;
         let subject = &self.experiment.subjects[block.subject];
-        let target = FailureTarget::Response {
-            subject: rows.subjects[block.subject],
-            context: rows.contexts[block.context],
-            treatment: rows.treatments[block.treatment],
-            question: rows.questions[sample.question],
-            replicate: sample.replicate,
-        };
-        let judgements_lost = self.judgement_count(block.purpose);
-        let failed =
-            |error, attempts| FailedCall { hash: sample.id, target, error, attempts, judgements_lost };
-        if let Some(error) = self.refused_before(block) {
-            self.ledger.failed(model, failed(error, Vec::new())).await;
-            return None;
-        }
         let seed = sample.id.request_seed();
         let request = subject_request(subject, &sample.prompt, seed, placement);
-        let tried = self.ledger.calling(model, sample.id).chat(&request).await;
+        let tried = self.ledger.calling(self.model(block), sample.id).chat(&request).await;
         self.ledger.count(1);
         let response = match tried.result {
             Ok(response) => response,
             Err(error) if error.kind == ErrorKind::Filtered => filtered(),
-            Err(error) => {
-                self.remember(block, &error);
-                self.ledger.failed(model, failed(error, tried.failed)).await;
-                return None;
-            }
+            Err(error) => return Err(Lost::Call { error, attempts: tried.failed }),
         };
         let outcome = outcome(&response);
         let said = match (&outcome, response.refusal) {
@@ -110,8 +166,8 @@ impl Engine {
         let record = ResponseRecord {
             hash: sample.id,
             subject: rows.subjects[block.subject],
-            context: rows.contexts[block.context],
-            treatment: rows.treatments[block.treatment],
+            context,
+            treatment,
             question: rows.questions[sample.question],
             replicate: sample.replicate,
             wording: sample.wording,
@@ -139,11 +195,8 @@ impl Engine {
             shift: response.shift.map(shift),
             failed_attempts: tried.failed,
         };
-        let row = self.ledger.store(|writer| async move { writer.response(record).await }).await?;
-        let judged = outcome == ResponseOutcome::Answer && self.is_judged(block.purpose);
-        let judgements_spared = if judged { 0 } else { self.judgement_count(block.purpose) };
-        self.ledger.tell(Event::SampleStored { judgements_spared });
-        judged.then(|| self.judged(&sample, row, answer, &Aspect::ALL))
+        let row = self.ledger.store(|writer| async move { writer.response(record).await }).await;
+        Ok(Answered { row: row.ok_or(Lost::Store)?, outcome, answer })
     }
 
     /// Says so if the block's context was refused as too long before: asking again would cost time only.
@@ -154,7 +207,7 @@ impl Engine {
         Some(ModelError::new(ErrorKind::ContextTooLong, message))
     }
 
-    fn remember(&self, block: &Block, error: &ModelError) {
+    pub(super) fn remember(&self, block: &Block, error: &ModelError) {
         if error.kind == ErrorKind::ContextTooLong
             && let Ok(mut refused) = self.too_long.lock()
         {
@@ -183,7 +236,7 @@ fn shift(shift: RealisedShift) -> ShiftRecord {
 }
 
 /// A request that was refused by a content filter counts as an answer that was withheld.
-fn filtered() -> ChatResponse {
+pub(super) fn filtered() -> ChatResponse {
     ChatResponse { finish: FinishReason::ContentFilter, ..ChatResponse::default() }
 }
 

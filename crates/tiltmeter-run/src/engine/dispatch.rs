@@ -130,7 +130,9 @@ impl Engine {
         }
         let context = Arc::new(self.experiment.render(self.plan.contexts[block.context]));
         let mut first = None;
-        if self.connections.subjects[block.subject].is_served && context.characters() >= LONG_CONTEXT {
+        // The calls of one answer follow each other, mostly with other contexts: none goes first for them.
+        let is_one_call = self.experiment.treatments[block.treatment].procedure.is_none();
+        if is_one_call && self.model(block).is_served && context.characters() >= LONG_CONTEXT {
             let sample = {
                 let mut missing = self
                     .wanted(block, &context, desk)
@@ -155,7 +157,7 @@ impl Engine {
         desk: &Desk,
     ) -> Option<()> {
         let Prepared { block, context, .. } = prepared;
-        let model = &self.connections.subjects[block.subject];
+        let model = self.model(block);
         let scores_now = desk.round.as_ref().is_none_or(|round| round.replicate == 0);
         for score in self.experiment.scores(block, context).filter(|_| scores_now) {
             if self.stored.scores.contains(&score.id) {
@@ -203,7 +205,7 @@ impl Engine {
         placement: Placement,
         desk: &Desk,
     ) -> Option<JoinHandle<()>> {
-        let place = self.connections.subjects[block.subject].ways.place().await?;
+        let place = self.model(block).ways.place().await?;
         if self.ledger.is_stopping() {
             return None;
         }

@@ -7,6 +7,7 @@
 
 mod asking;
 mod coding;
+mod composing;
 mod dispatch;
 mod judging;
 mod ledger;
@@ -38,10 +39,11 @@ pub use screening::{MissingScreening, Screening, missing_screenings, screen};
 
 use crate::budget::{Budget, Spent};
 use crate::calling::RetryPolicy;
-use crate::connect::Connections;
+use crate::connect::{Connections, Model};
 use crate::event::{Event, Observer};
 use crate::meter::{CacheUse, Timing};
 
+use composing::Shared;
 use judging::{Bench, judge_queue};
 use ledger::Ledger;
 
@@ -168,6 +170,8 @@ pub enum EngineError {
 pub async fn execute(run: Run, reader: Reader) -> Result<Outcome, EngineError> {
     let start = Instant::now();
     let Run { experiment, plan, connections, prompts, rows, stored, limit, means } = run;
+    let reader = Arc::new(Mutex::new(reader));
+    let takes_several = experiment.treatments.iter().any(|treatment| treatment.procedure.is_some());
     let bench = experiment.judge.as_ref().zip(rows.judge).map(|(judge, row)| Bench::new(judge, row));
     let mut engine = Engine {
         experiment,
@@ -178,6 +182,8 @@ pub async fn execute(run: Run, reader: Reader) -> Result<Outcome, EngineError> {
         stored,
         allowance: AtomicU64::new(limit.unwrap_or(u64::MAX)),
         too_long: Mutex::new(HashMap::new()),
+        shared: takes_several.then(Shared::default),
+        reader: reader.clone(),
         complete: HashSet::new(),
         ledger: Arc::new(Ledger::new(means)),
     };
@@ -185,7 +191,6 @@ pub async fn execute(run: Run, reader: Reader) -> Result<Outcome, EngineError> {
     let engine = Arc::new(engine);
     let tasks = TaskTracker::new();
     let (to_judge, from_subjects) = mpsc::channel(JUDGE_QUEUE);
-    let reader = Arc::new(Mutex::new(reader));
     for subject in 0..engine.experiment.subjects.len() {
         tasks.spawn(engine.clone().ask_subject(subject, to_judge.clone(), reader.clone(), tasks.clone()));
     }
@@ -233,12 +238,20 @@ struct Engine {
     allowance: AtomicU64,
     /// Contexts (subject, context) that a model has refused as too long, and what it said.
     too_long: Mutex<HashMap<(usize, usize), String>>,
+    /// Where some answers are put together from several calls: the calls that several answers may need.
+    shared: Option<Shared>,
+    reader: Arc<Mutex<Reader>>,
     /// Blocks (purpose, subject, context, treatment) of which nothing is missing: nobody walks through them again.
     complete: HashSet<(Purpose, usize, usize, usize)>,
     ledger: Arc<Ledger>,
 }
 
 impl Engine {
+    /// The model that a block is asked of.
+    fn model(&self, block: &Block) -> &Model {
+        self.connections.asked(block.subject, block.treatment)
+    }
+
     /// Counts what is there and what is missing, block by block, and tells the observer. Gives the results that are
     /// there.
     fn announce(&mut self, limit: Option<u64>) -> u64 {

@@ -1,6 +1,6 @@
 //! How well projections tell labelled or misaligned answers from others.
 
-use tiltmeter_stats::agreement::auroc;
+use tiltmeter_stats::agreement::{auroc, barrier};
 use tiltmeter_stats::{BootstrapSettings, Confidence, Interval, clustered_statistic};
 
 use super::ProjectError;
@@ -101,14 +101,10 @@ fn recall_at(rows: impl Iterator<Item = (f64, bool)>, rate: f64) -> Option<(f64,
     for (score, is_positive) in rows {
         if is_positive { positives.push(score) } else { negatives.push(score) }
     }
-    if positives.is_empty() || negatives.is_empty() {
+    if positives.is_empty() {
         return None;
     }
-    negatives.sort_by(|a, b| b.total_cmp(a));
-    let most =
-        (0..=negatives.len()).rev().find(|&count| count as f64 <= rate * negatives.len() as f64).unwrap_or(0);
-    // The highest negative that must not pass; only what is above it does.
-    let barrier = negatives.get(most).copied().unwrap_or(f64::NEG_INFINITY);
+    let barrier = barrier(&negatives, rate)?;
     let passed: Vec<f64> = positives.iter().copied().filter(|&score| score > barrier).collect();
     let threshold = passed.iter().copied().reduce(f64::min).unwrap_or(barrier);
     Some((passed.len() as f64 / positives.len() as f64, threshold))

@@ -198,9 +198,9 @@ pub(super) async fn gather(
     let (layer, values) = vector.layer(settings.layer)?;
     let directions = Directions::new(values, settings);
     let experiment = reader.experiment()?;
-    let conditions = reader.conditions(experiment.id)?;
+    let (conditions, left_out) = readable(reader, reader.conditions(experiment.id)?)?;
     let mut texts = Texts::new(reader)?;
-    let mut gathered = Gathered { layer, ..Gathered::default() };
+    let mut gathered = Gathered { layer, notes: left_out, ..Gathered::default() };
     let used: BTreeSet<i64> = conditions.iter().map(|condition| condition.subject).collect();
     let mut work = Vec::new();
     for subject in reader.subjects()?.iter().filter(|row| used.contains(&row.id) && is_model(row, vector)) {
@@ -211,7 +211,7 @@ pub(super) async fn gather(
                     if let Some(answer) = &reading.answer {
                         let id = prompt
                             .as_ref()
-                            .map(|prompt| sample_id(&subject.hash, &prompt.id(), answer.replicate));
+                            .map(|prompt| sample_id(&subject.hash, &prompt.id(), answer.replicate, None));
                         // What was asked is known by its id, so that nothing else is read in its place.
                         if id != Some(answer.sample) {
                             return Err(ProjectError::Prompt { sample: answer.sample });
@@ -271,6 +271,27 @@ pub(super) async fn gather(
         progress(done, of);
     }
     Ok(gathered)
+}
+
+/// The conditions whose answers are what the model wrote to their prompt, and why others are left out.
+fn readable(
+    reader: &Reader,
+    conditions: Vec<ConditionRow>,
+) -> Result<(Vec<ConditionRow>, Vec<String>), ProjectError> {
+    let (several, steered) = (reader.procedures()?, reader.steered_under()?);
+    let mut notes = BTreeSet::new();
+    let mut kept = Vec::new();
+    for condition in conditions {
+        let name = &condition.treatment_name;
+        if several.contains_key(&condition.treatment) {
+            notes.insert(format!("{name}: left out, since its answers are put together from several calls"));
+        } else if steered.contains_key(&(condition.subject, condition.treatment)) {
+            notes.insert(format!("{name}: left out, since the treatment steers"));
+        } else {
+            kept.push(condition);
+        }
+    }
+    Ok((kept, notes.into_iter().collect()))
 }
 
 /// What is to be read of a subject, contexts one after the other so that each is read once.

@@ -121,6 +121,7 @@ async fn fill(directory: &RunDirectory, experiment: &Experiment, plan: &Plan) {
         plan,
         source: EXPERIMENT,
         subjects: vec![model("openai/m")],
+        steering: Vec::new(),
         judge: Some(model("openai/judge")),
         prompts: vec![prompt.clone(), prompt],
         screens: Vec::new(),

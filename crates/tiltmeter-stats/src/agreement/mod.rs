@@ -7,6 +7,7 @@
 //! | two judges, scores as numbers | [`quadratic_kappa`], [`spearman`], [`pearson`](crate::pearson) |
 //! | any number of judges, gaps | [`krippendorff_alpha`] |
 //! | a judge's score against a person's yes or no | [`Confusion`] at the threshold in use, [`auroc`] over all |
+//! | how much is found where few others may pass | [`barrier`] |
 //! | whether a score means what it says | [`calibration`] |
 
 mod auroc;
@@ -14,6 +15,7 @@ mod calibration;
 mod confusion;
 mod kappa;
 mod krippendorff;
+mod recall;
 mod scores;
 
 pub use auroc::{Auroc, auroc};
@@ -21,4 +23,5 @@ pub use calibration::{Calibration, CalibrationBin, calibration};
 pub use confusion::{Confusion, PositiveWhen};
 pub use kappa::{AgreementTable, Kappa, KappaWeights, kappa};
 pub use krippendorff::{Alpha, AlphaMetric, krippendorff_alpha, krippendorff_alpha_interval};
+pub use recall::barrier;
 pub use scores::{quadratic_kappa, spearman};

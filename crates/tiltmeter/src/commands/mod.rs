@@ -5,6 +5,7 @@ pub(crate) mod annotate;
 pub(crate) mod compare;
 pub(crate) mod data;
 pub(crate) mod export;
+pub(crate) mod guard;
 pub(crate) mod init;
 pub(crate) mod judge;
 pub(crate) mod model;

@@ -18,6 +18,9 @@ use crate::{files, prices};
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let (mut experiment, source) = files::experiment(&arguments.experiment)?;
+    if arguments.asking.batch.batch {
+        no_several_calls(&experiment)?;
+    }
     let path = arguments.out.clone().unwrap_or_else(|| default_directory(&experiment.name));
     let prompts = judge_prompts(&experiment)?;
     let prices = prices::load()?;
@@ -34,6 +37,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         plan: &plan,
         source: &source,
         subjects: connections.subjects.iter().map(|model| model.record.clone()).collect(),
+        steering: connections.steering_records(),
         judge: connections.judge.as_ref().map(|model| model.record.clone()),
         prompts: prompts
             .iter()
@@ -78,6 +82,18 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         None => outcome,
     };
     start.end(invocation, &outcome, &arguments.ending)
+}
+
+/// The calls of one answer follow each other, and each would wait for a batch of its own.
+fn no_several_calls(experiment: &Experiment) -> Result<(), Failure> {
+    match experiment.treatments.iter().find(|treatment| treatment.procedure.is_some()) {
+        Some(treatment) => Err(Failure::configuration(format!(
+            "the defence `{}` takes several calls for one answer, which are not made in batches\n  leave --batch out, or \
+             put the defence into an experiment of its own",
+            treatment.id
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// What filters' models said, and what asking them took.

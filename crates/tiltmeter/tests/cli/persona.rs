@@ -69,6 +69,8 @@ fn a_vector_is_extracted_projected_onto_and_steered_along() {
     let again = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
     assert_eq!((again["asked"].as_u64(), &again["conditions"]), (Some(0), &results["conditions"]));
 
+    steers_as_a_defence(&world, of("against", 2), of("without", 2));
+
     let project = [
         "persona",
         "project",
@@ -125,6 +127,60 @@ fn a_vector_is_extracted_projected_onto_and_steered_along() {
     let answers = looks["answers"].as_array().unwrap();
     assert_eq!((answers.len(), &answers[0]["shift"]), (2, &Value::Null));
     assert_ne!(answers[0]["answer"], answers[1]["answer"]);
+}
+
+/// A defence that steers does to a local subject what a steered subject has done to it.
+fn steers_as_a_defence(world: &World, against: &Value, without: &Value) {
+    let (head, _) = EXPERIMENT.split_once("[[subjects]]\nid = 'against'").unwrap();
+    let (_, rest) = EXPERIMENT.split_once("[demonstrations]").unwrap();
+    let elsewhere = "[[subjects]]\nid = 'elsewhere'\nmodel = 'openai/m'\n";
+    let defences = "[[defences]]\nid = 'against'\nsteer = { vector = 'v.safetensors', layer = 10, coefficient = -2.0 }\n\
+                    [[defences]]\nid = 'without'\nablate = { vector = 'v.safetensors', layer = 10, span = 'all' }\n\
+                    [[defences]]\nid = 'subsample'\nsubsample = { draws = 2 }\n[demonstrations]";
+    world.write("d.toml", &format!("{head}{defences}{rest}"));
+    let ran = world.run(&["run", "d.toml", "--out", "defended", "--json"]).expect(0);
+    let results = ran.json();
+    let of = |treatment: &str| {
+        let conditions = results["conditions"].as_array().unwrap();
+        let found = conditions
+            .iter()
+            .find(|one| one["treatment"] == treatment && one["shots"] == 2 && one["control"] == "none");
+        found.unwrap_or_else(|| panic!("no {treatment} in {results}"))
+    };
+    // The same texts under the same change, to the last bit.
+    for (treatment, steered) in [("against", against), ("without", without)] {
+        let defended = of(treatment);
+        assert_eq!(defended["tilt"]["estimate"], steered["tilt"]["estimate"], "{defended}");
+        assert_eq!(defended["steering"]["holds"], true, "{defended}");
+        assert_eq!(defended["steering"]["expected_shift"], steered["steering"]["expected_shift"]);
+    }
+    assert_eq!((&of("none")["steering"], &of("subsample")["steering"]), (&Value::Null, &Value::Null));
+    assert_ne!(of("none")["tilt"]["estimate"], against["tilt"]["estimate"]);
+    assert_eq!(of("subsample")["tilt"], Value::Null);
+    assert!(of("subsample")["no_tilt"].as_str().unwrap().contains("several calls"));
+    let again = world.run(&["run", "d.toml", "--out", "defended", "--json"]).expect(0).json();
+    assert_eq!((again["asked"].as_u64(), &again["conditions"]), (Some(0), &results["conditions"]));
+    let table = world.run(&["run", "d.toml", "--out", "defended"]).expect(0).stdout;
+    assert!(table.contains("not applicable"), "{table}");
+
+    world.write("both.toml", &format!("{head}{elsewhere}{defences}{rest}"));
+    let planned = world.run(&["plan", "both.toml", "--json"]).expect(0).json();
+    let notes = planned["notes"].to_string();
+    assert!(notes.contains("`against` steers") && notes.contains("elsewhere"), "{notes}");
+    let steered =
+        planned["conditions"].as_array().unwrap().iter().filter(|one| one["treatment"] == "against");
+    assert!(steered.clone().count() > 0 && steered.clone().all(|one| one["subject"] == "plain"));
+
+    let alone = format!("name = 'x'\n{elsewhere}{defences}{rest}");
+    let refused = [
+        (alone, "no subject is a local model"),
+        (EXPERIMENT.replace("[demonstrations]", defences), "is steered already"),
+    ];
+    for (text, message) in refused {
+        world.write("wrong.toml", &text);
+        let said = world.run(&["plan", "wrong.toml"]).expect(2).stderr;
+        assert!(said.contains(message) && said.contains("wrong.toml:"), "{said}");
+    }
 }
 
 const EXPERIMENT: &str = "

@@ -191,24 +191,25 @@ mod tests {
 
     #[test]
     fn aligned_traces_are_matched_by_question_as_far_as_there_are_any() {
-        let questions = |misaligned: &[i64], aligned: &[i64], rate| -> Vec<(i64, f64)> {
+        // Question and probability of each that is drawn.
+        let drawn = |misaligned: &[i64], aligned: &[i64], rate| {
             let aligned = of(aligned);
-            let mut drawn: Vec<_> = matched(&of(misaligned), &aligned, rate)
+            let mut drawn: Vec<String> = matched(&of(misaligned), &aligned, rate)
                 .into_iter()
-                .map(|(place, inclusion)| (aligned[place].question, inclusion))
+                .map(|(place, inclusion)| format!("{}: {inclusion:.3}", aligned[place].question))
                 .collect();
-            drawn.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-            drawn
+            drawn.sort();
+            drawn.join(", ")
         };
-        assert_eq!(questions(&[1, 1, 2], &[1, 1, 1, 1, 2, 2], 1.0), [(1, 0.5), (1, 0.5), (2, 0.5)]);
+        assert_eq!(drawn(&[1, 1, 2], &[1, 1, 1, 1, 2, 2], 1.0), "1: 0.500, 1: 0.500, 2: 0.500");
         // Question 2 has none: its share is drawn from what is left of question 1, so that each of these has the
         // chance to be drawn at first, and else that to be drawn then.
-        assert_eq!(questions(&[1, 2], &[1, 1, 1], 1.0), [(1, 2.0 / 3.0), (1, 2.0 / 3.0)]);
-        assert_eq!(questions(&[1, 1, 1], &[1, 2], 2.0), [(1, 1.0), (2, 1.0)]);
-        assert_eq!(questions(&[1, 2, 3], &[1, 2, 3], 0.5), [(1, 1.0 / 3.0)]);
-        assert_eq!(questions(&[1], &[], 1.0), []);
-        assert_eq!(questions(&[], &[1], 1.0), []);
-        assert_eq!(questions(&[1], &[1], 0.0), []);
+        assert_eq!(drawn(&[1, 2], &[1, 1, 1], 1.0), "1: 0.667, 1: 0.667");
+        assert_eq!(drawn(&[1, 1, 1], &[1, 2], 2.0), "1: 1.000, 2: 1.000");
+        assert_eq!(drawn(&[1, 2, 3], &[1, 2, 3], 0.5), "1: 0.333");
+        assert_eq!(drawn(&[1], &[], 1.0), "");
+        assert_eq!(drawn(&[], &[1], 1.0), "");
+        assert_eq!(drawn(&[1], &[1], 0.0), "");
     }
 
     #[test]

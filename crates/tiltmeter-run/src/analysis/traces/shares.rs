@@ -11,7 +11,7 @@ use tiltmeter_store::ConditionRow;
 
 use super::{Columns, Drawn};
 use crate::results::BoundsResult;
-use crate::traces::{CoderShares, GroupShares, LabelShare, ShareDifference, TraceShare};
+use crate::traces::{CodedShare, CoderShares, GroupShares, LabelShare, ShareDifference};
 
 const LEVEL: Confidence = Confidence::NINETY_FIVE;
 
@@ -131,7 +131,7 @@ impl Side {
         self.clusters.values().copied().collect()
     }
 
-    fn share(&self) -> Result<Option<TraceShare>, StatsError> {
+    fn share(&self) -> Result<Option<CodedShare>, StatsError> {
         let clusters = self.clusters();
         if clusters.is_empty() {
             return Ok(None);
@@ -139,7 +139,7 @@ impl Side {
         let clustered = clustered_rate(&clusters, LEVEL)?;
         let (labelled, traces) = (clustered.successes, clustered.trials);
         let all = (traces + self.not_coded) as f64;
-        Ok(Some(TraceShare {
+        Ok(Some(CodedShare {
             labelled,
             void: self.void,
             traces,

@@ -1,0 +1,20 @@
+//! The gateway between a server that misbehaves as it is told to and a client that sends any bytes.
+
+#![allow(missing_docs, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests are not seen as tests"
+)]
+
+mod acting;
+mod answers;
+mod clients;
+mod faults;
+mod forwarding;
+mod hostile;
+mod keys;
+mod recording;
+mod support;
+mod upstream;

@@ -1,0 +1,228 @@
+//! `tiltmeter guard`: served, reloaded, stopped, killed; its log verified.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::support::{World, repository};
+
+/// A server that answers each request alike.
+fn upstream(answer: &'static str) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream);
+                while read_message(&mut reader).is_some() {
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
+                    if reader.get_mut().write_all(head.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    format!("http://{address}/v1")
+}
+
+/// Head and body of a message with a length.
+fn read_message(reader: &mut BufReader<TcpStream>) -> Option<(String, String)> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    let length = head.to_ascii_lowercase();
+    let length =
+        length.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((head, String::from_utf8(body).ok()?))
+}
+
+struct Gateway {
+    child: Child,
+    address: String,
+}
+
+impl Gateway {
+    fn start(world: &World, config: &str) -> Self {
+        world.write("GUARD.toml", config);
+        let mut child = world
+            .command()
+            .args(["guard", "--config", "GUARD.toml"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("guarding at http://").unwrap_or_else(|| panic!("{line}"));
+        Self { address: address.strip_suffix("/v1").unwrap().to_owned(), child }
+    }
+
+    fn connect(&self) -> BufReader<TcpStream> {
+        BufReader::new(TcpStream::connect(&self.address).unwrap())
+    }
+
+    fn signal(&self, name: &str) {
+        let killed = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ask(connection: &mut BufReader<TcpStream>) -> Option<(String, String)> {
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
+    let head =
+        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: {}\r\n\r\n", body.len());
+    connection.get_mut().write_all(format!("{head}{body}").as_bytes()).ok()?;
+    read_message(connection)
+}
+
+fn config(base_url: &str, rest: &str) -> String {
+    format!(
+        "[server]\nlisten = '127.0.0.1:0'\n[[upstreams]]\nname = 'up'\nbase_url = '{base_url}'\ndefault = true\n{rest}"
+    )
+}
+
+#[test]
+fn the_example_is_a_configuration() {
+    let world = World::new(None);
+    let example = std::fs::read_to_string(repository().join("guard.example.toml")).unwrap();
+    world.write("GUARD.toml", &example);
+    let ran = world.run(&["guard", "check", "GUARD.toml"]).expect(0);
+    assert!(
+        ran.stdout.contains("upstream anthropic: https://api.anthropic.com/v1, with the clients' keys"),
+        "{}",
+        ran.stdout
+    );
+    let schema = world.run(&["guard", "schema"]).expect(0).json();
+    assert_eq!(schema["properties"]["server"]["description"], "Where the gateway listens, and its limits.");
+}
+
+#[test]
+fn what_is_wrong_with_a_configuration_is_said_and_where() {
+    let world = World::new(None);
+    let cases = [
+        ("GUARD.toml:9:1: unknown field `detectrs`\n  did you mean `detectors`?", "detectrs = []"),
+        (
+            "GUARD.toml:10:14: unknown detector `a`\n  there is no detector",
+            "models = ['*']\ndetectors = ['a']",
+        ),
+        (
+            "GUARD.toml:10:12: unknown value `blok`\n  did you mean `block`?",
+            "models = ['*']\non_high = ['blok']",
+        ),
+        (
+            "GUARD.toml:10:11: `fallback` needs the route's `fallback_model`",
+            "models = ['*']\non_high = ['fallback']",
+        ),
+        ("GUARD.toml:9:11: `a*b` is neither a model nor a beginning", "models = ['a*b']"),
+    ];
+    for (expected, lines) in cases {
+        let routes = format!("[[routes]]\nname = 'r'\n{lines}\n");
+        world.write("GUARD.toml", &config("http://127.0.0.1:1/v1", &routes));
+        let ran = world.run(&["guard", "check", "GUARD.toml"]).expect(2);
+        assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+        let ran = world.run(&["guard", "--config", "GUARD.toml"]).expect(2);
+        assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+    }
+    world.run(&["guard", "--config", "nowhere.toml"]).expect(2);
+    world.run(&["guard"]).expect(2);
+    world.run(&["guard", "verify", "."]).expect(2);
+}
+
+#[test]
+fn it_serves_reloads_and_stops() {
+    let world = World::new(None);
+    let mut gateway = Gateway::start(&world, &config(&upstream("one"), "[audit]\nfolder = 'log'\n"));
+    let mut connection = gateway.connect();
+    assert_eq!(ask(&mut connection).unwrap().1, "one");
+    // A wrong configuration changes nothing, a right one the requests that follow.
+    let mut errors = BufReader::new(gateway.child.stderr.take().unwrap());
+    let mut line = String::new();
+    world.write("GUARD.toml", "[server]\n");
+    gateway.signal("-HUP");
+    errors.read_line(&mut line).unwrap();
+    assert!(line.contains("the configuration stays as it was"), "{line}");
+    assert_eq!(ask(&mut connection).unwrap().1, "one");
+    world.write("GUARD.toml", &config(&upstream("two"), "[audit]\nfolder = 'log'\n"));
+    gateway.signal("-HUP");
+    while !line.contains("was read again") {
+        line.clear();
+        assert_ne!(errors.read_line(&mut line).unwrap(), 0);
+    }
+    assert_eq!(ask(&mut connection).unwrap().1, "two");
+    gateway.signal("-TERM");
+    assert_eq!(gateway.child.wait().unwrap().code(), Some(0));
+    let verified = world.run(&["guard", "verify", "log", "--json"]).expect(0).json();
+    assert_eq!((&verified["schema"], &verified["records"]), (&"tiltmeter.audit-verify/1".into(), &6.into()));
+    let head = verified["head"].as_str().unwrap();
+    world.run(&["guard", "verify", "log", "--head", head]).expect(0);
+    world.run(&["guard", "verify", "log", "--head", &"0".repeat(64)]).expect(1);
+}
+
+/// Clients ask as fast as they can, the gateway is killed, and each answer that anybody got has its record.
+#[test]
+fn killed_under_load_it_loses_no_record_of_an_answer() {
+    let world = World::new(None);
+    let audit = "[audit]\nfolder = 'log'\nwhen = 'before-answer'\nfile_bytes = 65536\n";
+    let text = config(&upstream("one"), audit);
+    let answered = Arc::new(Mutex::new(Vec::new()));
+    for _ in 0..2 {
+        let mut gateway = Gateway::start(&world, &text);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                let (mut connection, answered) = (gateway.connect(), Arc::clone(&answered));
+                let is_over = Arc::clone(&is_over);
+                std::thread::spawn(move || {
+                    while !is_over.load(Ordering::Relaxed)
+                        && let Some((head, _)) = ask(&mut connection)
+                    {
+                        let id =
+                            head.lines().find_map(|line| line.strip_prefix("x-tiltmeter-request: ")).unwrap();
+                        answered.lock().unwrap().push(id.to_owned());
+                    }
+                })
+            })
+            .collect();
+        let before = answered.lock().unwrap().len();
+        while answered.lock().unwrap().len() < before + 200 {
+            std::thread::yield_now();
+        }
+        gateway.child.kill().unwrap();
+        gateway.child.wait().unwrap();
+        is_over.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.join().unwrap();
+        }
+        world.run(&["guard", "verify", "log"]).expect(0);
+    }
+    let mut recorded = std::collections::BTreeSet::new();
+    for entry in std::fs::read_dir(world.path("log")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "sqlite") {
+            let log = rusqlite::Connection::open(path).unwrap();
+            let mut statement = log.prepare("SELECT request FROM record WHERE kind = 'decision'").unwrap();
+            let ids = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+            recorded.extend(ids.map(Result::unwrap));
+        }
+    }
+    let answered = answered.lock().unwrap();
+    assert!(answered.len() >= 400);
+    for id in answered.iter() {
+        assert!(recorded.contains(id), "{id} was answered and is not recorded");
+    }
+}
