@@ -73,7 +73,8 @@ pub(crate) fn text(literal: &str) -> Cow<'_, str> {
 pub(crate) fn places(literal: &str, ranges: &[Range<usize>]) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = vec![1..1; ranges.len()];
     let by = |key: fn(&Range<usize>) -> usize| {
-        let mut order: Vec<usize> = (0..ranges.len()).filter(|&at| ranges[at].start < ranges[at].end).collect();
+        let mut order: Vec<usize> =
+            (0..ranges.len()).filter(|&at| ranges[at].start < ranges[at].end).collect();
         order.sort_by_key(|&at| key(&ranges[at]));
         order.into_iter().peekable()
     };

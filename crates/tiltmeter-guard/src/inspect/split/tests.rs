@@ -29,7 +29,9 @@ fn bytes(view: &RequestView, place: &Place) -> Range<usize> {
         Place::Messages(range) => {
             view.messages[range.start].span.start..view.messages[range.end - 1].span.end
         }
-        Place::Text { message, text, range } => view.places(&view.messages[*message].texts[*text], std::slice::from_ref(range)).remove(0),
+        Place::Text { message, text, range } => {
+            view.places(&view.messages[*message].texts[*text], std::slice::from_ref(range)).remove(0)
+        }
     }
 }
 
