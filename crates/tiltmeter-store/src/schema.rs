@@ -507,6 +507,7 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<(), StoreError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{LabelDraw, Reader, RunDirectory};
 
     /// A file as the first version wrote it, with one condition and one answer.
     const OLD: &str = "
@@ -522,19 +523,39 @@ mod tests {
         INSERT INTO response VALUES (1, randomblob(16), 1, 1, 1, 1, 0, 0, 'answer', 0, 0, 1, 0, 0, 1, 0, NULL, 1, 1, NULL, NULL, NULL);
         INSERT INTO response_body VALUES (1, 'a', NULL, NULL, 'stop', NULL, NULL, NULL, NULL, '');";
 
-    #[test]
-    fn readers_of_a_file_of_the_first_version_bring_it_forward_without_meeting() {
+    fn old() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run.sqlite");
-        let first = Connection::open(&path).unwrap();
+        let first = Connection::open(folder.path().join("run.sqlite")).unwrap();
         first.execute_batch(VERSION_1).unwrap();
         first.execute_batch(OLD).unwrap();
         first.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
         first.pragma_update(None, "user_version", 1).unwrap();
-        drop(first);
+        folder
+    }
+
+    #[test]
+    fn a_store_from_before_labels_is_read_and_gets_their_tables() {
+        let folder = old();
+        let reader = Reader::open(folder.path()).unwrap();
+        assert_eq!(reader.label_draw().unwrap(), None);
+        let experiment = reader.experiment().unwrap().id;
+        let draw = LabelDraw {
+            experiment,
+            seed: 7,
+            last_response: 1,
+            created_at: String::new(),
+            strata: Vec::new(),
+            answers: Vec::new(),
+        };
+        draw.write(&RunDirectory::open(folder.path()).unwrap()).unwrap();
+        assert_eq!(reader.label_draw().unwrap().unwrap().1, draw);
+    }
+
+    #[test]
+    fn readers_of_a_file_of_the_first_version_bring_it_forward_without_meeting() {
+        let folder = old();
         std::thread::scope(|scope| {
-            let readers: Vec<_> =
-                (0..4).map(|_| scope.spawn(|| crate::Reader::open(folder.path()))).collect();
+            let readers: Vec<_> = (0..4).map(|_| scope.spawn(|| Reader::open(folder.path()))).collect();
             for reader in readers {
                 let reader = reader.join().unwrap().unwrap();
                 let experiment = reader.experiment().unwrap();
