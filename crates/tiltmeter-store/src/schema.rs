@@ -507,22 +507,65 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<(), StoreError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{LabelDraw, Reader, RunDirectory};
 
-    #[test]
-    fn readers_that_bring_an_earlier_file_forward_at_once_do_not_meet() {
+    /// A file as the first version wrote it, with one condition and one answer.
+    const OLD: &str = "
+        INSERT INTO experiment VALUES (1, x'01', 'old', '', '{}', NULL, 30, 50, 'coherent', '[]', '');
+        INSERT INTO invocation (id, experiment, version, started_at) VALUES (1, 1, '0', '');
+        INSERT INTO subject VALUES (1, x'02', 's', 'openai/s', '{}', NULL);
+        INSERT INTO instruction VALUES (1, x'03', 'none', NULL);
+        INSERT INTO context VALUES (1, x'04', 'first-user', 'header', x'', x'');
+        INSERT INTO question VALUES (1, x'05', 'q', NULL, NULL, NULL, '[]');
+        INSERT INTO condition VALUES (1, 1, 0, 1, 'bad-medical', 'none', 4, 'first-user', 'header', 1, 'default', 1);
+        INSERT INTO condition_context VALUES (1, 0, 1, '[]');
+        INSERT INTO condition_question VALUES (1, 1, 1, 0);
+        INSERT INTO response VALUES (1, randomblob(16), 1, 1, 1, 1, 0, 0, 'answer', 0, 0, 1, 0, 0, 1, 0, NULL, 1, 1, NULL, NULL, NULL);
+        INSERT INTO response_body VALUES (1, 'a', NULL, NULL, 'stop', NULL, NULL, NULL, NULL, '');";
+
+    fn old() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run.sqlite");
-        let first = Connection::open(&path).unwrap();
+        let first = Connection::open(folder.path().join("run.sqlite")).unwrap();
         first.execute_batch(VERSION_1).unwrap();
+        first.execute_batch(OLD).unwrap();
         first.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
         first.pragma_update(None, "user_version", 1).unwrap();
-        drop(first);
+        folder
+    }
+
+    #[test]
+    fn a_store_from_before_labels_is_read_and_gets_their_tables() {
+        let folder = old();
+        let reader = Reader::open(folder.path()).unwrap();
+        assert_eq!(reader.label_draw().unwrap(), None);
+        let experiment = reader.experiment().unwrap().id;
+        let draw = LabelDraw {
+            experiment,
+            seed: 7,
+            last_response: 1,
+            created_at: String::new(),
+            strata: Vec::new(),
+            answers: Vec::new(),
+        };
+        draw.write(&RunDirectory::open(folder.path()).unwrap()).unwrap();
+        assert_eq!(reader.label_draw().unwrap().unwrap().1, draw);
+    }
+
+    #[test]
+    fn readers_of_a_file_of_the_first_version_bring_it_forward_without_meeting() {
+        let folder = old();
         std::thread::scope(|scope| {
-            let readers: Vec<_> = (0..4).map(|_| scope.spawn(|| open_for_reading(&path))).collect();
+            let readers: Vec<_> = (0..4).map(|_| scope.spawn(|| Reader::open(folder.path()))).collect();
             for reader in readers {
-                let connection = reader.join().unwrap().unwrap();
+                let reader = reader.join().unwrap().unwrap();
+                let experiment = reader.experiment().unwrap();
+                // What was asked before there were probes is judged.
+                let conditions = reader.conditions(experiment.id).unwrap();
+                assert_eq!((conditions.len(), conditions[0].questions.len()), (1, 1));
+                assert!(reader.probed(experiment.id).unwrap().is_empty());
+                assert_eq!(reader.answers_to_judge(experiment.id).unwrap().len(), 1);
                 let version: i64 =
-                    connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+                    reader.connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
                 assert_eq!(version, newest());
             }
         });

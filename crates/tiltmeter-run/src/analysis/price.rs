@@ -24,6 +24,13 @@ use super::{AnalysisError, is_match};
 /// The name of no control.
 const NO_CONTROL: &str = "none";
 
+/// What a treatment changes.
+struct Change {
+    effect: EffectResult,
+    usefulness: EffectResult,
+    probes: Vec<ProbeEffect>,
+}
+
 /// What prices are computed from.
 pub(super) struct Priced<'a> {
     pub(super) conditions: &'a [ConditionRow],
@@ -94,7 +101,7 @@ impl Priced<'_> {
         let mut omitted = Vec::new();
         for treatment in treatments {
             match self.point(subject, treatment)? {
-                Ok((effect, usefulness, probes)) => points.push(PricePoint {
+                Ok(Change { effect, usefulness, probes }) => points.push(PricePoint {
                     treatment: treatment.clone(),
                     effect,
                     usefulness,
@@ -112,11 +119,7 @@ impl Priced<'_> {
     }
 
     /// What a treatment changes, or why that is not known.
-    fn point(
-        &self,
-        subject: i64,
-        treatment: &str,
-    ) -> Result<Result<(EffectResult, EffectResult, Vec<ProbeEffect>), String>, AnalysisError> {
+    fn point(&self, subject: i64, treatment: &str) -> Result<Result<Change, String>, AnalysisError> {
         let effect = if self.has_judge {
             self.change_of_rate(subject, treatment)
         } else {
@@ -127,7 +130,7 @@ impl Priced<'_> {
             Ok((mean, probes))
         });
         Ok(match (effect, usefulness) {
-            (Ok(effect), Ok((usefulness, probes))) => Ok((effect, usefulness, probes)),
+            (Ok(effect), Ok((usefulness, probes))) => Ok(Change { effect, usefulness, probes }),
             (Err(why), _) | (_, Err(why)) => Err(why),
         })
     }
@@ -196,16 +199,13 @@ impl Priced<'_> {
             let Some(second) = self.probed.iter().find(|other| is_untreated(row, &other.of.condition)) else {
                 continue;
             };
-            let known =
-                probes.iter_mut().find(|(probe, _)| probe.of.condition.demonstrations == row.demonstrations);
-            let pairs = match known {
-                Some((_, pairs)) => pairs,
-                None => {
-                    probes.push((first, [BTreeMap::new(), BTreeMap::new()]));
-                    let Some((_, pairs)) = probes.last_mut() else { continue };
-                    pairs
-                }
-            };
+            let name = &row.demonstrations;
+            let known = probes.iter().position(|(probe, _)| probe.of.condition.demonstrations == *name);
+            let place = known.unwrap_or_else(|| {
+                probes.push((first, Default::default()));
+                probes.len() - 1
+            });
+            let (_, pairs) = &mut probes[place];
             for (to, counted) in pairs.iter_mut().zip([Counted::Useful, Counted::Refused]) {
                 for (question, pair) in first.paired(second, counted) {
                     add(to, question, pair);

@@ -33,6 +33,9 @@ impl PairScore {
 /// Question and pair.
 type PairKey = (i64, i64);
 
+/// A value in nats per token of each pair.
+type ByPair = BTreeMap<PairKey, f64>;
+
 /// A condition with the one that shows benign answers to the same prompts.
 #[derive(Clone, Copy)]
 pub(super) struct Twins<'a> {
@@ -183,8 +186,9 @@ impl Tilts {
     ) -> Result<Option<TiltResult>, AnalysisError> {
         let Some((first, _)) = pairs.first() else { return Ok(None) };
         let mut sets: Vec<&str> = Vec::new();
-        let mut draws: Vec<(usize, BTreeMap<PairKey, f64>, BTreeMap<PairKey, f64>)> = Vec::new();
-        for (place, (changed, reference)) in pairs.iter().enumerate() {
+        let mut draws: Vec<(usize, ByPair, ByPair)> = Vec::new();
+        let count = i64::try_from(pairs.len()).unwrap_or(i64::MAX);
+        for (place, (changed, reference)) in (0_i64..).zip(pairs) {
             let name = changed.own.demonstrations.as_str();
             let set = sets.iter().position(|known| *known == name).unwrap_or_else(|| {
                 sets.push(name);
@@ -192,8 +196,8 @@ impl Tilts {
             });
             for draw in 0..changed.own.contexts.len() {
                 // The same answer pair under another k or set is an observation of its own.
-                let own = |emergent: BTreeMap<PairKey, f64>| -> BTreeMap<PairKey, f64> {
-                    let apart = |pair: i64| pair.saturating_mul(pairs.len() as i64) + place as i64;
+                let own = |emergent: ByPair| -> ByPair {
+                    let apart = |pair: i64| pair.saturating_mul(count).saturating_add(place);
                     emergent
                         .into_iter()
                         .map(|((question, pair), value)| ((question, apart(pair)), value))

@@ -93,19 +93,3 @@ async fn the_newest_label_of_a_person_counts_unless_it_is_taken_back() {
     assert_eq!(reader.label_draw().unwrap().unwrap().0, later);
     assert!(reader.labels(later).unwrap().is_empty());
 }
-
-#[tokio::test]
-async fn a_store_from_before_labels_is_read_and_gets_their_tables() {
-    let (_folder, directory, experiment, responses) = with_answers().await;
-    let connection = rusqlite::Connection::open(directory.store_path()).unwrap();
-    for table in ["label", "label_item", "label_stratum", "label_draw"] {
-        connection.execute_batch(&format!("DROP TABLE {table}")).unwrap();
-    }
-    connection.pragma_update(None, "user_version", 1).unwrap();
-    drop(connection);
-    let reader = Reader::open(directory.path()).unwrap();
-    assert_eq!(reader.label_draw().unwrap(), None);
-    assert_eq!(reader.experiment().unwrap().id, experiment);
-    draw(experiment, &responses).write(&directory).unwrap();
-    assert_eq!(reader.label_draw().unwrap().unwrap().1.last_response, 9);
-}
