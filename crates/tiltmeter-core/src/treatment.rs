@@ -155,6 +155,7 @@ impl Treatment {
     }
 
     /// What the calls are asked with that an answer is put together from: the same, each for itself.
+    #[must_use]
     pub fn of_parts(&self) -> Self {
         Self { procedure: None, ..self.clone() }
     }

@@ -184,13 +184,12 @@ impl Engine {
         }
         let ask = || async move {
             self.go_on()?;
-            let context = match context {
-                Some(row) => row,
-                None => {
-                    let context = part.prompt.context.clone();
-                    let row = self.ledger.store(|writer| async move { writer.context(context).await });
-                    row.await.ok_or(Lost::Store)?
-                }
+            let context = if let Some(row) = context {
+                row
+            } else {
+                let context = part.prompt.context.clone();
+                let row = self.ledger.store(|writer| async move { writer.context(context).await });
+                row.await.ok_or(Lost::Store)?
             };
             let treatment = self.rows.parts_under[block.treatment];
             self.answer(block, part, context, treatment, placement).await.map(|answered| answered.row)

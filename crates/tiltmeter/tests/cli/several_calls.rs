@@ -278,10 +278,10 @@ fn a_limit_counts_answers_and_a_budget_stops_between_calls() {
         .replace("[questions]", "[sampling]\nquestions = 4\n[questions]");
     world.experiment("x.toml", &text);
     let number = |run: &str, sql: &str| count(&world, run, sql);
-    // Undefended answers come first: 4 questions in 2 contexts each.
-    world.run(&["run", "x.toml", "--out", "run", "--limit", "10"]).expect(0);
-    assert_eq!(number("run", "SELECT count(*) FROM response WHERE composed"), 2);
-    assert_eq!(number("run", "SELECT count(*) FROM response WHERE NOT composed"), 8 + 2 * 3);
+    // Of the first context: 4 undefended answers, and 3 that are voted for.
+    world.run(&["run", "x.toml", "--out", "run", "--limit", "7"]).expect(0);
+    assert_eq!(number("run", "SELECT count(*) FROM response WHERE composed"), 3);
+    assert_eq!(number("run", "SELECT count(*) FROM response WHERE NOT composed"), 4 + 3 * 3);
     world.run(&["run", "x.toml", "--out", "run", "--limit", "1000"]).expect(0);
     assert_eq!(number("run", "SELECT count(*) FROM response WHERE composed"), 16);
     let requests = world.requests();
