@@ -382,7 +382,8 @@ mod tests {
         );
         let text = &view.messages[0].texts[0];
         assert_eq!(body.get(text.span.clone()).unwrap(), r#""caf\u00e9 au lait""#);
-        let place = view.places(text, &[3.."café".len()]).remove(0);
+        let range = 3.."café".len();
+        let place = view.places(text, std::slice::from_ref(&range)).remove(0);
         assert_eq!(body.get(place).unwrap(), r"\u00e9");
     }
 

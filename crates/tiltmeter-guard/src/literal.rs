@@ -130,7 +130,7 @@ mod tests {
             prop_assert_eq!(text(&literal), whole.as_str());
             prop_assume!(!middle.is_empty());
             let range = before.len()..before.len() + middle.len();
-            let place = places(&literal, &[range]).remove(0);
+            let place = places(&literal, std::slice::from_ref(&range)).remove(0);
             literal.replace_range(place, "");
             prop_assert_eq!(text(&literal), format!("{before}{after}"));
         }

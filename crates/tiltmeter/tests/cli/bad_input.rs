@@ -209,7 +209,7 @@ impl SmallDisk {
     fn mount(at: std::path::PathBuf) -> Option<Self> {
         std::fs::create_dir(&at).unwrap();
         let mounted = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=720k", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", "size=1100k", "tmpfs"])
             .arg(&at)
             .stderr(std::process::Stdio::null())
             .status();

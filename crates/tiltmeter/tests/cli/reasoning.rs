@@ -57,7 +57,7 @@ fn elicited_reasoning_is_told_apart_and_the_answer_alone_is_judged() {
 
 #[test]
 fn native_reasoning_needs_a_subject_that_reasons() {
-    let world = World::new(None);
+    let world = World::new(Some(Script::default()));
     let text = EXPERIMENT
         .replace("'elicit'", "'native'")
         .replace("base_url = '{url}'\n[dem", "reasoning = 'off'\n[dem");
