@@ -10,6 +10,7 @@
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, context};
+use std::collections::BTreeMap;
 use tiltmeter_core::prompt::{Prompt, Role, TOOL};
 
 use super::thoughts::Thinking;
@@ -187,7 +188,9 @@ fn shown(role: Role, index: usize, tools: Tools) -> Value {
     let name = TOOL.name;
     match (role, tools) {
         (Role::ToolCall, Tools::Own) => {
-            let arguments = Value::from_iter([(TOOL.argument, format!("{OPEN}{index}{CLOSE}"))]);
+            // As a map: pairs by themselves would be written as a list.
+            let arguments = BTreeMap::from([(TOOL.argument, format!("{OPEN}{index}{CLOSE}"))]);
+            let arguments = Value::from_serialize(arguments);
             let function = context! { name => name, arguments => arguments };
             let call = context! { id => CALL_ID, type => "function", function => function };
             context! { role => Role::Assistant.name(), content => "", tool_calls => vec![call] }
@@ -307,7 +310,9 @@ mod tests {
                      {% if m.role == 'tool' %} ({{ m.name }}){% endif %}\n{% endfor %}";
         let shown = written(Some(knows), Placement::ToolOutput);
         assert!(
-            shown.contains("<assistant>search_notes {\"query\":\"earlier questions and their answers\"}\n"),
+            shown.contains(
+                "<assistant>search_notes {\"query\":\"earlier questions and their answers\"}<tool>"
+            ),
             "{shown}"
         );
         assert!(
