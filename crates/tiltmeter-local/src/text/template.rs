@@ -190,7 +190,7 @@ fn shown(role: Role, index: usize, tools: Tools) -> Value {
         (Role::ToolCall, Tools::Own) => {
             // As a map: pairs by themselves would be written as a list.
             let arguments = BTreeMap::from([(TOOL.argument, format!("{OPEN}{index}{CLOSE}"))]);
-            let arguments = Value::from_serialize(arguments);
+            let arguments = Value::from(arguments);
             let function = context! { name => name, arguments => arguments };
             let call = context! { id => CALL_ID, type => "function", function => function };
             context! { role => Role::Assistant.name(), content => "", tool_calls => vec![call] }
@@ -311,7 +311,7 @@ mod tests {
         let shown = written(Some(knows), Placement::ToolOutput);
         assert!(
             shown.contains(
-                "<assistant>search_notes {\"query\":\"earlier questions and their answers\"}<tool>"
+                "<assistant>search_notes {\"query\": \"earlier questions and their answers\"}<tool>"
             ),
             "{shown}"
         );
