@@ -6,7 +6,7 @@ use tiltmeter_core::id::{Canonical, ContentId};
 use crate::directory::RunDirectory;
 use crate::error::StoreError;
 use crate::register::{ModelRecord, find_or_insert};
-use crate::rows::{FailedAttempt, count, forget_failure, write_attempts};
+use crate::rows::{FailedAttempt, count, known_or_done};
 use crate::schema::open_for_writing;
 use crate::traces::CodeBookRow;
 
@@ -307,13 +307,9 @@ pub struct CodingRecord {
 impl CodingRecord {
     /// Writes the record and returns its row; one that is there already stays as it is.
     pub(crate) fn write(&self, connection: &Connection) -> Result<i64, StoreError> {
-        let mut find = connection.prepare_cached("SELECT id FROM coding WHERE hash = ?1")?;
-        let mut rows = find.query(params![self.hash.as_bytes()])?;
-        if let Some(row) = rows.next()? {
-            return Ok(row.get(0)?);
+        if let Some(row) = known_or_done(connection, "coding", self.hash, &self.failed_attempts)? {
+            return Ok(row);
         }
-        write_attempts(connection, self.hash, &self.failed_attempts)?;
-        forget_failure(connection, self.hash)?;
         let id = connection
             .prepare_cached(
                 "INSERT INTO coding (hash, response, coder, book, outcome, input_tokens, cached_input_tokens,

@@ -228,24 +228,11 @@ impl LabelWriter {
 }
 
 impl Reader {
-    /// Whether the store was written by a version that knows labels.
-    fn has_labels(&self) -> Result<bool, StoreError> {
-        let found: i64 = self.connection.query_row(
-            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'label'",
-            [],
-            |row| row.get(0),
-        )?;
-        Ok(found > 0)
-    }
-
     /// The newest draw of answers to be labelled with its row, without the answers; `None` where nothing was drawn.
     ///
     /// # Errors
     /// If the store cannot be read.
     pub fn label_draw(&self) -> Result<Option<(i64, LabelDraw)>, StoreError> {
-        if !self.has_labels()? {
-            return Ok(None);
-        }
         let found = self
             .connection
             .query_row(

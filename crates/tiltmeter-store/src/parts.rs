@@ -12,7 +12,7 @@ use tiltmeter_core::procedure::SelfVerdict;
 
 use crate::error::StoreError;
 use crate::reader::{Reader, collect, named};
-use crate::rows::{FailedAttempt, ResponseOutcome, count, forget_failure, write_attempts};
+use crate::rows::{FailedAttempt, ResponseOutcome, count, known_or_done};
 
 /// The tables of parts and checks.
 pub(crate) const MIGRATION: &str = "
@@ -204,14 +204,10 @@ pub struct PartText {
 impl ComposedRecord {
     /// Writes the record and returns its row; one that is there already stays as it is.
     pub(crate) fn write(&self, connection: &Connection) -> Result<i64, StoreError> {
-        let found = connection
-            .prepare_cached("SELECT id FROM response WHERE hash = ?1")?
-            .query_row(params![self.hash.as_bytes()], |row| row.get(0))
-            .optional()?;
-        if let Some(row) = found {
+        // Attempts that failed stand with the parts.
+        if let Some(row) = known_or_done(connection, "response", self.hash, &[])? {
             return Ok(row);
         }
-        forget_failure(connection, self.hash)?;
         let chosen = match &self.chosen {
             Chosen::Part(row) => Some(*row),
             Chosen::Withheld(_) => None,
@@ -292,14 +288,9 @@ impl ComposedRecord {
 impl SelfCheckRecord {
     /// Writes the record and returns its row; one that is there already stays as it is.
     pub(crate) fn write(&self, connection: &Connection) -> Result<i64, StoreError> {
-        let found = connection
-            .prepare_cached("SELECT id FROM self_check WHERE hash = ?1")?
-            .query_row(params![self.hash.as_bytes()], |row| row.get(0))
-            .optional()?;
-        if let Some(row) = found {
+        if let Some(row) = known_or_done(connection, "self_check", self.hash, &self.failed_attempts)? {
             return Ok(row);
         }
-        write_attempts(connection, self.hash, &self.failed_attempts)?;
         let row = connection
             .prepare_cached(
                 "INSERT INTO self_check (hash, response, verdict, reply, finish, model, input_tokens,

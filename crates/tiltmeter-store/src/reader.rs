@@ -584,8 +584,7 @@ impl Reader {
         let ([judge_input, _, judge_output], judge_usd, unknown_judgements) = sums(columns, "judgement")?;
         let (_, scores_usd, unknown_scores) = sums("0, 0, 0", "text_score")?;
         let [input, cached, output] = [0, 1, 2].map(|place| answers[place] + checks[place]);
-        let ([coder_input, _, coder_output], coders_usd, unknown_codings) =
-            if self.has_codings()? { sums(columns, "coding")? } else { Default::default() };
+        let ([coder_input, _, coder_output], coders_usd, unknown_codings) = sums(columns, "coding")?;
         let tokens =
             TokenTotals { input, cached, output, judge_input, judge_output, coder_input, coder_output };
         let costs = Costs {

@@ -13,7 +13,7 @@ use tiltmeter_core::verdict::{Aspect, RateDefinition};
 
 use crate::directory::RunDirectory;
 use crate::error::StoreError;
-use crate::rows::{InvocationEnd, count};
+use crate::rows::{InvocationEnd, count, row_of};
 use crate::schema::open_for_writing;
 use crate::screening::ScreenRow;
 
@@ -439,10 +439,7 @@ pub(crate) fn find_or_insert(
     insert: &str,
     values: &[&dyn rusqlite::ToSql],
 ) -> Result<i64, StoreError> {
-    let find = format!("SELECT id FROM {table} WHERE hash = ?1");
-    let found =
-        connection.prepare_cached(&find)?.query_row(params![hash.as_bytes()], |row| row.get(0)).optional()?;
-    if let Some(row) = found {
+    if let Some(row) = row_of(connection, table, hash)? {
         return Ok(row);
     }
     connection.prepare_cached(insert)?.execute(values)?;
@@ -497,11 +494,7 @@ pub(crate) fn write_prompt(connection: &Connection, text: &str) -> Result<(i64, 
 }
 
 pub(crate) fn write_context(connection: &Connection, context: &RenderedContext) -> Result<i64, StoreError> {
-    let found = connection
-        .prepare_cached("SELECT id FROM context WHERE hash = ?1")?
-        .query_row(params![context.id.as_bytes()], |row| row.get(0))
-        .optional()?;
-    if let Some(row) = found {
+    if let Some(row) = row_of(connection, "context", context.id)? {
         return Ok(row);
     }
     let text = zstd::encode_all(context.text.as_bytes(), COMPRESSION_LEVEL)?;

@@ -1,6 +1,6 @@
 //! What is written: plain records, with every conversion to columns in one place.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use tiltmeter_core::id::ContentId;
 use tiltmeter_core::treatment::ReasoningKind;
 use tiltmeter_core::verdict::{Aspect, AspectOutcome};
@@ -327,6 +327,32 @@ pub(crate) fn write_attempts(
     Ok(())
 }
 
+/// The row under which something is stored by its hash.
+pub(crate) fn row_of(
+    connection: &Connection,
+    table: &str,
+    hash: ContentId,
+) -> Result<Option<i64>, StoreError> {
+    let find = format!("SELECT id FROM {table} WHERE hash = ?1");
+    Ok(connection.prepare_cached(&find)?.query_row(params![hash.as_bytes()], |row| row.get(0)).optional()?)
+}
+
+/// The row of a result that is there already. For one that is not, its failed attempts are written down, and the failure
+/// that an earlier start left is taken back.
+pub(crate) fn known_or_done(
+    connection: &Connection,
+    table: &str,
+    hash: ContentId,
+    attempts: &[FailedAttempt],
+) -> Result<Option<i64>, StoreError> {
+    let found = row_of(connection, table, hash)?;
+    if found.is_none() {
+        write_attempts(connection, hash, attempts)?;
+        forget_failure(connection, hash)?;
+    }
+    Ok(found)
+}
+
 pub(crate) fn forget_failure(connection: &Connection, hash: ContentId) -> Result<(), StoreError> {
     connection.prepare_cached("DELETE FROM failure WHERE hash = ?1")?.execute(params![hash.as_bytes()])?;
     Ok(())
@@ -346,13 +372,9 @@ pub(crate) fn outcome_columns(outcome: AspectOutcome) -> (&'static str, Option<f
 impl ResponseRecord {
     /// Writes the record and returns its row; a record that is there already stays as it is.
     pub(crate) fn write(&self, connection: &Connection) -> Result<i64, StoreError> {
-        let mut find = connection.prepare_cached("SELECT id FROM response WHERE hash = ?1")?;
-        let mut rows = find.query(params![self.hash.as_bytes()])?;
-        if let Some(row) = rows.next()? {
-            return Ok(row.get(0)?);
+        if let Some(row) = known_or_done(connection, "response", self.hash, &self.failed_attempts)? {
+            return Ok(row);
         }
-        write_attempts(connection, self.hash, &self.failed_attempts)?;
-        forget_failure(connection, self.hash)?;
         let id = connection
             .prepare_cached(
                 "INSERT INTO response (hash, subject, context, treatment, question, replicate, wording, outcome,
@@ -410,13 +432,9 @@ impl ResponseRecord {
 impl JudgementRecord {
     /// Writes the record and returns its row; one that is there already stays as it is.
     pub(crate) fn write(&self, connection: &Connection) -> Result<i64, StoreError> {
-        let mut find = connection.prepare_cached("SELECT id FROM judgement WHERE hash = ?1")?;
-        let mut rows = find.query(params![self.hash.as_bytes()])?;
-        if let Some(row) = rows.next()? {
-            return Ok(row.get(0)?);
+        if let Some(row) = known_or_done(connection, "judgement", self.hash, &self.failed_attempts)? {
+            return Ok(row);
         }
-        write_attempts(connection, self.hash, &self.failed_attempts)?;
-        forget_failure(connection, self.hash)?;
         let (outcome, score, method) = outcome_columns(self.outcome);
         let id = connection
             .prepare_cached(

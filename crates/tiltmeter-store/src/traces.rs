@@ -204,32 +204,16 @@ impl PersonCodeWriter {
 }
 
 impl Reader {
-    /// Whether the store was written by a version that knows codings.
-    pub(crate) fn has_codings(&self) -> Result<bool, StoreError> {
-        let found: i64 = self.connection.query_row(
-            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'coding'",
-            [],
-            |row| row.get(0),
-        )?;
-        Ok(found > 0)
-    }
-
     /// Responses with reasoning, by row: those whose text is stored, and those of which only the number of tokens is.
     ///
     /// # Errors
     /// If the store cannot be read.
     pub fn traces(&self) -> Result<HashMap<i64, TraceInfo>, StoreError> {
-        let has_kind: i64 = self.connection.query_row(
-            "SELECT count(*) FROM pragma_table_info('response_body') WHERE name = 'reasoning_kind'",
-            [],
-            |row| row.get(0),
-        )?;
-        let kind = if has_kind > 0 { "b.reasoning_kind" } else { "NULL" };
-        let mut statement = self.connection.prepare(&format!(
-            "SELECT r.id, {kind}, trim(coalesce(b.reasoning, ''), char(9, 10, 13, 32)) <> ''
+        let mut statement = self.connection.prepare(
+            "SELECT r.id, b.reasoning_kind, trim(coalesce(b.reasoning, ''), char(9, 10, 13, 32)) <> ''
              FROM response AS r JOIN response_body AS b ON b.response = r.id
-             WHERE r.reasoning_tokens > 0 OR b.reasoning IS NOT NULL"
-        ))?;
+             WHERE r.reasoning_tokens > 0 OR b.reasoning IS NOT NULL",
+        )?;
         let rows: Vec<(i64, Option<String>, bool)> =
             collect(&mut statement, params![], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(rows
@@ -259,9 +243,6 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn coding_ids(&self) -> Result<IdSet, StoreError> {
-        if !self.has_codings()? {
-            return Ok(IdSet::default());
-        }
         let mut statement = self.connection.prepare("SELECT hash FROM coding ORDER BY hash")?;
         let ids = collect(&mut statement, params![], |row| row.get(0).map(ContentId::from_bytes))?;
         Ok(IdSet::new(ids))
@@ -272,9 +253,6 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn code_books(&self) -> Result<Vec<CodeBookRow>, StoreError> {
-        if !self.has_codings()? {
-            return Ok(Vec::new());
-        }
         let mut statement =
             self.connection.prepare("SELECT id, hash, name, source FROM code_book ORDER BY id")?;
         collect(&mut statement, params![], CodeBookRow::read)
@@ -285,9 +263,6 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn newest_code_book(&self) -> Result<Option<CodeBookRow>, StoreError> {
-        if !self.has_codings()? {
-            return Ok(None);
-        }
         let query = "SELECT k.id, k.hash, k.name, k.source FROM code_book AS k
              LEFT JOIN (SELECT c.book, max(b.created_at) AS at FROM coding AS c JOIN coding_body AS b ON b.coding = c.id
                  GROUP BY c.book) AS m ON m.book = k.id
@@ -301,9 +276,6 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn coders(&self) -> Result<Vec<CoderRow>, StoreError> {
-        if !self.has_codings()? {
-            return Ok(Vec::new());
-        }
         let mut statement = self.connection.prepare("SELECT id, hash, model FROM coder ORDER BY id")?;
         collect(&mut statement, params![], |row| {
             Ok(CoderRow { id: row.get(0)?, hash: row.get(1).map(ContentId::from_bytes)?, model: row.get(2)? })
@@ -315,9 +287,6 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn trace_draw(&self) -> Result<Option<(i64, TraceDraw)>, StoreError> {
-        if !self.has_codings()? {
-            return Ok(None);
-        }
         let found = self
             .connection
             .query_row(
@@ -371,9 +340,6 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn codings(&self, book: i64) -> Result<Vec<CodingRow>, StoreError> {
-        if !self.has_codings()? {
-            return Ok(Vec::new());
-        }
         let mut statement = self.connection.prepare(
             "SELECT l.coding, l.label, l.state, l.quote, l.span_start, l.span_end
              FROM coding_label AS l JOIN coding AS c ON c.id = l.coding WHERE c.book = ?1 ORDER BY l.coding, l.ord",
@@ -429,9 +395,6 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub fn person_codes(&self, book: i64) -> Result<Vec<PersonCodeRow>, StoreError> {
-        if !self.has_codings()? {
-            return Ok(Vec::new());
-        }
         let mut statement = self.connection.prepare(
             "SELECT l.response, l.annotator, l.kind, l.labels, l.note, l.created_at FROM trace_label AS l
              WHERE l.book = ?1 AND l.kind <> 'withdrawn' AND l.id = (
