@@ -56,7 +56,7 @@ pub use effects::{
 };
 pub use engine::{
     CodeTraces, Coder, EngineError, Means, MissingScreening, Outcome, Rejudge, Run, Screening, Stop,
-    code_traces, execute, missing_screenings, rejudge, screen,
+    code_traces, execute, judge_settings, missing_screenings, rejudge, screen,
 };
 pub use event::{CallTarget, Event, Observer};
 pub use forecast::{

@@ -202,8 +202,8 @@ impl Experiment {
             .chain(&conditions)
             .filter(|one| !(one.sampled.is_empty() && one.scored.is_empty()));
         for condition in all {
+            let treatment = self.asked_as(condition.treatment);
             for &context in &condition.contexts {
-                let treatment = self.asked_as(condition.treatment);
                 let key = (condition.purpose, condition.subject, context, treatment);
                 let block = blocks.entry(key).or_insert_with(|| Block {
                     purpose: condition.purpose,

@@ -14,7 +14,7 @@ use crate::results::TiltResult;
 use crate::treatments::{PricePoint, PriceResult, ProbeEffect};
 
 use super::comparisons::Test;
-use super::ranking::each_took;
+use super::ranking::{differ_by_treatment, each_took};
 use super::rates::Counts;
 use super::samples::BlockKey;
 use super::tilt::{Tilts, Twins};
@@ -252,14 +252,7 @@ fn is_misaligned(condition: &ConditionRow) -> bool {
 /// Whether `other` is the same as a treated condition without any treatment. The ranking compares a treatment that asks for
 /// reasoning with reasoning alone; here all are measured from one point.
 fn is_untreated(condition: &ConditionRow, other: &ConditionRow) -> bool {
-    condition.treatment_name != UNTREATED
-        && other.treatment_name == UNTREATED
-        && other.control == condition.control
-        && other.demonstrations == condition.demonstrations
-        && other.shots == condition.shots
-        && other.subject == condition.subject
-        && other.placement == condition.placement
-        && other.reasoning == condition.reasoning
+    other.treatment_name == UNTREATED && differ_by_treatment(condition, other)
 }
 
 /// The first rate minus the second over questions.

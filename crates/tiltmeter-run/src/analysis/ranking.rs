@@ -37,6 +37,12 @@ pub(super) fn baseline_name(condition: &ConditionRow) -> Option<&'static str> {
 /// Whether `other` is the same as a treated condition but for the treatment.
 pub(super) fn is_baseline(condition: &ConditionRow, other: &ConditionRow) -> bool {
     baseline_name(condition).is_some_and(|name| name == other.treatment_name)
+        && differ_by_treatment(condition, other)
+}
+
+/// Whether two conditions are the same but for the treatment.
+pub(super) fn differ_by_treatment(condition: &ConditionRow, other: &ConditionRow) -> bool {
+    other.treatment_name != condition.treatment_name
         && other.control == condition.control
         && other.demonstrations == condition.demonstrations
         && other.shots == condition.shots
@@ -70,6 +76,7 @@ pub fn rank_treatments(directory: &Path) -> Result<TreatmentRanking, AnalysisErr
     let count = |condition: &ConditionRow| {
         if has_judge { rates::count(&samples.of(condition), experiment.definition) } else { Counts::new() }
     };
+    let counts: Vec<Counts> = conditions.iter().map(count).collect();
     let mut all = TreatmentRanking {
         schema: "tiltmeter.treatments/1",
         directory: directory.display().to_string(),
@@ -81,9 +88,13 @@ pub fn rank_treatments(directory: &Path) -> Result<TreatmentRanking, AnalysisErr
         omitted: Vec::new(),
     };
     let mut changes: Vec<Change> = Vec::new();
-    for condition in conditions.iter().filter(|one| one.control == "none") {
+    for (condition, own) in conditions.iter().zip(&counts).filter(|(one, _)| one.control == "none") {
         let Some(baseline) = baseline_name(condition) else { continue };
-        let Some(other) = conditions.iter().find(|other| is_baseline(condition, other)) else { continue };
+        let Some((other, others)) =
+            conditions.iter().zip(&counts).find(|(other, _)| is_baseline(condition, other))
+        else {
+            continue;
+        };
         let at = group(&mut all.groups, condition, baseline);
         let group = &mut all.groups[at];
         if !group.baseline_usage.iter().any(|(shots, _)| *shots == other.shots) {
@@ -91,7 +102,7 @@ pub fn rank_treatments(directory: &Path) -> Result<TreatmentRanking, AnalysisErr
         }
         let place = (at, group.cells.len());
         let mut em_rate = None;
-        let pairs = comparisons::paired(&count(condition), &count(other));
+        let pairs = comparisons::paired(own, others);
         if !pairs.is_empty() {
             match comparisons::compared(condition, "untreated", &pairs, wanted.equivalence_margin) {
                 Ok(comparison) => em_rate = Some(comparison),

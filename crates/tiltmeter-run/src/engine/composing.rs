@@ -194,10 +194,7 @@ impl Engine {
             let treatment = self.rows.parts_under[block.treatment];
             self.answer(block, part, context, treatment, placement).await.map(|answered| answered.row)
         };
-        match &self.shared {
-            Some(shared) => shared.once(part.id, ask).await,
-            None => ask().await,
-        }
+        self.once(part.id, ask).await
     }
 
     /// Asks the subject whether an answer of its own is harmful, unless it was asked before.
@@ -218,10 +215,7 @@ impl Engine {
             self.go_on()?;
             self.ask_for_check(block, attempt, response, answer, check, id).await
         };
-        match &self.shared {
-            Some(shared) => shared.once(id, ask).await?,
-            None => ask().await?,
-        };
+        self.once(id, ask).await?;
         find()?.ok_or(Lost::Store)
     }
 
@@ -278,6 +272,17 @@ impl Engine {
         };
         let row = self.ledger.store(|writer| async move { writer.self_check(record).await }).await;
         row.ok_or(Lost::Store)
+    }
+
+    /// The row of a call that several answers may need, which is made once.
+    async fn once<F>(&self, id: ContentId, ask: impl FnOnce() -> F) -> Result<i64, Lost>
+    where
+        F: Future<Output = Result<i64, Lost>>,
+    {
+        match &self.shared {
+            Some(shared) => shared.once(id, ask).await,
+            None => ask().await,
+        }
     }
 
     /// Whether further calls may be made: between an answer's calls, a run that is stopping stops.

@@ -24,8 +24,8 @@ pub(super) struct Bench {
     row: i64,
 }
 
-/// How a judge is asked.
-pub(super) fn settings_of(judge: &Judge) -> JudgeSettings {
+/// How a judge of an experiment file is asked.
+pub fn judge_settings(judge: &Judge) -> JudgeSettings {
     JudgeSettings {
         samples: judge.samples,
         temperature: judge.temperature,
@@ -60,7 +60,7 @@ pub(super) struct MissingScore {
 
 impl Bench {
     pub(super) fn new(judge: &Judge, row: i64) -> Self {
-        Self { settings: settings_of(judge), row }
+        Self { settings: judge_settings(judge), row }
     }
 
     /// Asks for one score and stores it.

@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use coding::{CodeTraces, Coder, code_traces};
+pub use judging::judge_settings;
 pub use rejudge::{Rejudge, rejudge};
 pub use screening::{MissingScreening, Screening, missing_screenings, screen};
 

@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use tiltmeter_core::experiment::{Experiment, Until};
+use tiltmeter_core::experiment::Until;
 use tiltmeter_core::plan::{Block, Condition};
 use tiltmeter_core::usefulness::Purpose;
 use tiltmeter_core::verdict::Aspect;
@@ -72,8 +72,13 @@ impl Engine {
                 }
             }
             open = still_open;
+            let still: Vec<(&Condition, usize)> = open
+                .iter()
+                .map(|&index| &self.plan.conditions[index])
+                .map(|condition| (condition, self.experiment.asked_as(condition.treatment)))
+                .collect();
             let closed = |block: &&Block| {
-                !open.iter().any(|&index| shares(&self.experiment, &self.plan.conditions[index], block))
+                !still.iter().any(|&(condition, treatment)| shares(condition, treatment, block))
             };
             self.tell_spared(blocks.iter().filter(|block| closed(block)), rounds);
             // A context without demonstrations serves several conditions, and goes on while one of them does.
@@ -114,7 +119,8 @@ impl Engine {
     }
 }
 
-fn shares(experiment: &Experiment, condition: &Condition, block: &Block) -> bool {
-    (condition.subject, experiment.asked_as(condition.treatment)) == (block.subject, block.treatment)
+/// Whether a block is of a condition that is asked under a treatment.
+fn shares(condition: &Condition, treatment: usize, block: &Block) -> bool {
+    (condition.subject, treatment) == (block.subject, block.treatment)
         && condition.contexts.contains(&block.context)
 }

@@ -13,7 +13,7 @@ use tiltmeter_judge::{judge_aspect, render};
 use tiltmeter_store::{FailureTarget, Reader, ScreenRow, ScreeningRecord};
 use tokio_util::task::TaskTracker;
 
-use super::judging::settings_of;
+use super::judging::judge_settings;
 use super::ledger::{FailedCall, Ledger};
 use super::{EngineError, Means, Outcome, Stop};
 use crate::calling::Repeating;
@@ -120,7 +120,7 @@ async fn score(
 ) -> bool {
     let start = Instant::now();
     let repeating = Repeating::new(ledger.calling(model, missing.id));
-    let settings = settings_of(&screen.model);
+    let settings = judge_settings(&screen.model);
     let result = judge_aspect(&repeating, &settings, Aspect::Alignment, &missing.text, missing.id).await;
     let made = repeating.made();
     let is_stored = match result {

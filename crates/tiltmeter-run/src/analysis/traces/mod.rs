@@ -370,20 +370,7 @@ impl<'a> Coders<'a> {
         book: &CodeBook,
     ) -> Vec<CoderResult> {
         let of = |(row, name): &(&CoderRow, String)| {
-            let mut result = CoderResult {
-                coder: name.clone(),
-                kind: "model",
-                hash: Some(row.hash),
-                traces: items.len() as u64,
-                coded: 0,
-                not_coded: IndexMap::new(),
-                labels_held: 0,
-                labels_not_in_trace: 0,
-                labels_too_short: 0,
-                labels_unknown: 0,
-                cost_usd: 0.0,
-                failures: Vec::new(),
-            };
+            let mut result = nothing_said(name, "model", Some(row.hash), items);
             let mut met = 0;
             for coding in codings
                 .iter()
@@ -433,20 +420,7 @@ impl<'a> Coders<'a> {
         places: &HashMap<i64, usize>,
     ) -> Vec<CoderResult> {
         let of = |name: &&str| {
-            let mut result = CoderResult {
-                coder: (*name).to_owned(),
-                kind: "person",
-                hash: None,
-                traces: items.len() as u64,
-                coded: 0,
-                not_coded: IndexMap::new(),
-                labels_held: 0,
-                labels_not_in_trace: 0,
-                labels_too_short: 0,
-                labels_unknown: 0,
-                cost_usd: 0.0,
-                failures: Vec::new(),
-            };
+            let mut result = nothing_said(name, "person", None, items);
             let mut met = 0;
             for person in people
                 .iter()
@@ -465,6 +439,29 @@ impl<'a> Coders<'a> {
             result
         };
         self.people.iter().map(of).collect()
+    }
+}
+
+/// A coder that has not said anything yet.
+fn nothing_said(
+    coder: &str,
+    kind: &'static str,
+    hash: Option<ContentId>,
+    items: &[TraceItemRow],
+) -> CoderResult {
+    CoderResult {
+        coder: coder.to_owned(),
+        kind,
+        hash,
+        traces: items.len() as u64,
+        coded: 0,
+        not_coded: IndexMap::new(),
+        labels_held: 0,
+        labels_not_in_trace: 0,
+        labels_too_short: 0,
+        labels_unknown: 0,
+        cost_usd: 0.0,
+        failures: Vec::new(),
     }
 }
 

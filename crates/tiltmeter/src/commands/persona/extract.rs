@@ -4,11 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tiltmeter_core::experiment::{Judge, file::ExperimentFile, resolve_judge};
-use tiltmeter_judge::JudgeSettings;
 use tiltmeter_persona::{
     ExtractError, Extraction, ExtractionSettings, RolloutStore, Step, TraitFile, TraitJudge,
 };
-use tiltmeter_run::{Budget, PatientModel, RetryPolicy, connect_judge};
+use tiltmeter_run::{Budget, PatientModel, RetryPolicy, connect_judge, judge_settings};
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::ExtractArguments;
@@ -56,7 +55,7 @@ pub(crate) fn extract(arguments: &ExtractArguments) -> Result<Exit, Failure> {
             let (policy, stop) = (RetryPolicy::default(), CancellationToken::new());
             let observer = progress.clone();
             let model = PatientModel::new(model, policy, budget, observer, jiff::Timestamp::now, stop);
-            Some((model, name, judge.hash, settings_of(judge)))
+            Some((model, name, judge.hash, judge_settings(judge)))
         }
         None => None,
     };
@@ -130,15 +129,4 @@ fn judge_of(model: &str, arguments: &ExtractArguments) -> Result<Judge, Failure>
     .map_err(Failure::configuration)?;
     let judge = resolve_judge("the judge", &file).map_err(Failure::configuration)?;
     judge.ok_or_else(|| Failure::failed("the judge was lost"))
-}
-
-fn settings_of(judge: &Judge) -> JudgeSettings {
-    JudgeSettings {
-        samples: judge.samples,
-        temperature: judge.temperature,
-        max_tokens: judge.max_tokens,
-        minimum_mass: judge.minimum_mass,
-        top_log_probabilities: judge.log_probabilities.then_some(20),
-        reasoning: judge.reasoning,
-    }
 }
