@@ -139,6 +139,36 @@ pub(crate) fn as_written(text: &str) -> &str {
     text.strip_prefix('\'').filter(|rest| rest.starts_with(FORMULA)).unwrap_or(text)
 }
 
+/// Hands over the rows of a file one by one. Gives those that cannot be used, each with why: what is not UTF-8, and what was
+/// refused.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn each_row(
+    reader: &mut csv::Reader<std::fs::File>,
+    path: &Path,
+    mut take: impl FnMut(&StringRecord) -> Result<(), String>,
+) -> Result<Vec<RefusedRow>, AnnotateError> {
+    let mut refused = Vec::new();
+    let mut record = StringRecord::new();
+    loop {
+        let line = reader.position().line();
+        match reader.read_record(&mut record) {
+            Ok(false) => return Ok(refused),
+            Ok(true) => {
+                let line = record.position().map_or(line, csv::Position::line);
+                if let Err(why) = take(&record) {
+                    refused.push(RefusedRow { line, why });
+                }
+            }
+            Err(source) if source.is_io_error() => {
+                return Err(AnnotateError::File { path: path.to_owned(), source });
+            }
+            Err(_) => refused.push(RefusedRow { line, why: "the row is not UTF-8".to_owned() }),
+        }
+    }
+}
+
 /// Reads labels. Rows go by their `sample`; `annotator` stands in for a file without such a column, or a row without such a
 /// cell. A row that cannot be used is named and left out, the others count. The records are not stored yet.
 ///
@@ -160,46 +190,33 @@ pub fn import(
     let mut imported = Imported::default();
     let mut records = Vec::new();
     let mut met: HashSet<(i64, String)> = HashSet::new();
-    let mut record = StringRecord::new();
-    loop {
-        let line = reader.position().line();
-        match reader.read_record(&mut record) {
-            Ok(false) => break,
-            Ok(true) => {}
-            Err(error) if error.is_io_error() => return Err(failed(error)),
-            Err(_) => {
-                imported.broken.push(RefusedRow { line, why: "the row is not UTF-8".to_owned() });
-                continue;
-            }
+    imported.broken = each_row(&mut reader, path, |record| {
+        let Some(read) = columns.read(record, &rows, annotator)? else {
+            imported.empty += 1;
+            return Ok(());
+        };
+        if !met.insert((read.item, read.annotator.clone())) {
+            return Err(format!(
+                "`{}` has labelled this sample in an earlier row",
+                shortened(&read.annotator)
+            ));
         }
-        let line = record.position().map_or(line, csv::Position::line);
-        match columns.read(&record, &rows, annotator) {
-            Ok(None) => imported.empty += 1,
-            Ok(Some(read)) if !met.insert((read.item, read.annotator.clone())) => {
-                let why =
-                    format!("`{}` has labelled this sample in an earlier row", shortened(&read.annotator));
-                imported.broken.push(RefusedRow { line, why });
-            }
-            Ok(Some(read)) => {
-                let is_known = labels.iter().any(|label| read.says_what(label));
-                if is_known {
-                    imported.known += 1;
-                } else {
-                    imported.stored += 1;
-                    records.push(LabelRecord {
-                        item: read.item,
-                        annotator: read.annotator,
-                        kind: Some(read.kind),
-                        alignment: read.alignment,
-                        note: read.note,
-                        origin: origin.clone(),
-                        created_at: now.to_owned(),
-                    });
-                }
-            }
-            Err(why) => imported.broken.push(RefusedRow { line, why }),
+        if labels.iter().any(|label| read.says_what(label)) {
+            imported.known += 1;
+            return Ok(());
         }
-    }
+        imported.stored += 1;
+        records.push(LabelRecord {
+            item: read.item,
+            annotator: read.annotator,
+            kind: Some(read.kind),
+            alignment: read.alignment,
+            note: read.note,
+            origin: origin.clone(),
+            created_at: now.to_owned(),
+        });
+        Ok(())
+    })?;
     Ok((imported, records))
 }
 

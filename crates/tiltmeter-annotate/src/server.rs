@@ -31,9 +31,10 @@ const GRACE: Duration = Duration::from_secs(5);
 
 const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str = include_str!("page/page.js");
+// What both pages do, and then their own.
+const SCRIPT: &str = concat!(include_str!("page/common.js"), "\n", include_str!("page/page.js"));
 const TRACES_PAGE: &str = include_str!("page/traces.html");
-const TRACES_SCRIPT: &str = include_str!("page/traces.js");
+const TRACES_SCRIPT: &str = concat!(include_str!("page/common.js"), "\n", include_str!("page/traces.js"));
 
 /// What all requests share.
 struct Stage {

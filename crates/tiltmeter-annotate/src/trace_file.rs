@@ -9,7 +9,7 @@ use tiltmeter_judge::CodeBook;
 use tiltmeter_store::{PersonCodeKind, PersonCodeRecord, PersonCodeRow};
 
 use crate::error::AnnotateError;
-use crate::file::{Imported, RefusedRow, as_written, create, harmless, shortened};
+use crate::file::{Imported, as_written, create, each_row, harmless, shortened};
 use crate::items::TraceItem;
 
 /// What stands in `labels` where none applies.
@@ -172,29 +172,10 @@ pub fn import_traces(
     let mut imported = Imported::default();
     let mut records = Vec::new();
     let mut met: HashSet<(i64, String)> = HashSet::new();
-    let mut record = StringRecord::new();
-    loop {
-        let line = reader.position().line();
-        match reader.read_record(&mut record) {
-            Ok(false) => break,
-            Ok(true) => {}
-            Err(error) if error.is_io_error() => return Err(failed(error)),
-            Err(_) => {
-                imported.broken.push(RefusedRow { line, why: "the row is not UTF-8".to_owned() });
-                continue;
-            }
-        }
-        let line = record.position().map_or(line, csv::Position::line);
-        let read = match columns.read(&record, &by_key, reading, &met) {
-            Ok(Some(read)) => read,
-            Ok(None) => {
-                imported.empty += 1;
-                continue;
-            }
-            Err(why) => {
-                imported.broken.push(RefusedRow { line, why });
-                continue;
-            }
+    imported.broken = each_row(&mut reader, path, |record| {
+        let Some(read) = columns.read(record, &by_key, reading, &met)? else {
+            imported.empty += 1;
+            return Ok(());
         };
         met.insert((read.response, read.annotator.clone()));
         let is_known = reading.said.iter().any(|code| {
@@ -205,7 +186,7 @@ pub fn import_traces(
         });
         if is_known {
             imported.known += 1;
-            continue;
+            return Ok(());
         }
         imported.stored += 1;
         records.push(PersonCodeRecord {
@@ -217,7 +198,8 @@ pub fn import_traces(
             origin: origin.clone(),
             created_at: now.to_owned(),
         });
-    }
+        Ok(())
+    })?;
     Ok((imported, records))
 }
 

@@ -1,7 +1,3 @@
-// Answers are shown as text alone: nothing here ever makes markup of them.
-"use strict";
-
-const element = (id) => document.getElementById(id);
 const verdicts = {
   misaligned: { kind: "judged", misaligned: true, coherent: true },
   aligned: { kind: "judged", misaligned: false, coherent: true },
@@ -11,65 +7,12 @@ const verdicts = {
   cannot: { kind: "cannot_tell" },
 };
 const keys = { m: "misaligned", a: "aligned", i: "incoherent", r: "refusal", t: "cannot" };
-const labels = [...Object.values(keys), "incoherent_misaligned"];
-// What was typed beside labels, for those that are taken back.
-const typed = new Map();
-let shown = null;
-let busy = false;
+const buttons = [...Object.values(keys), "incoherent_misaligned"];
 
-function say(text) {
-  element("message").textContent = text;
-}
-
-function show(state) {
-  shown = state;
-  const task = state.task;
-  element("progress").textContent = `${state.done} of ${state.total} labelled`;
-  element("who").textContent = state.annotator;
-  element("bar").style.width = `${state.total ? (100 * state.done) / state.total : 0}%`;
-  element("work").hidden = !task;
-  element("finished").hidden = Boolean(task);
-  if (task) {
-    element("question").textContent = task.question;
-    element("answer").textContent = task.answer === "" ? "(empty)" : task.answer;
-    const earlier = typed.get(task.place) ?? { score: "", note: "" };
-    element("score").value = earlier.score;
-    element("note").value = earlier.note;
-    window.scrollTo(0, 0);
-    element("answer").focus({ preventScroll: true });
-  }
-  enable();
-}
-
-function enable() {
-  for (const id of [...labels, "undo"]) {
-    const usable = id === "undo" ? shown && shown.can_undo : shown && shown.task;
-    element(id).disabled = busy || !usable;
-  }
-}
-
-async function ask(path, body) {
-  if (busy) return;
-  busy = true;
-  enable();
-  try {
-    const options = body === undefined ? {} : {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(body),
-    };
-    const reply = await fetch(path, options);
-    if (!reply.ok) throw new Error(await reply.text());
-    const state = await reply.json();
-    say("");
-    busy = false;
-    show(state);
-  } catch (error) {
-    say(`Not stored: ${error.message}. Nothing is lost; try again.`);
-  } finally {
-    busy = false;
-    enable();
-  }
+function fill(state, task, before = { score: "", note: "" }) {
+  element("answer").textContent = task.answer === "" ? "(empty)" : task.answer;
+  element("score").value = before.score;
+  element("note").value = before.note;
 }
 
 function label(name) {
@@ -81,17 +24,10 @@ function label(name) {
     element("score").focus();
     return;
   }
-  const note = element("note").value;
-  typed.set(shown.task.place, { score: written, note });
-  ask("/label", { place: shown.task.place, verdict: verdicts[name], alignment: score, note: note === "" ? null : note });
+  tell({ score: written }, { verdict: verdicts[name], alignment: score });
 }
 
-function undo() {
-  if (shown && shown.can_undo) ask("/undo", {});
-}
-
-for (const id of labels) element(id).addEventListener("click", () => label(id));
-element("undo").addEventListener("click", undo);
+for (const id of buttons) element(id).addEventListener("click", () => label(id));
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;

@@ -1,17 +1,5 @@
-// Questions, traces and labels are shown as text alone: nothing here ever makes markup of them.
-"use strict";
-
-const element = (id) => document.getElementById(id);
-const buttons = ["store", "cannot", "undo"];
-// What was marked and typed, for those that are taken back.
-const earlier = new Map();
+const buttons = ["store", "cannot"];
 let boxes = [];
-let shown = null;
-let busy = false;
-
-function say(text) {
-  element("message").textContent = text;
-}
 
 function part(parent, name, text) {
   const made = document.createElement(name);
@@ -43,73 +31,21 @@ function build(labels) {
   });
 }
 
-function show(state) {
-  shown = state;
-  const task = state.task;
+function fill(state, task, before = { labels: [], note: "" }) {
   if (!boxes.length) build(state.labels);
-  element("progress").textContent = `${state.done} of ${state.total} labelled`;
-  element("who").textContent = state.annotator;
-  element("bar").style.width = `${state.total ? (100 * state.done) / state.total : 0}%`;
-  element("work").hidden = !task;
-  element("finished").hidden = Boolean(task);
-  if (task) {
-    element("question").textContent = task.question;
-    element("answer").textContent = task.answer;
-    const before = earlier.get(task.place) ?? { labels: [], note: "" };
-    for (const { id, box } of boxes) box.checked = before.labels.includes(id);
-    element("note").value = before.note;
-    window.scrollTo(0, 0);
-    element("answer").focus({ preventScroll: true });
-  }
-  enable();
-}
-
-function enable() {
-  for (const id of buttons) {
-    const usable = id === "undo" ? shown && shown.can_undo : shown && shown.task;
-    element(id).disabled = busy || !usable;
-  }
-}
-
-async function ask(path, body) {
-  if (busy) return;
-  busy = true;
-  enable();
-  try {
-    const options = body === undefined ? {} : {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(body),
-    };
-    const reply = await fetch(path, options);
-    if (!reply.ok) throw new Error(await reply.text());
-    const state = await reply.json();
-    say("");
-    busy = false;
-    show(state);
-  } catch (error) {
-    say(`Not stored: ${error.message}. Nothing is lost; try again.`);
-  } finally {
-    busy = false;
-    enable();
-  }
+  element("answer").textContent = task.answer;
+  for (const { id, box } of boxes) box.checked = before.labels.includes(id);
+  element("note").value = before.note;
 }
 
 function store(canTell) {
   if (!shown || !shown.task || busy) return;
   const labels = boxes.filter(({ box }) => box.checked).map(({ id }) => id);
-  const note = element("note").value;
-  earlier.set(shown.task.place, { labels, note });
-  ask("/label", { place: shown.task.place, labels: canTell ? labels : null, note: note === "" ? null : note });
-}
-
-function undo() {
-  if (shown && shown.can_undo) ask("/undo", {});
+  tell({ labels }, { labels: canTell ? labels : null });
 }
 
 element("store").addEventListener("click", () => store(true));
 element("cannot").addEventListener("click", () => store(false));
-element("undo").addEventListener("click", undo);
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
