@@ -1,8 +1,6 @@
 //! Defences that take several calls for one answer.
 
 use std::collections::HashSet;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use serde_json::Value;
@@ -167,26 +165,8 @@ fn killed_between_the_calls_of_an_answer_it_pays_for_none_twice() {
     let mut killed = 0;
     for round in 0..12_usize {
         let stored = stored_seeds(&world);
-        let mut child = world
-            .command()
-            .args(["run", "x.toml", "--out", "killed"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let start = Instant::now();
         let target = before + 1 + (round * 7) % 19;
-        while sim.recorded().len() < target && start.elapsed() < Duration::from_secs(20) {
-            if child.try_wait().unwrap().is_some() {
-                break;
-            }
-            std::thread::yield_now();
-        }
-        if child.try_wait().unwrap().is_none() {
-            child.kill().unwrap();
-            killed += 1;
-        }
-        child.wait().unwrap();
+        killed += u32::from(world.killed_at(&["run", "x.toml", "--out", "killed"], target));
         let requests = sim.recorded();
         for seed in subject_seeds(&requests[before..]) {
             assert!(!stored.contains(&seed), "a stored call was made again in round {round}");

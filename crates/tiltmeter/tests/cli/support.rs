@@ -1,7 +1,8 @@
 //! A folder, a scripted server, and the program.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -83,6 +84,27 @@ impl World {
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         self.command().args(arguments).output().unwrap().into()
+    }
+
+    /// Starts a command and kills it once the server has had so many requests in all. Gives whether there was something to
+    /// kill: it may have ended before.
+    pub(crate) fn killed_at(&self, arguments: &[&str], requests: usize) -> bool {
+        let sim = self.sim.as_ref().unwrap();
+        let mut child =
+            self.command().args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        while sim.recorded().len() < requests && start.elapsed() < Duration::from_secs(20) {
+            if child.try_wait().unwrap().is_some() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        let runs = child.try_wait().unwrap().is_none();
+        if runs {
+            child.kill().unwrap();
+        }
+        child.wait().unwrap();
+        runs
     }
 
     /// Checks that no file in the folder holds a secret.
