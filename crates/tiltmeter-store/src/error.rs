@@ -19,6 +19,12 @@ pub enum StoreError {
         /// The directory.
         path: PathBuf,
     },
+    /// Demonstrations were screened here, and no subject was asked yet.
+    #[error(
+        "no experiment has got as far as asking a subject in this run directory: its demonstrations are still being screened; \
+         run it again"
+    )]
+    NothingRun,
     /// The directory holds a run already.
     #[error("{path}: holds a run already; choose another `--out`")]
     NotEmpty {

@@ -211,7 +211,8 @@ impl Reader {
             "SELECT {EXPERIMENT} FROM invocation AS i JOIN experiment AS e ON e.id = i.experiment
              ORDER BY i.id DESC LIMIT 1"
         );
-        self.connection.query_row(&query, [], StoredExperiment::read)?.parsed()
+        let found = self.connection.query_row(&query, [], StoredExperiment::read).optional()?;
+        found.ok_or(StoreError::NothingRun)?.parsed()
     }
 
     /// All experiments that were run here with a judge, oldest first: one for each judge that scored the answers, and

@@ -206,6 +206,10 @@ fn a_filter_that_cannot_be_asked_stops_the_run_before_any_context_is_made() {
     assert_eq!(world.requests(), 0, "no subject is asked");
     assert!(count(&world, "SELECT count(*) FROM failure WHERE target = 'screening'") > 0);
     assert_eq!(count(&world, "SELECT count(*) FROM context"), 0);
+    for command in ["status", "compare", "report"] {
+        let said = world.run(&[command, "run"]).expect(1).stderr;
+        assert!(said.contains("still being screened") && said.contains("run it again"), "{command}: {said}");
+    }
 
     // The same model elsewhere, with faults that pass: what was missing is asked for, and nothing else is lost.
     let faults = FaultScript {
