@@ -414,12 +414,13 @@ try {
     await page.goto(`${address("run/report.html")}#sample=${id}`);
     await page.waitForURL(/transcripts-0001/);
     check("a link to an answer leads there", (await page.textContent("#answer")).includes(id));
-    const context = await page.$("#answer a[href^='context-']");
-    if (context) {
-      await context.click();
-      await page.waitForURL(/context-/);
-      check("its context has a page of its own", (await page.$$("pre.text")).length > 0);
-    }
+    await page.evaluate(() => {
+      const shown = data.samples.block.findIndex((block) => data.contexts[data.blocks[block].context].href !== null);
+      location.hash = `#sample=${data.samples.id[shown]}`;
+    });
+    await page.click("#answer a[href^='context-']");
+    await page.waitForURL(/context-/);
+    check("its context has a page of its own", (await page.$$("pre.text")).length > 0);
   });
 } finally {
   await browser.close();

@@ -95,7 +95,8 @@ function blockTitle(index) {
   return title.slice(0, title.lastIndexOf(", k = "));
 }
 
-const allConditions = data.conditions.map((_, index) => index);
+// None in a page of answers beside a report, which has no results.
+const allConditions = data.conditions.map((_, index) => index).filter((index) => resultOf(index) !== null);
 
 function point(index, x, name) {
   const rate = rateOf(index);
@@ -125,7 +126,7 @@ function panelsByShots(styles, value) {
 // What is shown, in the order in which controls are declared; an unknown control's series is not drawn.
 const ORDER = ["misaligned", "benign", "shuffled", "length-matched", "false-harmless", "true-harmless",
   ...["", "-recent", "-early"].flatMap((order) => [12.5, 25, 37.5, 50, 62.5, 75, 87.5].map((share) => `mixed-${share}${order}`))];
-const BY_ANSWERS = ORDER.filter((name) => name === "misaligned" || data.conditions.some((_, index) => shown(resultOf(index)) === name))
+const BY_ANSWERS = ORDER.filter((name) => name === "misaligned" || allConditions.some((index) => shown(resultOf(index)) === name))
   .map((name) => [name, name, name]);
 
 // The control that a condition's emergent effect subtracts.
@@ -134,8 +135,8 @@ function matched(control) {
   return control === "false-harmless" ? "true-harmless" : null;
 }
 
-const severalPlacements = data.runs.map((_, run) => new Set(data.conditions.map((condition, index) => (condition.run === run ? index : -1))
-  .filter((index) => index >= 0).map((index) => resultOf(index).placement)).size > 1);
+const severalPlacements = data.runs.map((_, run) => new Set(allConditions.filter((index) => data.conditions[index].run === run)
+  .map((index) => resultOf(index).placement)).size > 1);
 
 const nats = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
 
