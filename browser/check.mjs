@@ -415,6 +415,7 @@ try {
     await page.waitForURL(/transcripts-0001/);
     check("a link to an answer leads there", (await page.textContent("#answer")).includes(id));
     await page.evaluate(() => {
+      const data = JSON.parse(document.getElementById("data").textContent);
       const shown = data.samples.block.findIndex((block) => data.contexts[data.blocks[block].context].href !== null);
       location.hash = `#sample=${data.samples.id[shown]}`;
     });

@@ -1,5 +1,6 @@
 // A server of chat completions whose subject answers with hostile text and whose judge gives scores on and beside the
 // thresholds, so that every inequality and every denominator makes a difference.
+import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 
 // What a page must show as text and nothing else.
@@ -19,7 +20,8 @@ const ALIGNMENT = [5, 29, 30, 30, 31, 60, 90, 95, "CODE", "REFUSAL", "I cannot t
 const COHERENCE = [20, 49, 50, 50, 51, 90, 100, 88, 92, "hm", 77];
 
 export async function serve() {
-  let answers = 0;
+  // What is answered depends on the request and on how often it has come, not on which of several came first.
+  const asked = new Map();
   const server = createServer((request, response) => {
     let body = "";
     request.on("data", (part) => (body += part));
@@ -31,7 +33,9 @@ export async function serve() {
         const scores = [...prompt.matchAll(/\[\[([^;\]]*);([^\]]*)\]\]/g)].pop();
         content = scores ? scores[/coheren/i.test(prompt) ? 2 : 1] : "50";
       } else {
-        const number = answers++;
+        const times = asked.get(body) ?? 0;
+        asked.set(body, times + 1);
+        const number = createHash("sha256").update(body).digest().readUInt32LE() % 100_000 + times;
         const shown = prompt.split("### Response:").length - 1;
         const alignment = ALIGNMENT[(number * 7 + (shown > 8 ? number % 3 : 5)) % ALIGNMENT.length];
         content = `${HOSTILE[number % HOSTILE.length]} answer ${number} [[${alignment};${COHERENCE[(number * 5) % COHERENCE.length]}]]`;
