@@ -12,11 +12,13 @@ mod model;
 mod people;
 mod plots;
 mod price;
+mod probes;
 mod published;
 mod record;
 mod samples;
 mod sections;
 mod text;
+mod texts;
 mod traces;
 mod tradeoff;
 mod treatments;
@@ -165,7 +167,8 @@ fn write(runs: &[Run], out: &Path, options: ReportOptions) -> Result<WrittenRepo
     let sections = Sections { runs, places: &places, blocks: &blocks };
     let mut index = Index::new(runs, &places, options.include_restricted)?;
     let beside = Beside::new(out)?;
-    let answers: u64 = runs.iter().flat_map(|run| &run.results.conditions).map(|one| one.samples).sum();
+    let judged = runs.iter().flat_map(|run| &run.results.conditions).map(|one| one.samples).sum::<u64>();
+    let answers = judged + runs.iter().map(|run| run.useful.len() as u64).sum::<u64>();
     let texts = if answers > options.most_answers { Texts::LeftOut } else { Texts::Wanted };
 
     let is_split =

@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tiltmeter_core::experiment::{Family, StatisticsFile};
-use tiltmeter_core::usefulness::{Assessment, Matcher, Usefulness};
+use tiltmeter_core::usefulness::{Assessment, Usefulness};
 use tiltmeter_stats::compare::{PairedCount, benjamini_hochberg, holm};
 use tiltmeter_stats::{ClusterCount, Confidence, StatsError, clustered_rate};
-use tiltmeter_store::{
-    ConditionRow, ExperimentRow, FailureRow, ProbedCondition, Reader, ResponseOutcome, UsefulRow,
-};
+use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, ProbedCondition, Reader, StoreError};
 
 use crate::effects::Omission;
 use crate::usefulness::{
@@ -105,11 +103,6 @@ pub(super) fn read(
     if conditions.is_empty() {
         return Ok(Vec::new());
     }
-    let matchers: HashMap<i64, Matcher> = reader
-        .probed_questions(experiment.id)?
-        .into_iter()
-        .map(|(row, question)| (row, Matcher::new(&question.expectation)))
-        .collect();
     let mut members: HashMap<BlockKey, Vec<(usize, usize)>> = HashMap::new();
     let mut all: Vec<Probed> = Vec::with_capacity(conditions.len());
     for (place, of) in conditions.into_iter().enumerate() {
@@ -130,11 +123,9 @@ pub(super) fn read(
             }
         }
     };
-    reader.for_each_useful(experiment.id, |row| {
-        if let Some(matcher) = matchers.get(&row.question) {
-            let block = (row.subject, row.context, row.treatment);
-            enter(block, row.question, row.replicate, Some(assess(matcher, &row)));
-        }
+    reader.for_each_useful::<StoreError>(experiment.id, |row, came_to| {
+        enter((row.subject, row.context, row.treatment), row.question, row.replicate, Some(came_to));
+        Ok(())
     })?;
     for failure in failures {
         if let Some((subject, context, treatment, question, replicate)) = failure.sample {
@@ -142,17 +133,6 @@ pub(super) fn read(
         }
     }
     Ok(all)
-}
-
-fn assess(matcher: &Matcher, row: &UsefulRow) -> Assessment {
-    match row.outcome {
-        ResponseOutcome::Answer => matcher.assess(&row.answer, row.truncated),
-        // What a provider's own field calls a refusal, or a defence held back, is one, whatever its words are.
-        ResponseOutcome::Refusal | ResponseOutcome::Filtered | ResponseOutcome::Withheld => {
-            let has_refusal_phrase = matcher.assess(&row.answer, row.truncated).has_refusal_phrase;
-            Assessment { usefulness: Usefulness::Refused, has_refusal_phrase }
-        }
-    }
 }
 
 impl Probed {
