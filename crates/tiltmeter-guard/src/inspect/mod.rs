@@ -11,7 +11,6 @@ mod inspector;
 mod judge;
 mod local;
 mod open;
-pub mod output;
 mod risk;
 mod rules;
 mod split;

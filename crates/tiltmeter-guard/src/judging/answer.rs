@@ -5,8 +5,8 @@ use tiltmeter_core::verdict::{Aspect, Verdict};
 use tiltmeter_judge::{AspectJudgement, JudgePrompts, JudgeSettings, judge_aspect, render};
 use tiltmeter_models::{ChatModel, ModelError};
 
-use super::super::rules::Rules;
 use crate::inspect::Finding;
+use crate::inspect::Rules;
 
 /// What came of judging an answer.
 #[derive(Debug)]
