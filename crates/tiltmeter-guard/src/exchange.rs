@@ -24,11 +24,14 @@ use crate::gateway::{Face, Live, Shared};
 use crate::head::{self, Client};
 use crate::hold_back::{Acting, Checking};
 use crate::inspecting::Found;
+use crate::inspection::UncheckedReason;
 use crate::metrics;
 use crate::names::{REQUEST_HEADER, RISK_HEADER};
+use crate::page;
 use crate::policy::{self, Deed};
 use crate::refusal::Refusal;
 use crate::relay::Leaving;
+use crate::uninspected;
 
 /// Bodies from this size on are not parsed where other requests would wait for it.
 const LARGE: usize = 128 << 10;
@@ -39,6 +42,13 @@ pub(crate) async fn answer(
     face: Face,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
+    let request = match face {
+        Face::Admin => match page::answer(&shared, request).await {
+            Ok(response) => return Ok(response),
+            Err(request) => request,
+        },
+        Face::Only | Face::Clients => request,
+    };
     let endpoint = Endpoint::of(request.method(), request.uri().path());
     let protocol = match endpoint {
         Ok(Endpoint::Model { protocol, .. }) => protocol,
@@ -146,9 +156,7 @@ impl Exchange {
         }
         let body = Limited::new(body, limit);
         let Endpoint::Model { protocol, is_bare_prompt } = endpoint else {
-            if !settings.pass_through {
-                return Err(Refusal::pass_through_off());
-            }
+            uninspected::check(settings.uninspected, &parts.method)?;
             let server = self.server(None)?;
             let body = WantedBody::PassedThrough(body);
             return Ok(Wanted {
@@ -206,6 +214,12 @@ impl Exchange {
             WantedBody::Read(body) => Some(body.clone()),
             WantedBody::PassedThrough(_) => None,
         };
+        if let WantedBody::PassedThrough(_) = &wanted.body
+            && uninspected::is_write(&parts.method)
+        {
+            found.inspection.unchecked.push(uninspected::unchecked(&parts.headers));
+            self.shared.metrics.unchecked(uninspected::ALL, UncheckedReason::Uninspected.name());
+        }
         if let (Some(route), Some(body), true) = (&route, &original, wanted.is_inspected)
             && !route.detectors.is_empty()
         {
@@ -214,6 +228,8 @@ impl Exchange {
             let literal = wanted.model.as_ref().map(|(_, literal)| literal);
             deed = policy::decide(route, &found, view.as_ref(), literal);
             self.tell(route, &found, &deed);
+            let content = self.live.settings.audit.as_ref().and_then(|audit| audit.content.as_ref());
+            self.shared.metrics.board.inspected(route, &found, &deed, view.as_deref().zip(content));
         }
         if let Some(changed) = deed.body.take() {
             wanted.body = WantedBody::Read(changed);

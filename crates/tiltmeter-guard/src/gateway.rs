@@ -19,9 +19,11 @@ use crate::audit::{Audit, AuditError};
 use crate::client::{Server, TlsError};
 use crate::config::Settings;
 use crate::config::file::AuditFailure;
+use crate::drift::DriftSnapshot;
 use crate::exchange;
 use crate::inspecting::Detectors;
 use crate::metrics::Metrics;
+use crate::page::Page;
 
 /// Settings, and what was built from them.
 #[derive(Debug)]
@@ -53,6 +55,7 @@ pub(crate) struct Shared {
     /// Part of all ids of this process.
     started: u64,
     requests: AtomicU64,
+    pub(crate) page: Page,
 }
 
 impl Shared {
@@ -70,6 +73,11 @@ impl Shared {
 
     pub(crate) fn is_ready(&self) -> bool {
         !self.must_refuse() && !self.is_stopping.load(Ordering::Relaxed)
+    }
+
+    /// How sampled answers fare.
+    pub(crate) fn drift(&self) -> Vec<DriftSnapshot> {
+        Vec::new()
     }
 
     /// All figures as text.
@@ -92,6 +100,9 @@ pub enum GuardError {
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// Random bytes for the live page's sessions.
+    #[error("the operating system gives no random bytes: {0}")]
+    Random(String),
 }
 
 /// A gateway.
@@ -127,6 +138,7 @@ impl Gateway {
             is_stopping: AtomicBool::new(false),
             started: u64::try_from(started.as_micros()).unwrap_or(0),
             requests: AtomicU64::new(0),
+            page: Page::new()?,
         };
         Ok(Self { shared: Arc::new(shared) })
     }

@@ -47,6 +47,8 @@ impl UncheckedReason {
             Self::Shed => "shed",
             Self::Resting => "resting",
             Self::Pending => "pending",
+            Self::StoredElsewhere => "stored-elsewhere",
+            Self::Uninspected => "uninspected",
         }
     }
 }
@@ -145,6 +147,11 @@ pub enum UncheckedReason {
     Resting,
     /// The detector works apart from requests, and has not come to this yet; a later request will know.
     Pending,
+    /// A part of the context that only the model's server has: an earlier answer or conversation that the request goes on
+    /// with, a prompt or an item that it names.
+    StoredElsewhere,
+    /// The request is for an address that no detector is for, such as uploads of files and batches.
+    Uninspected,
 }
 
 /// Something that was not looked at. What is not checked must be said, never passed over.

@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::audit::AuditWatch;
+use crate::board::Board;
 
 /// What `/metrics` is served as.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -38,6 +39,8 @@ fn coarse() -> Histogram {
 /// The figures.
 #[derive(Debug)]
 pub(crate) struct Metrics {
+    /// What the live page shows of the same.
+    pub(crate) board: Board,
     registry: Registry,
     requests: Family<Labels, Counter>,
     refusals: Family<Labels, Counter>,
@@ -66,6 +69,7 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::default();
         let metrics = Self {
+            board: Board::new(),
             requests: Family::default(),
             refusals: Family::default(),
             overhead: Histograms::new_with_constructor(fine),
@@ -166,12 +170,14 @@ impl Metrics {
     }
 
     pub(crate) fn request(&self, route: &str, status: Option<u16>, ended: &'static str) {
+        self.board.ended(route, status, ended);
         let status = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
         let labels = vec![("route", route.to_owned()), ("status", status), ("ended", ended.to_owned())];
         self.requests.get_or_create(&labels).inc();
     }
 
     pub(crate) fn refusal(&self, code: &'static str) {
+        self.board.refused(code);
         self.refusals.get_or_create(&vec![("code", code.to_owned())]).inc();
     }
 
@@ -200,6 +206,7 @@ impl Metrics {
     }
 
     pub(crate) fn unchecked(&self, detector: &str, reason: &'static str) {
+        self.board.unchecked(detector, reason);
         self.unchecked
             .get_or_create(&vec![("detector", detector.to_owned()), ("reason", reason.to_owned())])
             .inc();
@@ -207,6 +214,7 @@ impl Metrics {
 
     pub(crate) fn failed_open(&self) {
         self.fail_open.inc();
+        self.board.failed_open();
     }
 
     pub(crate) fn examples(&self, found: usize, flagged: usize) {
@@ -228,6 +236,7 @@ impl Metrics {
             self.stream_cut.inc();
         }
         self.stream_unchecked_bytes.inc_by(unchecked);
+        self.board.answer(is_cut, unchecked);
     }
 
     /// `first` and `total` are counted from the request's beginning.

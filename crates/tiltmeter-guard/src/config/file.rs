@@ -37,15 +37,42 @@ pub struct ServerFile {
     pub listen: String,
     /// A second address for `/metrics`, `/healthz` and `/readyz`; with it, the first serves none of them but the last two.
     pub admin: Option<String>,
+    /// The environment variable with the token that lets a browser see the live page, at `/` of `admin`, which must be an
+    /// address of this machine then. Without it there is no page.
+    pub admin_token_env: Option<String>,
     /// The environment variable with the keys that clients must give, separated by commas. Without it, whoever reaches the
     /// gateway may use it.
     pub client_keys_env: Option<String>,
-    /// Whether requests below `/v1` that the gateway does not know are forwarded, uninspected, to the default upstream.
-    #[serde(default = "yes")]
-    pub pass_through: bool,
+    /// Which requests below `/v1` are forwarded to the default upstream that no detector is for: uploads of files, batches,
+    /// stored conversations, lists of models, and whatever else the gateway does not know. Default: `read` where a detector
+    /// of some route fails closed, as contexts would get past it otherwise; `pass` where none does.
+    pub uninspected: Option<Uninspected>,
     /// Limits.
     #[serde(default)]
     pub limits: LimitsFile,
+}
+
+/// Which requests are forwarded that no detector is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Uninspected {
+    /// All of them. Those that bring something are counted and recorded as unchecked.
+    Pass,
+    /// Those that bring nothing: GET, HEAD, OPTIONS and DELETE.
+    Read,
+    /// None.
+    Refuse,
+}
+
+impl Uninspected {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Read => "read",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 /// Limits of what clients may send. Whatever exceeds one is refused.
@@ -338,9 +365,6 @@ pub struct AuditFile {
     pub redact: Vec<String>,
 }
 
-fn yes() -> bool {
-    true
-}
 fn connect_seconds() -> f64 {
     10.0
 }

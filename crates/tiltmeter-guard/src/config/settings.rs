@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::Uri;
 use secrecy::SecretString;
 
-use super::file::{Action, AuditFailure, AuditWhen, ClientLeaves, KeyHeader, OnFailure};
+use super::file::{Action, AuditFailure, AuditWhen, ClientLeaves, KeyHeader, OnFailure, Uninspected};
 use super::models::ModelTable;
 use crate::inspection::{Inspector, RiskLevel};
 use crate::output::OutputCheck;
@@ -21,10 +21,12 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where figures are served, if not there too.
     pub admin: Option<SocketAddr>,
+    /// BLAKE3 hash of the token that lets a browser see the live page; there is none without it.
+    pub admin_token: Option<blake3::Hash>,
     /// BLAKE3 hashes of the keys that clients must give one of.
     pub client_keys: Option<Vec<blake3::Hash>>,
-    /// Whether unknown requests are forwarded.
-    pub pass_through: bool,
+    /// Which requests are forwarded that no detector is for.
+    pub uninspected: Uninspected,
     /// Limits.
     pub limits: Limits,
     /// Servers.
@@ -51,6 +53,11 @@ impl Settings {
     /// What is done with requests for a model.
     pub fn route(&self, model: &str) -> Option<&Arc<Route>> {
         self.route_of.find(model).and_then(|index| self.routes.get(index))
+    }
+
+    /// All routes, in the order of the file.
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
     }
 
     /// All detectors that a route uses, each once.

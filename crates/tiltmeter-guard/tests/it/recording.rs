@@ -65,6 +65,21 @@ fn decisions_and_outcomes_are_recorded_without_content() {
 }
 
 #[test]
+fn what_passes_uninspected_is_recorded_as_unchecked() {
+    let upstream = upstream();
+    let mut guard = Plan::to(&upstream.base_url()).with("[audit]\nfolder = 'audit'").start();
+    guard.get("/v1/files").expect(200, "none");
+    guard.post("/v1/files", "12345").expect(200, "none");
+    guard.stop();
+    let unchecked: Vec<Value> = records(&guard.path("audit"), "decision")
+        .into_iter()
+        .map(|(_, decision)| decision["unchecked"].clone())
+        .collect();
+    let upload = serde_json::json!({ "detector": "all", "reason": "uninspected", "bytes": 5 });
+    assert_eq!(unchecked, [serde_json::json!([]), serde_json::json!([upload])]);
+}
+
+#[test]
 fn content_is_kept_where_it_is_wanted_and_redacted() {
     let upstream = upstream();
     let mut guard = Plan::to(&upstream.base_url())

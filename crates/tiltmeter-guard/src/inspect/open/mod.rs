@@ -274,7 +274,10 @@ fn key(variable: &str, of: &str, surroundings: &Surroundings<'_>) -> Result<Secr
 
 async fn local(written: &str, model: &str, surroundings: &Surroundings<'_>) -> Result<LocalModel, OpenError> {
     let wrong = |message: String| OpenError::Model { model: written.to_owned(), message };
-    let source = ModelSource::parse(model).map_err(|error| wrong(error.to_string()))?;
+    let source = match ModelSource::parse(model).map_err(|error| wrong(error.to_string()))? {
+        ModelSource::File(path) => ModelSource::File(surroundings.folder.join(path)),
+        kept => kept,
+    };
     let settings = LocalSettings::from_environment(surroundings.environment)
         .map_err(|error| wrong(error.to_string()))?;
     Ok(tiltmeter_local::open(&source, settings, surroundings.progress).await?)
@@ -330,6 +333,18 @@ mod tests {
             progress: &(),
         };
         ContextFile::read(&toml::from_str(text).unwrap())?.open_blocking(&surroundings)
+    }
+
+    #[test]
+    fn models_are_found_beside_the_configuration() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tiltmeter-local/tests/fixtures");
+        let file = "[tilt]\nmodel = 'local/./tiny-qwen3'\nthreshold = 0.1".parse().unwrap();
+        let open = |folder: &Path| {
+            let surroundings = Surroundings { folder, environment: &|_| None, progress: &() };
+            ContextFile::read(&file)?.open_blocking(&surroundings)
+        };
+        open(&fixtures).map(drop).unwrap();
+        assert!(open(Path::new("")).is_err());
     }
 
     #[test]

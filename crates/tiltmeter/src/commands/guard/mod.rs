@@ -34,10 +34,11 @@ pub(crate) fn guard(arguments: &GuardArguments) -> Result<Exit, Failure> {
 /// Reads a configuration, with the environment's keys.
 fn read(path: &Path) -> Result<Settings, Failure> {
     let text = fs_err::read_to_string(path).map_err(Failure::configuration)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
     let sources = Sources {
         environment: &|name| std::env::var(name).ok(),
-        folder: path.parent().unwrap_or(Path::new("")),
-        inspector: &built_in::inspector,
+        folder,
+        inspector: &|kind, settings| built_in::inspector(folder, kind, settings),
         output_check: &built_in::output_check,
     };
     config::read(&path.display().to_string(), &text, &sources).map_err(Failure::configuration)
