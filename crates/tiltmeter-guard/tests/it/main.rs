@@ -15,6 +15,7 @@ mod faults;
 mod forwarding;
 mod hostile;
 mod keys;
+mod page;
 mod recording;
 mod support;
 mod upstream;
