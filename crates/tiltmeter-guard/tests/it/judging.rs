@@ -337,13 +337,13 @@ fn what_cannot_be_read_or_has_no_text_is_not_checked() {
 
 #[test]
 fn more_than_the_judge_is_shown_is_said() {
-    let upstream = Upstream::fixed(answer("application/json", said(&"long ".repeat(100), None)));
+    let upstream = Upstream::fixed(answer("application/json", said(&"xyzw ".repeat(100), None)));
     let judge = judge();
     let mut guard = plan(&upstream, &judge, "text_bytes = 100", "rate = 1.0").with(AUDIT).start();
     guard.post(CHAT, question("q")).expect(200, "none");
     assert_eq!(judgements(&mut guard)[0]["is_truncated"], true);
     let (_, prompt) = about(&judge.last());
-    assert_eq!(prompt.matches("long").count(), 20);
+    assert_eq!(prompt.matches("xyzw").count(), 20);
 }
 
 /// A server that streams a piece, tells so, and goes on when it is told to or the other side is gone.
