@@ -28,13 +28,13 @@ pub fn inspector(folder: &Path, kind: &str, settings: &toml::Table) -> Result<Ar
     opened.map(|inspector| Arc::new(inspector) as Arc<dyn Inspector>).map_err(|error| error.to_string())
 }
 
-/// Makes a check of answers of a kind.
+/// Makes a check of answers of a kind. The kind `judge` is none of them: the configuration itself makes it of its judges.
 ///
 /// # Errors
 /// Where there is no such kind, or its settings are wrong; the text says which.
 pub fn output_check(kind: &str, settings: &toml::Table) -> Result<Arc<dyn OutputCheck>, String> {
     match kind {
         "pattern" => Ok(Arc::new(PatternCheck::from_settings(settings)?)),
-        _ => Err(format!("there is no kind of output check `{kind}`; known here: `pattern`")),
+        _ => Err(format!("there is no kind of output check `{kind}`; known here: `judge`, `pattern`")),
     }
 }

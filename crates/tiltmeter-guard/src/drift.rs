@@ -135,17 +135,13 @@ impl RouteDrift {
         if let Some(alarm) = raised {
             self.alarms += 1;
             let recovery = Recovery::new(self.settings.lowest_mean);
-            return match &mut self.alarm {
+            if let Some((_, so_far)) = &mut self.alarm {
                 // It stands already: what spoke for recovery is void.
-                Some((_, so_far)) => {
-                    *so_far = recovery;
-                    None
-                }
-                None => {
-                    self.alarm = Some((StandingAlarm { since: now, after: alarm.answers }, recovery));
-                    Some(Change::Worse(alarm))
-                }
-            };
+                *so_far = recovery;
+                return None;
+            }
+            self.alarm = Some((StandingAlarm { since: now, after: alarm.answers }, recovery));
+            return Some(Change::Worse(alarm));
         }
         let (_, recovery) = self.alarm.as_mut()?;
         recovery.see(alignment).then(|| {

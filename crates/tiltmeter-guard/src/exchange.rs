@@ -25,8 +25,11 @@ use crate::head::{self, Client};
 use crate::hold_back::{Acting, Checking};
 use crate::inspecting::Found;
 use crate::inspection::UncheckedReason;
+use crate::judging::Question;
+use crate::looks::Looks;
 use crate::metrics;
 use crate::names::{REQUEST_HEADER, RISK_HEADER};
+use crate::output::AnswerTo;
 use crate::page;
 use crate::policy::{self, Deed};
 use crate::refusal::Refusal;
@@ -244,20 +247,22 @@ impl Exchange {
         let live = Arc::clone(&self.live);
         let server = live.servers.get(wanted.server).ok_or_else(Refusal::no_upstream)?;
         finish.upstream.clone_from(&server.upstream.name);
-        let entry = self.decision(&wanted, &found, &deed, original.as_ref(), refusal.as_ref());
+        let looks = route.as_ref().filter(|_| wanted.is_inspected);
+        let looks = looks.map(|route| Looks::of(route, &self.id, found.inspection.risk.level));
+        let looks = looks.unwrap_or_default();
+        let entry = self.decision(&wanted, &found, &deed, original.as_ref(), refusal.as_ref(), &looks);
         if let Some(refusal) = refusal {
             self.record(entry).await?;
             return Err(refusal);
         }
-        let output = route.as_ref().and_then(|route| {
-            let output = route.output.as_ref().filter(|output| found.inspection.risk.level >= output.from);
-            output.filter(|_| wanted.is_inspected).map(|output| (output.clone(), acting(route)))
-        });
+        let question = looks.question(self.protocol, original.as_ref());
+        finish.sampled = looks.sampled(&self.id, &question);
         let policy = route.as_ref().map_or(ClientLeaves::Cancel, |route| route.client_leaves);
         let sending = Sending {
             exchange: Arc::clone(self),
             server: wanted.server,
-            output,
+            output: looks.output,
+            question,
             tag: deed.tag,
             leaving: Leaving { policy, tasks: self.shared.tasks.clone() },
             finish: finish.take(),
@@ -332,6 +337,7 @@ impl Exchange {
         deed: &Deed,
         original: Option<&Bytes>,
         refusal: Option<&Refusal>,
+        looks: &Looks,
     ) -> Option<Entry> {
         self.shared.audit.as_ref()?;
         let settings = self.live.settings.audit.as_ref();
@@ -359,6 +365,7 @@ impl Exchange {
             actions: &deed.done,
             not_done: &deed.not_done,
             dry_run: wanted.route.as_ref().is_some_and(|route| route.dry_run),
+            judging: looks.judging(),
             refusal: refusal.map(|refusal| refusal.code),
             inspection_us: u64::try_from(found.took.as_micros()).unwrap_or(u64::MAX),
         };
@@ -381,15 +388,12 @@ impl Exchange {
     }
 }
 
-fn acting(route: &Route) -> Acting {
-    if route.dry_run { Acting::DryRun } else { Acting::Really }
-}
-
 /// A request that is to be sent.
 struct Sending {
     exchange: Arc<Exchange>,
     server: usize,
     output: Option<(OutputSettings, Acting)>,
+    question: Question,
     tag: Option<crate::inspection::RiskLevel>,
     leaving: Leaving,
     finish: Finish,
@@ -442,9 +446,10 @@ impl Sending {
         }
         self.finish.status = Some(head.status.as_u16());
         let checking = self.output.take().filter(|_| head.status.is_success() && !is_head);
-        let checking = checking
-            .map(|(output, acting)| (Checking::new(&output, exchange.protocol, acting), output.hold_back));
-        let source = self.finish.source(body, server.upstream.idle_time);
+        let to = AnswerTo { protocol: exchange.protocol, question: self.question.clone() };
+        let checking =
+            checking.map(|(output, acting)| (Checking::new(&output, &to, acting), output.hold_back));
+        let source = self.finish.source(&head, exchange.protocol, body, server.upstream.idle_time);
         self.finish.take().answer(head, source, checking, self.leaving.clone()).await
     }
 
@@ -461,7 +466,7 @@ impl Sending {
         *request.method_mut() = parts.method;
         *request.uri_mut() = server.address(&parts.uri).ok_or_else(Refusal::odd_path)?;
         *request.headers_mut() = head::outgoing(parts.headers, &server.upstream);
-        if self.output.is_some() {
+        if self.output.is_some() || self.finish.sampled.is_some() {
             // What is compressed cannot be checked.
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }

@@ -28,6 +28,7 @@ mod inspecting;
 pub mod inspection;
 pub mod judging;
 mod literal;
+mod looks;
 mod metrics;
 mod names;
 pub mod output;

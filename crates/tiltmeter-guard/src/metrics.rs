@@ -1,5 +1,7 @@
 //! The gateway's figures, by the names that are documented. All names are here.
 
+mod judging;
+
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -63,6 +65,8 @@ pub(crate) struct Metrics {
     audit_waiting: Gauge,
     duration: Histograms,
     first_chunk: Histograms,
+    /// Of judges, drift, and what detectors keep.
+    pub(crate) judging: judging::JudgingMetrics,
 }
 
 impl Metrics {
@@ -91,6 +95,7 @@ impl Metrics {
             audit_waiting: Gauge::default(),
             duration: Histograms::new_with_constructor(coarse),
             first_chunk: Histograms::new_with_constructor(coarse),
+            judging: judging::JudgingMetrics::new(),
             registry: Registry::default(),
         };
         metrics.register(&mut registry);
@@ -155,6 +160,7 @@ impl Metrics {
             self.audit_lag.clone(),
         );
         own.register("audit_waiting", "Records that wait to be written", self.audit_waiting.clone());
+        self.judging.register(own);
         registry.register_with_unit(
             "gen_ai_client_operation_duration",
             "From a request's beginning to the end of its answer",

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::drift::DriftSettings;
 use crate::inspection::RiskLevel;
+use crate::judging::AnswerJudgeFile;
 
 /// A gateway's configuration.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -16,6 +18,9 @@ pub struct GuardFile {
     /// What looks at contexts.
     #[serde(default)]
     pub detectors: Vec<DetectorFile>,
+    /// Models that judge answers.
+    #[serde(default)]
+    pub judges: Vec<AnswerJudgeFile>,
     /// What looks at answers.
     #[serde(default)]
     pub output_checks: Vec<OutputCheckFile>,
@@ -207,7 +212,7 @@ pub struct DetectorFile {
 pub struct OutputCheckFile {
     /// Its name in routes, logs and figures.
     pub name: String,
-    /// Which check it is: `pattern`.
+    /// Which check it is: `pattern` or `judge`.
     pub kind: String,
     /// Its own settings.
     #[serde(default)]
@@ -274,8 +279,30 @@ pub struct RouteFile {
     /// What becomes of an answer whose client leaves.
     #[serde(default)]
     pub client_leaves: ClientLeaves,
-    /// The check of answers.
+    /// The check of answers, before they are given.
     pub output: Option<RouteOutputFile>,
+    /// The judging of sampled answers, after they were given.
+    pub judging: Option<RouteJudgingFile>,
+}
+
+/// Which answers are judged after they were given.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteJudgingFile {
+    /// The name of a judge.
+    pub judge: String,
+    /// The share of answers that are drawn, 0 to 1, by a hash of the request's id.
+    #[serde(default = "judging_rate")]
+    pub rate: f64,
+    /// Answers to contexts of this risk and above are all judged, drawn or not; a risk of `none` is never a reason.
+    #[serde(default = "judging_always_from")]
+    pub always_from: RiskLevel,
+    /// Goes into the draw.
+    #[serde(default)]
+    pub salt: String,
+    /// When the answers of the draw count as having got worse.
+    #[serde(default)]
+    pub drift: DriftSettings,
 }
 
 /// How answers are checked.
@@ -385,6 +412,12 @@ fn rest_seconds() -> f64 {
 }
 fn hold_back_bytes() -> usize {
     64 << 10
+}
+fn judging_rate() -> f64 {
+    0.01
+}
+fn judging_always_from() -> RiskLevel {
+    RiskLevel::High
 }
 fn queue() -> usize {
     4096

@@ -11,7 +11,9 @@ use secrecy::SecretString;
 
 use super::file::{Action, AuditFailure, AuditWhen, ClientLeaves, KeyHeader, OnFailure, Uninspected};
 use super::models::ModelTable;
+use crate::drift::DriftSettings;
 use crate::inspection::{Inspector, RiskLevel};
+use crate::judging::{AnswerJudge, SamplingSettings};
 use crate::output::OutputCheck;
 
 /// A gateway's settings. They are swapped as a whole when they are read anew; a request keeps those that it began with.
@@ -55,7 +57,7 @@ impl Settings {
         self.route_of.find(model).and_then(|index| self.routes.get(index))
     }
 
-    /// All routes, in the order of the file.
+    /// What is done with requests, in the order of the configuration.
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
     }
@@ -157,8 +159,10 @@ pub struct Route {
     pub fallback_model: Option<String>,
     /// What becomes of an answer whose client leaves.
     pub client_leaves: ClientLeaves,
-    /// The check of answers.
+    /// The check of answers, before they are given.
     pub output: Option<OutputSettings>,
+    /// The judging of sampled answers, after they were given.
+    pub judging: Option<JudgingSettings>,
 }
 
 impl Route {
@@ -171,6 +175,17 @@ impl Route {
             RiskLevel::High => high,
         }
     }
+}
+
+/// How sampled answers are judged.
+#[derive(Clone, Debug)]
+pub struct JudgingSettings {
+    /// Who judges.
+    pub judge: Arc<AnswerJudge>,
+    /// Which answers.
+    pub sampling: SamplingSettings,
+    /// When they count as having got worse.
+    pub drift: DriftSettings,
 }
 
 /// How answers are checked.

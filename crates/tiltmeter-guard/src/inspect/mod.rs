@@ -23,6 +23,7 @@ pub use example::{Content, Example, ExampleKind};
 pub use inspector::{ContextInspector, DetectorTerms, Timing};
 pub use judge::{ExampleJudge, ExampleJudgeSettings};
 pub use local::{AnswerPairs, PersonaDetector, PersonaSettings, TiltDetector, TiltSettings};
+pub(crate) use open::Address;
 pub use open::{
     ContextFile, JudgeFile, OpenError, PersonaFile, RulesFile, Surroundings, TiltFile, TimingFile,
     WebhookFile,

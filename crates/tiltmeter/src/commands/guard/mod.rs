@@ -54,6 +54,16 @@ fn check(arguments: &GuardCheckArguments) -> Result<Exit, Failure> {
     for detector in settings.detectors() {
         let _ = writeln!(text, "detector {}: fails {}", detector.name, detector.on_failure.name());
     }
+    for route in settings.routes() {
+        if let Some(judging) = &route.judging {
+            let (rate, from) = (100.0 * judging.sampling.rate, judging.sampling.always_from.name());
+            let _ = writeln!(
+                text,
+                "route {}: {rate} % of answers are judged, and all from risk {from} on",
+                route.name
+            );
+        }
+    }
     let _ = match &settings.audit {
         Some(audit) => writeln!(text, "audit log in {}", audit.folder.display()),
         None => writeln!(text, "no audit log"),
