@@ -1,5 +1,7 @@
 //! The gateway's figures, by the names that are documented. All names are here.
 
+mod judging;
+
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::audit::AuditWatch;
+use crate::board::Board;
 
 /// What `/metrics` is served as.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -38,6 +41,8 @@ fn coarse() -> Histogram {
 /// The figures.
 #[derive(Debug)]
 pub(crate) struct Metrics {
+    /// What the live page shows of the same.
+    pub(crate) board: Board,
     registry: Registry,
     requests: Family<Labels, Counter>,
     refusals: Family<Labels, Counter>,
@@ -60,12 +65,15 @@ pub(crate) struct Metrics {
     audit_waiting: Gauge,
     duration: Histograms,
     first_chunk: Histograms,
+    /// Of judges, drift, and what detectors keep.
+    pub(crate) judging: judging::JudgingMetrics,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::default();
         let metrics = Self {
+            board: Board::new(),
             requests: Family::default(),
             refusals: Family::default(),
             overhead: Histograms::new_with_constructor(fine),
@@ -87,6 +95,7 @@ impl Metrics {
             audit_waiting: Gauge::default(),
             duration: Histograms::new_with_constructor(coarse),
             first_chunk: Histograms::new_with_constructor(coarse),
+            judging: judging::JudgingMetrics::new(),
             registry: Registry::default(),
         };
         metrics.register(&mut registry);
@@ -151,6 +160,7 @@ impl Metrics {
             self.audit_lag.clone(),
         );
         own.register("audit_waiting", "Records that wait to be written", self.audit_waiting.clone());
+        self.judging.register(own);
         registry.register_with_unit(
             "gen_ai_client_operation_duration",
             "From a request's beginning to the end of its answer",
@@ -166,12 +176,14 @@ impl Metrics {
     }
 
     pub(crate) fn request(&self, route: &str, status: Option<u16>, ended: &'static str) {
+        self.board.ended(route, status, ended);
         let status = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
         let labels = vec![("route", route.to_owned()), ("status", status), ("ended", ended.to_owned())];
         self.requests.get_or_create(&labels).inc();
     }
 
     pub(crate) fn refusal(&self, code: &'static str) {
+        self.board.refused(code);
         self.refusals.get_or_create(&vec![("code", code.to_owned())]).inc();
     }
 
@@ -200,6 +212,7 @@ impl Metrics {
     }
 
     pub(crate) fn unchecked(&self, detector: &str, reason: &'static str) {
+        self.board.unchecked(detector, reason);
         self.unchecked
             .get_or_create(&vec![("detector", detector.to_owned()), ("reason", reason.to_owned())])
             .inc();
@@ -207,6 +220,7 @@ impl Metrics {
 
     pub(crate) fn failed_open(&self) {
         self.fail_open.inc();
+        self.board.failed_open();
     }
 
     pub(crate) fn examples(&self, found: usize, flagged: usize) {
@@ -228,6 +242,7 @@ impl Metrics {
             self.stream_cut.inc();
         }
         self.stream_unchecked_bytes.inc_by(unchecked);
+        self.board.answer(is_cut, unchecked);
     }
 
     /// `first` and `total` are counted from the request's beginning.

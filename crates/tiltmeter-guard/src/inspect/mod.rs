@@ -11,7 +11,6 @@ mod inspector;
 mod judge;
 mod local;
 mod open;
-pub mod output;
 mod risk;
 mod rules;
 mod split;
@@ -24,6 +23,7 @@ pub use example::{Content, Example, ExampleKind};
 pub use inspector::{ContextInspector, DetectorTerms, Timing};
 pub use judge::{ExampleJudge, ExampleJudgeSettings};
 pub use local::{AnswerPairs, PersonaDetector, PersonaSettings, TiltDetector, TiltSettings};
+pub(crate) use open::Address;
 pub use open::{
     ContextFile, JudgeFile, OpenError, PersonaFile, RulesFile, Surroundings, TiltFile, TimingFile,
     WebhookFile,
