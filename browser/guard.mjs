@@ -162,9 +162,9 @@ try {
     await page.click("button");
     await page.waitForSelector(".wrong");
     check("a wrong token shows nothing", (await page.$("#traffic")) === null);
-    // The browser tells of the 401 itself.
-    seen.errors.length = 0;
     await logIn(page);
+    // The browser tells of the 401 itself, which the form comes with.
+    seen.errors.length = 0;
     await page.waitForFunction(() => document.querySelector("#answers .worse"), null, { timeout: 60_000 });
     const live = await page.evaluate(async () => (await fetch("live.json")).json());
     const fates = Object.values(live.board.routes).reduce((sum, route) => sum + Object.values(route.since_start).reduce((one, other) => one + other), 0);

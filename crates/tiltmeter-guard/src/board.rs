@@ -212,7 +212,7 @@ impl Board {
     pub(crate) fn snapshot(&self, now: Timestamp) -> BoardSnapshot {
         let inner = self.lock();
         let newest = minute(now);
-        let oldest = newest - MINUTES as i64 + 1;
+        let oldest = newest + 1 - i64::try_from(MINUTES).unwrap_or(0);
         let mut minutes = vec![Counts::default(); MINUTES];
         let mut routes: BTreeMap<String, RouteTraffic> = BTreeMap::new();
         for minute in inner.minutes.iter().filter(|minute| (oldest..=newest).contains(&minute.at)) {

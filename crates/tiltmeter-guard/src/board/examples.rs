@@ -151,7 +151,9 @@ fn text(view: &RequestView, example: &FlaggedExample, redaction: &Redaction) -> 
             }
             Place::Text { message, text: index, range } => {
                 let found = view.messages.get(*message).and_then(|message| message.texts.get(*index));
-                found.into_iter().for_each(|found| add(found, Some(range)));
+                if let Some(found) = found {
+                    add(found, Some(range));
+                }
             }
         }
     }

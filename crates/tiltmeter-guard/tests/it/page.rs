@@ -110,7 +110,7 @@ fn what_is_done_and_found_is_shown() {
         .with("[audit]\nfolder = 'audit'\ncontent = true\nredact = ['[0-9]{5}']");
     let mut guard = with_page(plan).start();
     guard.post(CHAT, conversation(&["fine"])).expect(200, "none");
-    let hostile = r#"reckless <script>alert(1)</script> 12345 \u202e\u001b[31m"#;
+    let hostile = r"reckless <script>alert(1)</script> 12345 \u202e\u001b[31m";
     for _ in 0..2 {
         guard.post(CHAT, conversation(&[hostile])).expect(200, "none");
     }

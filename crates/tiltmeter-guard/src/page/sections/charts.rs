@@ -50,7 +50,7 @@ fn bar(index: usize, counts: &Counts, top: u64) -> Markup {
 fn round_up(most: u64) -> u64 {
     let mut step = 1_u64;
     loop {
-        for end in [2, 4, 10] {
+        for end in [2, 4, 6, 8, 10] {
             let end = step.saturating_mul(end);
             if end >= most {
                 return end;
@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn axes_end_at_the_next_round_number() {
-        let cases = [(0, 2), (2, 2), (3, 4), (5, 10), (11, 20), (400, 400), (401, 1000), (1001, 2000)];
+        let cases =
+            [(0, 2), (2, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 20), (400, 400), (401, 600), (1001, 2000)];
         for (most, expected) in cases {
             assert_eq!(round_up(most), expected, "{most}");
         }
