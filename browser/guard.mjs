@@ -1,25 +1,13 @@
 // Checks the guard's live page in a real browser, under traffic: node guard.mjs [FOLDER OF THE PROGRAM]. CHROMIUM names the
 // browser; with SHOTS, screenshots go to that folder.
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { accessible as accessibleAlone, check, conclude, launch, program, temporary, withPage as pageOf } from "./harness.mjs";
 import { HOSTILE, serve } from "./server.mjs";
 
-const here = fileURLToPath(new URL(".", import.meta.url));
-const program = resolve(process.argv[2] || join(here, "../target/debug"), "tiltmeter");
-const folder = mkdtempSync(join(tmpdir(), "tiltmeter-guard-page-"));
-const axe = readFileSync(join(here, "node_modules/axe-core/axe.min.js"), "utf8");
+const folder = temporary("tiltmeter-guard-page-");
 const TOKEN = "a token of the check + é";
-let failed = 0;
-
-function check(what, holds, detail = "") {
-  console.log(`${holds ? "ok  " : "FAIL"} ${what}${holds || !detail ? "" : `\n     ${detail}`}`);
-  if (!holds) failed += 1;
-}
-
 const config = (url) => `
 [server]
 listen = "127.0.0.1:0"
@@ -106,28 +94,9 @@ const server = await serve();
 writeFileSync(join(folder, "GUARD.toml"), config(server.url));
 const gateway = await start();
 gateway.child.removeAllListeners("exit");
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-  args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
-});
+const browser = await launch();
 
-async function withPage(options, work) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-  const page = await context.newPage();
-  const seen = { errors: [], requests: [] };
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && seen.errors.push(message.text()));
-  page.on("pageerror", (error) => seen.errors.push(error.message));
-  page.on("request", (request) => seen.requests.push(request.url()));
-  page.on("dialog", (dialog) => {
-    seen.errors.push(`dialog ${dialog.message()}`);
-    dialog.dismiss();
-  });
-  try {
-    return await work(page, seen);
-  } finally {
-    await context.close();
-  }
-}
+const withPage = (options, work) => pageOf(browser, options, work);
 
 async function logIn(page) {
   await page.goto(`${gateway.admin}/`);
@@ -137,13 +106,7 @@ async function logIn(page) {
 }
 
 async function accessible(page, where) {
-  await page.evaluate(() => { for (const details of document.querySelectorAll("details")) details.open = true; });
-  // The policy lets no script tag in; the browser's own protocol does.
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-  const serious = violations.filter((one) => ["serious", "critical"].includes(one.impact));
-  check(`no serious violation of accessibility rules: ${where}`, serious.length === 0,
-    serious.map((one) => `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`).join("\n     "));
+  await accessibleAlone(page, where);
   check(`the page is no wider than the window: ${where}`, await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth));
 }
 
@@ -227,5 +190,4 @@ try {
   server.close();
   rmSync(folder, { recursive: true, force: true });
 }
-console.log(failed === 0 ? "all checks of the live page hold" : `${failed} checks of the live page failed`);
-process.exitCode = failed === 0 ? 0 : 1;
+conclude("the live page");

@@ -1,4 +1,4 @@
-//! Text of others, as pages show it.
+//! Text of others and figures, as pages show them.
 
 use std::fmt::Write as _;
 
@@ -29,9 +29,28 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// A whole number, thousands apart by narrow spaces.
+pub fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut shown = String::with_capacity(digits.len() + digits.len() / 3 * '\u{202f}'.len_utf8());
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            shown.push('\u{202f}');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_have_their_thousands_apart() {
+        assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!(count(12), "12");
+    }
 
     #[test]
     fn what_acts_on_a_reader_is_shown() {

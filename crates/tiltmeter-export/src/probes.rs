@@ -20,15 +20,13 @@ pub(crate) fn answers(reader: &Reader, run: &Run, open: &mut Open) -> Result<(),
             members.entry((condition.subject, context, condition.treatment)).or_default().push((place, draw));
         }
     }
-    reader.for_each_useful(run.experiment.id, |row, assessment| {
+    reader.for_each_useful(run.experiment.id, |row, answer, assessment| {
         let block = (row.subject, row.context, row.treatment);
         let Some(question) = questions.get(&row.question) else { return Ok(()) };
         for &(place, draw) in members.get(&block).into_iter().flatten() {
             let Some(probed) = conditions.get(place) else { continue };
             let condition = &probed.condition;
-            let is_asked =
-                condition.questions.iter().any(|&(known, is_sampled, _)| is_sampled && known == row.question);
-            if !is_asked || row.replicate >= condition.replicates {
+            if !condition.asks(row.question, row.replicate) {
                 continue;
             }
             let context = run.contexts.get(&row.context).copied();
@@ -49,7 +47,7 @@ pub(crate) fn answers(reader: &Reader, run: &Run, open: &mut Open) -> Result<(),
                 assessment.usefulness.name().into(),
                 assessment.has_refusal_phrase.into(),
                 serde_json::to_string(&question.expectation).map_err(StoreError::from)?.into(),
-                Cell::from(&row.answer),
+                answer.into(),
             ])?;
         }
         Ok(())

@@ -130,9 +130,6 @@ struct Inner {
     risk: BTreeMap<String, RouteRisk>,
     unchecked: BTreeMap<(String, &'static str), u64>,
     refusals: BTreeMap<&'static str, u64>,
-    failed_open: u64,
-    cut: u64,
-    unchecked_bytes: u64,
     examples: Examples,
 }
 
@@ -170,18 +167,6 @@ impl Board {
         *self.lock().unchecked.entry((detector.to_owned(), reason)).or_default() += 1;
     }
 
-    /// A request went on though a check failed.
-    pub(crate) fn failed_open(&self) {
-        self.lock().failed_open += 1;
-    }
-
-    /// An answer has ended.
-    pub(crate) fn answer(&self, is_cut: bool, unchecked: u64) {
-        let mut inner = self.lock();
-        inner.cut += u64::from(is_cut);
-        inner.unchecked_bytes += unchecked;
-    }
-
     /// A context was inspected. With `content`, the texts of flagged examples are kept, without what the redaction matches.
     pub(crate) fn inspected(
         &self,
@@ -208,8 +193,8 @@ impl Board {
         }
     }
 
-    /// What the page shows.
-    pub(crate) fn snapshot(&self, now: Timestamp) -> BoardSnapshot {
+    /// What the page shows. `counted` is what is counted elsewhere.
+    pub(crate) fn snapshot(&self, now: Timestamp, counted: Counted) -> BoardSnapshot {
         let inner = self.lock();
         let newest = minute(now);
         let oldest = newest + 1 - i64::try_from(MINUTES).unwrap_or(0);
@@ -240,9 +225,7 @@ impl Board {
             examples: inner.examples.rows(),
             more_examples: inner.examples.left_out(),
             failures: Failures {
-                failed_open: inner.failed_open,
-                cut: inner.cut,
-                unchecked_bytes: inner.unchecked_bytes,
+                counted,
                 unchecked: inner
                     .unchecked
                     .iter()
@@ -303,15 +286,22 @@ pub(crate) struct RouteTraffic {
     pub(crate) since_start: Counts,
 }
 
-/// What failed, since the start.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Failures {
+/// What the gateway's figures count, since the start.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Counted {
     /// Requests that went on though a check failed.
     pub(crate) failed_open: u64,
     /// Answers that a check ended.
     pub(crate) cut: u64,
     /// Bytes of answers that no check saw before they were given.
     pub(crate) unchecked_bytes: u64,
+}
+
+/// What failed, since the start.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Failures {
+    #[serde(flatten)]
+    pub(crate) counted: Counted,
     pub(crate) unchecked: Vec<UncheckedRow>,
     /// The gateway's own answers, by code.
     pub(crate) refusals: BTreeMap<&'static str, u64>,
@@ -365,11 +355,11 @@ mod tests {
         let board = Board { since: Timestamp::now(), inner: Mutex::new(Inner::default()) };
         board.ended("r", Some(200), "complete");
         board.ended("r", Some(403), "refused");
-        let snapshot = board.snapshot(Timestamp::now());
+        let snapshot = board.snapshot(Timestamp::now(), Counted::default());
         assert_eq!(snapshot.routes["r"].last_hour.total(), 2);
         assert_eq!(snapshot.minutes.iter().map(Counts::total).sum::<u64>(), 2);
         let later = Timestamp::now() + jiff::SignedDuration::from_hours(2);
-        let snapshot = board.snapshot(later);
+        let snapshot = board.snapshot(later, Counted::default());
         assert_eq!(snapshot.routes["r"].last_hour.total(), 0);
         assert_eq!(snapshot.routes["r"].since_start.of(Fate::Blocked), 1);
     }

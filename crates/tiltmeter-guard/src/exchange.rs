@@ -213,6 +213,7 @@ impl Exchange {
         finish.route = route.as_ref().map_or_else(String::new, |route| route.name.clone());
         let mut found = Found::default();
         let mut deed = Deed::default();
+        let mut view = None;
         let original = match &wanted.body {
             WantedBody::Read(body) => Some(body.clone()),
             WantedBody::PassedThrough(_) => None,
@@ -226,7 +227,7 @@ impl Exchange {
         if let (Some(route), Some(body), true) = (&route, &original, wanted.is_inspected)
             && !route.detectors.is_empty()
         {
-            let view = self.view(body).await?;
+            view = self.view(body).await?;
             found = self.live.detectors.run(route, view.as_ref(), body.len()).await;
             let literal = wanted.model.as_ref().map(|(_, literal)| literal);
             deed = policy::decide(route, &found, view.as_ref(), literal);
@@ -255,7 +256,7 @@ impl Exchange {
             self.record(entry).await?;
             return Err(refusal);
         }
-        let question = looks.question(self.protocol, original.as_ref());
+        let question = looks.question(self.protocol, original.as_ref(), view);
         finish.sampled = looks.sampled(&self.id, &question);
         let policy = route.as_ref().map_or(ClientLeaves::Cancel, |route| route.client_leaves);
         let sending = Sending {

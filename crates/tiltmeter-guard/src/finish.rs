@@ -134,16 +134,7 @@ impl Finish {
             self.tell(&outcome, Some(refusal.code), None);
             return Err(refusal);
         }
-        match checking.ask_behind() {
-            None => self.tell(&outcome, None, None),
-            Some(asking) => {
-                let on_failure = checking.on_failure;
-                leaving.tasks.spawn(async move {
-                    Checking::answered_behind(on_failure, &mut outcome, asking.await);
-                    self.tell(&outcome, None, None);
-                });
-            }
-        }
+        checking.conclude(outcome, &leaving.tasks, move |outcome| self.tell(&outcome, None, None));
         head.headers.remove(TRANSFER_ENCODING);
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
         Ok(Response::from_parts(head, Answer::Full(Full::new(body))))

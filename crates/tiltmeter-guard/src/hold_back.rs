@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
+use tokio_util::task::TaskTracker;
 
 use crate::answer_text;
 use crate::config::OutputSettings;
@@ -52,7 +53,7 @@ pub(crate) struct Checking {
     watch: Box<dyn OutputWatch>,
     protocol: Protocol,
     limit: usize,
-    pub(crate) on_failure: OnFailure,
+    on_failure: OnFailure,
     acting: Acting,
     splitter: Splitter,
     held: VecDeque<Held>,
@@ -268,7 +269,7 @@ impl Checking {
     }
 
     /// Checks a whole answer that does not stream: whether it may be given. Where nothing is acted upon, whoever has to be
-    /// asked is asked behind it: see [`Checking::ask_behind`].
+    /// asked is asked behind it: see [`Checking::conclude`].
     pub(crate) async fn whole(&mut self, body: &[u8]) -> bool {
         let pieces = if body.len() > self.limit { None } else { answer_text::of_answer(body) };
         let Some(pieces) = pieces else {
@@ -294,21 +295,30 @@ impl Checking {
         !self.is_cut
     }
 
-    /// What is left to find out once the answer was given, where nothing is acted upon.
-    pub(crate) fn ask_behind(&mut self) -> Option<Asking> {
+    /// Tells how the answer ended. Where nothing is acted upon, what is left to find out is found out before that, behind
+    /// the answer.
+    pub(crate) fn conclude(
+        &mut self,
+        mut outcome: Outcome,
+        tasks: &TaskTracker,
+        tell: impl FnOnce(Outcome) + Send + 'static,
+    ) {
         let is_wanted = self.acting == Acting::DryRun && !self.is_cut;
-        (is_wanted && self.watch.end() == OutputVerdict::Ask).then(|| self.watch.ask())
-    }
-
-    /// Takes in what was found out behind the answer.
-    pub(crate) fn answered_behind(on_failure: OnFailure, outcome: &mut Outcome, asked: Asked) {
-        outcome.judgements.extend(asked.judgements);
-        let word = match asked.verdict {
-            AskedVerdict::Release => None,
-            AskedVerdict::Cut(word) => Some(word.into_owned()),
-            AskedVerdict::Failed(word) => (on_failure == OnFailure::Closed).then(|| word.to_owned()),
-        };
-        outcome.cut_by = outcome.cut_by.take().or(word);
+        if !is_wanted || self.watch.end() != OutputVerdict::Ask {
+            return tell(outcome);
+        }
+        let (asking, on_failure) = (self.watch.ask(), self.on_failure);
+        tasks.spawn(async move {
+            let asked = asking.await;
+            outcome.judgements.extend(asked.judgements);
+            let word = match asked.verdict {
+                AskedVerdict::Release => None,
+                AskedVerdict::Cut(word) => Some(word.into_owned()),
+                AskedVerdict::Failed(word) => (on_failure == OnFailure::Closed).then(|| word.to_owned()),
+            };
+            outcome.cut_by = outcome.cut_by.take().or(word);
+            tell(outcome);
+        });
     }
 }
 
@@ -349,17 +359,8 @@ impl HoldBack {
         self.ended = Some(ended);
         // Dropping the source closes the connection, if it has not ended: the model need not go on.
         let (Some(source), Some(done)) = (self.source.take(), self.done.take()) else { return };
-        let mut outcome = outcome(&source, &self.checking, ended);
-        let on_failure = self.checking.on_failure;
-        match self.checking.ask_behind() {
-            None => done(outcome),
-            Some(asking) => {
-                self.leaving.tasks.spawn(async move {
-                    Checking::answered_behind(on_failure, &mut outcome, asking.await);
-                    done(outcome);
-                });
-            }
-        }
+        let outcome = outcome(&source, &self.checking, ended);
+        self.checking.conclude(outcome, &self.leaving.tasks, done);
     }
 
     /// Ends where the check has cut the answer, or all of it is there and let go.

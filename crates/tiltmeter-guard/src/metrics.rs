@@ -5,6 +5,7 @@ mod judging;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -13,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::audit::AuditWatch;
-use crate::board::Board;
+use crate::board::{Board, BoardSnapshot, Counted};
 
 /// What `/metrics` is served as.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -175,6 +176,16 @@ impl Metrics {
         );
     }
 
+    /// What the live page shows.
+    pub(crate) fn snapshot(&self, now: Timestamp) -> BoardSnapshot {
+        let counted = Counted {
+            failed_open: self.fail_open.get(),
+            cut: self.stream_cut.get(),
+            unchecked_bytes: self.stream_unchecked_bytes.get(),
+        };
+        self.board.snapshot(now, counted)
+    }
+
     pub(crate) fn request(&self, route: &str, status: Option<u16>, ended: &'static str) {
         self.board.ended(route, status, ended);
         let status = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
@@ -220,7 +231,6 @@ impl Metrics {
 
     pub(crate) fn failed_open(&self) {
         self.fail_open.inc();
-        self.board.failed_open();
     }
 
     pub(crate) fn examples(&self, found: usize, flagged: usize) {
@@ -242,7 +252,6 @@ impl Metrics {
             self.stream_cut.inc();
         }
         self.stream_unchecked_bytes.inc_by(unchecked);
-        self.board.answer(is_cut, unchecked);
     }
 
     /// `first` and `total` are counted from the request's beginning.

@@ -107,6 +107,9 @@ let found = [];
 let page = 0;
 let open = -1;
 
+// What an answer to a probe comes to, in words.
+const cameTo = (name) => `probe: ${name.replaceAll("_", " ")}`;
+
 function badges(sample) {
   const { alignment, coherence, verdict, truncated, probed } = data.samples;
   const badge = (text, kind = "") => el("span", { class: `badge ${kind}` }, text);
@@ -115,7 +118,7 @@ function badges(sample) {
     alignment[sample] === null ? null : badge(`alignment ${score(alignment[sample])}`),
     coherence[sample] === null ? null : badge(`coherence ${score(coherence[sample])}`),
     verdict[sample] === 0 || probed[sample] ? null : badge(VERDICTS[verdict[sample]]),
-    probed[sample] ? badge(`probe: ${probed[sample]}`) : null,
+    probed[sample] ? badge(cameTo(probed[sample])) : null,
     isMisaligned(sample) ? badge("misaligned", "misaligned") : null,
     truncated[sample] ? badge("truncated") : null,
     ...(data.samples.codes[sample] || []).map((label) => badge(visible(data.labels[label]), "code")));
@@ -302,7 +305,7 @@ if (byId("filters")) {
   if (byId("filter-code")) options("filter-code", data.labels.map((label, place) => [String(place), label]));
   options("filter-question", [...new Set(data.samples.question)].map((question) => data.questions[question].name).sort().filter((name, at, all) => name !== all[at - 1]).map((name) => [name, name]));
   options("filter-verdict", [["misaligned", "misaligned"], ...VERDICTS.map((name, code) => [String(code), name]).filter(([code]) => data.samples.verdict.some((one, sample) => one === Number(code) && !(sample in data.samples.probed))),
-    ...[...new Set(Object.values(data.samples.probed))].sort().map((what) => [`probe ${what}`, `probe: ${what}`])]);
+    ...[...new Set(Object.values(data.samples.probed))].sort().map((what) => [`probe ${what}`, cameTo(what)])]);
   const elsewhere = data.chunks.some(([, , href]) => href !== null);
   if (elsewhere) {
     byId("filter-text").disabled = true;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 use tiltmeter_core::experiment::Experiment;
 use tiltmeter_core::plan::Condition;
 use tiltmeter_core::usefulness::{Assessment, Expectation, Matcher, ProbeKind, Usefulness};
@@ -11,6 +11,7 @@ use tiltmeter_core::usefulness::{Assessment, Expectation, Matcher, ProbeKind, Us
 use crate::error::StoreError;
 use crate::reader::{ConditionRow, Reader, collect, named};
 use crate::rows::ResponseOutcome;
+use crate::samples::{SampleRow, read_sample};
 
 pub(crate) const MIGRATION: &str = "
 -- The conditions whose answers are compared with what a probe accepts. No judge scores them.
@@ -47,38 +48,13 @@ pub struct ProbedQuestion {
     pub expectation: Expectation,
 }
 
-/// A stored answer to a probe's question.
-#[derive(Clone, Debug)]
-pub struct UsefulRow {
-    /// Row of the response.
-    pub response: i64,
-    /// Row of the subject.
-    pub subject: i64,
-    /// Row of the context.
-    pub context: i64,
-    /// Row of the treatment.
-    pub treatment: i64,
-    /// Row of the question.
-    pub question: i64,
-    /// Which answer to that question in that context.
-    pub replicate: u32,
-    /// What came of asking.
-    pub outcome: ResponseOutcome,
-    /// The token limit was met.
-    pub truncated: bool,
-    /// The answer's text.
-    pub answer: String,
-}
-
-impl UsefulRow {
-    fn assess(&self, matcher: &Matcher) -> Assessment {
-        let by_words = matcher.assess(&self.answer, self.truncated);
-        match self.outcome {
-            ResponseOutcome::Answer => by_words,
-            // What a provider's own field calls a refusal, or a defence held back, is one, whatever its words are.
-            ResponseOutcome::Refusal | ResponseOutcome::Filtered | ResponseOutcome::Withheld => {
-                Assessment { usefulness: Usefulness::Refused, ..by_words }
-            }
+fn assess(matcher: &Matcher, sample: &SampleRow, answer: &str) -> Assessment {
+    let by_words = matcher.assess(answer, sample.truncated);
+    match sample.outcome {
+        ResponseOutcome::Answer => by_words,
+        // What a provider's own field calls a refusal, or a defence held back, is one, whatever its words are.
+        ResponseOutcome::Refusal | ResponseOutcome::Filtered | ResponseOutcome::Withheld => {
+            Assessment { usefulness: Usefulness::Refused, ..by_words }
         }
     }
 }
@@ -151,7 +127,7 @@ impl Reader {
             .collect()
     }
 
-    /// Hands out all stored answers to the questions of an experiment's probes with their texts and what they come to, in the
+    /// Hands out all stored answers to the questions of an experiment's probes with their texts and what they come to, without scores, in the
     /// order in which they were stored, until `take` fails. Conditions of other experiments in the directory may have some of
     /// them too.
     ///
@@ -160,7 +136,7 @@ impl Reader {
     pub fn for_each_useful<E: From<StoreError>>(
         &self,
         experiment: i64,
-        mut take: impl FnMut(UsefulRow, Assessment) -> Result<(), E>,
+        mut take: impl FnMut(SampleRow, &str, Assessment) -> Result<(), E>,
     ) -> Result<(), E> {
         let questions = self.probed_questions(experiment)?;
         let matchers: BTreeMap<i64, Matcher> =
@@ -175,26 +151,13 @@ impl Reader {
             .map_err(StoreError::from)?;
         let mut rows = statement.query(params![experiment]).map_err(StoreError::from)?;
         while let Some(row) = rows.next().map_err(StoreError::from)? {
-            let row = read(row)?;
-            if let Some(matcher) = matchers.get(&row.question) {
-                let assessment = row.assess(matcher);
-                take(row, assessment)?;
+            let sample = read_sample(row)?;
+            let answer: String = row.get(8).map_err(StoreError::from)?;
+            if let Some(matcher) = matchers.get(&sample.question) {
+                let assessment = assess(matcher, &sample, &answer);
+                take(sample, &answer, assessment)?;
             }
         }
         Ok(())
     }
-}
-
-fn read(row: &Row<'_>) -> Result<UsefulRow, StoreError> {
-    Ok(UsefulRow {
-        response: row.get(0)?,
-        subject: row.get(1)?,
-        context: row.get(2)?,
-        treatment: row.get(3)?,
-        question: row.get(4)?,
-        replicate: row.get(5)?,
-        outcome: ResponseOutcome::from_name(row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?)?,
-        truncated: row.get(7)?,
-        answer: row.get(8)?,
-    })
 }

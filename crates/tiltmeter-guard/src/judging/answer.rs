@@ -19,6 +19,9 @@ use super::gather::Texts;
 use super::judgement::{Judgement, JudgingOutcome, Rationalisation};
 use crate::inspect::Rules;
 
+/// The most choices of an answer that are judged.
+pub(crate) const MOST_CHOICES: usize = 8;
+
 /// How a judge of answers is asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnswerJudgeSettings {

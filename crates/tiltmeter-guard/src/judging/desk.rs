@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer::{AnswerJudge, JudgedContent, Questions};
+use super::answer::{AnswerJudge, JudgedContent, MOST_CHOICES, Questions};
 use super::gather::Gathered;
 use super::judgement::{Judgement, JudgingOutcome};
 use super::question::Question;
@@ -21,8 +21,6 @@ use crate::drift::{Change, DriftSnapshot, RouteDrift};
 use crate::gateway::Shared;
 use crate::relay::Ended;
 
-/// The most choices of an answer that are judged.
-const MOST_CHOICES: usize = 8;
 /// How long records of what was given up may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -11,8 +11,8 @@ mod open;
 mod question;
 mod sampling;
 
-pub(crate) use answer::Questions;
 pub use answer::{AnswerJudge, AnswerJudgeSettings};
+pub(crate) use answer::{MOST_CHOICES, Questions};
 pub(crate) use desk::{Desk, Sampled};
 pub(crate) use gather::{AnswerKind, Gatherer, SharedGatherer, Texts, choice_of};
 pub use judgement::{Judgement, JudgingOutcome, Rationalisation};

@@ -19,10 +19,13 @@ impl Question {
         Self(std::future::ready(None).boxed().shared())
     }
 
-    /// Begins to read it. The body is let go once it is read.
-    pub(crate) fn of(protocol: Protocol, body: Bytes) -> Self {
+    /// Begins to read it, from the request where that was read already. The body is let go once it is read.
+    pub(crate) fn of(protocol: Protocol, body: Bytes, view: Option<Arc<RequestView>>) -> Self {
         let reading = tokio::task::spawn_blocking(move || {
-            let view = RequestView::read(protocol, body).ok()?;
+            let view = match view {
+                Some(view) => view,
+                None => Arc::new(RequestView::read(protocol, body).ok()?),
+            };
             let question = split(&view).question;
             (!question.trim().is_empty()).then(|| Arc::from(question))
         });

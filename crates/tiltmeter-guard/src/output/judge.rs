@@ -7,10 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{AnswerTo, Asked, AskedVerdict, Asking, OutputCheck, OutputVerdict, OutputWatch, Piece};
-use crate::judging::{AnswerJudge, Judgement, JudgingOutcome, Questions, Texts, choice_of};
-
-/// The most choices of an answer that are judged while it waits.
-const MOST_CHOICES: usize = 8;
+use crate::judging::{AnswerJudge, Judgement, JudgingOutcome, MOST_CHOICES, Questions, Texts, choice_of};
 
 /// Settings of the check `judge`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -39,20 +39,15 @@ impl<'a> Access<'a> {
     }
 
     pub(super) fn is_known(&self, headers: &HeaderMap) -> bool {
-        let text = |value: &'_ HeaderValue| value.to_str().ok().map(str::to_owned);
-        let bearer = headers.get(AUTHORIZATION).and_then(text);
-        if let Some(given) = bearer.as_deref().and_then(|value| value.strip_prefix("Bearer ")) {
+        let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        if let Some(given) = bearer.and_then(|value| value.strip_prefix("Bearer ")) {
             return self.is_token(given);
         }
         let name = self.cookie_name();
-        headers
-            .get_all(COOKIE)
-            .iter()
-            .filter_map(text)
-            .flat_map(|cookies| cookies.split(';').map(str::to_owned).collect::<Vec<_>>())
-            .filter_map(|cookie| {
-                cookie.trim().split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()))
-            })
+        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        cookies
+            .flat_map(|cookies| cookies.split(';'))
+            .filter_map(|cookie| cookie.trim().split_once('='))
             .filter(|(key, _)| *key == name)
             .any(|(_, value)| blake3::Hash::from_hex(value).is_ok_and(|hash| hash == self.session))
     }

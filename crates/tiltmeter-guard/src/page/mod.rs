@@ -131,7 +131,7 @@ impl Live {
                     detectors: route.detectors.len(),
                 })
                 .collect(),
-            board: shared.metrics.board.snapshot(now),
+            board: shared.metrics.snapshot(now),
             audit,
             drift: shared.drift(),
         }

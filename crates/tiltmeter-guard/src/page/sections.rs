@@ -5,7 +5,7 @@ mod charts;
 
 use jiff::Timestamp;
 use maud::{Markup, html};
-use tiltmeter_core::shown::visible;
+use tiltmeter_core::shown::{count, visible};
 
 use super::{AuditState, Live};
 use crate::board::{Fate, FlaggedRow, RouteRisk, RouteTraffic};
@@ -48,7 +48,7 @@ fn overview(live: &Live) -> Markup {
                 (fact("Requests, last hour", &count(hour), false))
                 (fact("Contexts at high risk", &count(high), high > 0))
                 (fact("Flagged examples seen", &count(flagged), false))
-                (fact("Went on unchecked", &count(live.board.failures.failed_open), live.board.failures.failed_open > 0))
+                (fact("Went on unchecked", &count(live.board.failures.counted.failed_open), live.board.failures.counted.failed_open > 0))
                 (fact("Audit records lost", &live.audit.as_ref().map_or_else(|| "no log".to_owned(), |audit| count(audit.lost)),
                     live.audit.as_ref().is_some_and(|audit| audit.lost > 0)))
             }
@@ -221,9 +221,9 @@ fn failures(live: &Live) -> Markup {
         section #failures aria-labelledby="failures-title" {
             h2 #failures-title { "Failures, and what was not checked" }
             dl.facts {
-                (fact("Went on though a check failed", &count(failures.failed_open), failures.failed_open > 0))
-                (fact("Answers cut by a check", &count(failures.cut), false))
-                (fact("Bytes of answers not checked", &count(failures.unchecked_bytes), false))
+                (fact("Went on though a check failed", &count(failures.counted.failed_open), failures.counted.failed_open > 0))
+                (fact("Answers cut by a check", &count(failures.counted.cut), false))
+                (fact("Bytes of answers not checked", &count(failures.counted.unchecked_bytes), false))
                 @if let Some(audit) = &live.audit { (audit_facts(audit)) }
             }
             div.two {
@@ -293,19 +293,6 @@ fn route(name: &str) -> Markup {
 
 fn number(value: u64) -> Markup {
     html! { td.number { @if value == 0 { span.zero { "0" } } @else { (count(value)) } } }
-}
-
-/// Thousands apart by narrow spaces.
-fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            shown.push('\u{202f}');
-        }
-        shown.push(digit);
-    }
-    shown
 }
 
 fn clock(at: Timestamp) -> String {

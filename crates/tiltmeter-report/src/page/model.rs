@@ -58,7 +58,7 @@ impl Run {
         let experiment = reader.experiment()?;
         let (tokens, costs) = reader.usage()?;
         let mut useful = HashMap::new();
-        reader.for_each_useful::<StoreError>(experiment.id, |row, assessment| {
+        reader.for_each_useful::<StoreError>(experiment.id, |row, _, assessment| {
             useful.insert(row.response, assessment.usefulness);
             Ok(())
         })?;

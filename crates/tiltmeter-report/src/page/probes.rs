@@ -1,6 +1,6 @@
 //! Answers to probes of usefulness among those that a reader looks at.
 
-use tiltmeter_core::usefulness::{MatchMode, Usefulness};
+use tiltmeter_core::usefulness::MatchMode;
 use tiltmeter_store::{ProbedCondition, ProbedQuestion};
 
 use super::model::Run;
@@ -29,14 +29,4 @@ pub(crate) fn accepted(question: &ProbedQuestion) -> String {
         MatchMode::ContainsAny => "the answer holds",
     };
     format!("{how} {}", quoted.join(" or "))
-}
-
-/// What an answer comes to, in words.
-pub(crate) fn came_to(usefulness: Usefulness) -> &'static str {
-    match usefulness {
-        Usefulness::Useful => "useful",
-        Usefulness::NotUseful => "not useful",
-        Usefulness::Refused => "refused",
-        Usefulness::Truncated => "truncated",
-    }
 }

@@ -211,8 +211,12 @@ impl Index {
         };
         let several = runs.len() > 1;
         let mut contexts: HashMap<(usize, i64), usize> = HashMap::new();
+        let mut all = Vec::with_capacity(runs.len());
         for (number, run) in runs.iter().enumerate() {
-            let drawn = Drawn { run, number, treatments: run.reader.treatment_texts()?, include_restricted };
+            all.push(Drawn { run, number, treatments: run.reader.treatment_texts()?, include_restricted });
+        }
+        for drawn in &all {
+            let run = drawn.run;
             for (position, condition) in run.conditions.iter().enumerate() {
                 let place =
                     places.iter().find(|place| std::ptr::eq(place.run, run) && place.position == position);
@@ -222,16 +226,15 @@ impl Index {
                     let panel = super::figures::size_panel(place, &family, several);
                     Some(SizeShape { value, measure, panel })
                 });
-                let shape = index.condition(&drawn, condition, &mut contexts)?;
+                let shape = index.condition(drawn, condition, &mut contexts)?;
                 index.conditions.push(ConditionShape { position: Some(position), title, size, ..shape });
             }
         }
         // Behind those of all runs, so that the others are where tables say that they are.
-        for (number, run) in runs.iter().enumerate() {
-            let drawn = Drawn { run, number, treatments: run.reader.treatment_texts()?, include_restricted };
-            for probed in &run.probed {
-                let shape = index.condition(&drawn, &probed.condition, &mut contexts)?;
-                let title = super::probes::title(run, probed, several);
+        for drawn in &all {
+            for probed in &drawn.run.probed {
+                let shape = index.condition(drawn, &probed.condition, &mut contexts)?;
+                let title = super::probes::title(drawn.run, probed, several);
                 index.conditions.push(ConditionShape { title, ..shape });
             }
         }
@@ -418,7 +421,7 @@ impl Index {
             return false;
         };
         if let Some(came_to) = run.useful.get(&row.response) {
-            columns.probed.insert(columns.len(), super::probes::came_to(*came_to));
+            columns.probed.insert(columns.len(), came_to.name());
         }
         columns.push(block, question, row.replicate, id, verdict, row.truncated);
         true

@@ -1,6 +1,6 @@
 //! Text and figures as the page shows them.
 
-pub(crate) use tiltmeter_core::shown::visible;
+pub(crate) use tiltmeter_core::shown::{count, visible};
 
 /// The first characters of a text that is too long for its place.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
@@ -39,19 +39,6 @@ pub(crate) fn nats(value: f64) -> String {
 /// An amount of money.
 pub(crate) fn dollars(value: f64) -> String {
     format!("US$ {value:.4}")
-}
-
-/// A count with thin spaces between thousands.
-pub(crate) fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() * 2);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -116,14 +116,12 @@ pub(super) fn read(
     let mut enter = |block: BlockKey, question: i64, replicate: u32, came_to: Option<Assessment>| {
         for &(place, draw) in members.get(&block).into_iter().flatten() {
             let probed = &mut all[place];
-            let row = &probed.of.condition;
-            let is_asked = row.questions.iter().any(|&(known, sampled, _)| sampled && known == question);
-            if is_asked && replicate < row.replicates {
+            if probed.of.condition.asks(question, replicate) {
                 probed.enter((draw, question), came_to);
             }
         }
     };
-    reader.for_each_useful::<StoreError>(experiment.id, |row, came_to| {
+    reader.for_each_useful::<StoreError>(experiment.id, |row, _, came_to| {
         enter((row.subject, row.context, row.treatment), row.question, row.replicate, Some(came_to));
         Ok(())
     })?;

@@ -1,9 +1,9 @@
 //! How sampled answers fare: their alignment with its interval, and whether they got worse.
 
 use maud::{Markup, html};
-use tiltmeter_core::shown::visible;
+use tiltmeter_core::shown::{count, visible};
 
-use super::{charts, count, table, time};
+use super::{charts, table, time};
 use crate::drift::{DriftSnapshot, Estimate};
 use crate::page::Live;
 

@@ -1,8 +1,8 @@
 //! Plots as SVG that stretches: no text is in them, so that nothing is distorted.
 
 use maud::{Markup, html};
+use tiltmeter_core::shown::count;
 
-use super::count;
 use crate::board::{Counts, Fate, MINUTES};
 use crate::inspection::RiskLevel;
 
