@@ -249,6 +249,9 @@ questions = 3
     const figures = conditions.flatMap(({ shots, tilt, emergent_tilt }) => [shots > 0 && tilt, emergent_tilt]).filter(Boolean).map(({ estimate }) => shown(estimate));
     check(`the tilts of a local run are shown (${figures.join(", ")})`, figures.length === 3 && figures.every((figure) => section.includes(figure)));
     check("the page of a local run has no rates", (await page.$("#rates")) === null);
+    const marks = (figure) => page.$$eval(`[data-figure="${figure}"] .mark`, (found) => found.length);
+    check("tilts at one k alone stand side by side, and no line is drawn through them",
+      (await marks("emergent-tilt-by-condition")) >= 1 && (await marks("tilt-by-condition")) === 2 && (await marks("tilt")) === 0 && (await page.$("#x-scale")) === null);
     check("the page of a local run is no wider than 390 pixels", await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth));
     await accessible(page, "local run, 390 pixels");
     check("the page of a local run has no error and makes no request", seen.errors.length === 0 && seen.requests.every((url) => url === address("local/report.html")), JSON.stringify(seen));

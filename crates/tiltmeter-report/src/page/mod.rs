@@ -7,6 +7,7 @@
 mod chart;
 mod embed;
 mod figures;
+mod forest;
 mod judged;
 mod model;
 mod people;
@@ -19,6 +20,7 @@ mod samples;
 mod sections;
 mod text;
 mod texts;
+mod tilts;
 mod traces;
 mod tradeoff;
 mod treatments;
@@ -397,7 +399,7 @@ fn document(
     if figures::has_rates(runs) {
         shown.push(("rates", "Rates", html! { (sections.switches()) (sections.rates()) }));
     }
-    if let Some(tilts) = sections.tilts() {
+    if let Some(tilts) = tilts::tilts(sections) {
         shown.push(("tilt", "Tilt", tilts));
     }
     if let Some(heat) = sections.heat() {
@@ -415,7 +417,9 @@ fn document(
     if let Some(depth) = sections.depth() {
         shown.push(("depth", "In depth", depth));
     }
-    shown.push(("verdicts", "Verdicts", record::verdicts(sections.places, several)));
+    if let Some(verdicts) = record::verdicts(sections.places, several) {
+        shown.push(("verdicts", "Verdicts", verdicts));
+    }
     if let Some(treatments) = treatments::treatments(runs) {
         shown.push(("treatments", "What was done to requests", treatments));
     }
