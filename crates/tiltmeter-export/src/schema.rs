@@ -217,7 +217,7 @@ pub(crate) const CONDITIONS: Table = Table {
             "control",
             Text,
             "",
-            "whose answers the demonstrations have: `none` (the set's own), `benign`, `shuffled`",
+            "whose answers the demonstrations have: `none` (the set's own), or the name of a control (`benign`, `mixed-50` …)",
         ),
         column("shots", Integer, "", "number of demonstrations"),
         column(
