@@ -23,6 +23,7 @@ mod meter;
 mod pace;
 mod patient;
 mod persona;
+mod planned_inspection;
 mod prices;
 mod ranking;
 mod resolution;
@@ -55,13 +56,14 @@ pub use effects::{
     WaldResult,
 };
 pub use engine::{
-    CodeTraces, Coder, EngineError, Means, MissingScreening, Outcome, Rejudge, Run, Screening, Stop,
-    code_traces, execute, judge_settings, missing_screenings, rejudge, screen,
+    CodeTraces, Coder, DetectorModel, EngineError, Inspected, Inspecting, Inspects, Means, MissingInspection,
+    MissingScreening, OpenGuard, Outcome, Rejudge, Run, Screening, Stop, code_traces, execute, inspect,
+    judge_settings, missing_inspections, missing_screenings, rejudge, screen,
 };
 pub use event::{CallTarget, Event, Observer};
 pub use forecast::{
-    Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, PlannedCondition, PlannedJudge, PlannedScreening,
-    PlannedSubject, forecast,
+    Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, PlannedCondition, PlannedInspection, PlannedJudge,
+    PlannedScreening, PlannedSubject, forecast,
 };
 pub use gates::{Gate, GateError, GateFinding, GateOutcome, GateResult};
 pub use meter::{CacheUse, Timing};
@@ -72,11 +74,14 @@ pub use persona::{
     model_of_vector, project, read_labels, trace_labels,
 };
 pub use prices::{Prices, PricesError, context_limit};
-pub use ranking::{OrderResult, RankedCell, RankedGroup, TiltChange, TreatmentRanking, UsageResult};
+pub use ranking::{
+    Beforehand, OrderResult, RankedCell, RankedGroup, TiltChange, TreatmentRanking, UsageResult,
+};
 pub use resolution::{HalfWidth, Resolution, resolution};
 pub use results::{
-    AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, FilterResult, RateResult,
-    RunResults, ScreeningResult, SteeringResult, TiltResult, TreatmentResult, TreatmentText, VerdictCounts,
+    AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, FilterResult, GuardResult,
+    InspectionResult, RateResult, RunResults, ScreeningResult, SteeringResult, TiltResult, TreatmentResult,
+    TreatmentText, VerdictCounts,
 };
 pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
 pub use steering::{SteeringRecord, intervention};

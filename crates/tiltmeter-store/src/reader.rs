@@ -435,16 +435,20 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read or the context is damaged.
     pub fn context(&self, id: i64) -> Result<RenderedContext, StoreError> {
-        let (hash, stored_placement, stored_format, text, turns): (
+        let (hash, stored_placement, stored_format, text, turns, [note, withheld]): (
             ContentId,
             String,
             String,
             Vec<u8>,
             Vec<u8>,
+            [Option<String>; 2],
         ) = self.connection.query_row(
-            "SELECT hash, placement, question_format, text, turns FROM context WHERE id = ?1",
+            "SELECT hash, placement, question_format, text, turns, note, withheld FROM context WHERE id = ?1",
             params![id],
-            |row| Ok((hash(row)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
+            |row| {
+                let guarded = [row.get(5)?, row.get(6)?];
+                Ok((hash(row)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, guarded))
+            },
         )?;
         let damaged = |what: &str| StoreError::Damaged { what: format!("context {id}: {what}") };
         let text = String::from_utf8(zstd::decode_all(&*text)?).map_err(|_| damaged("its text"))?;
@@ -457,7 +461,13 @@ impl Reader {
                 Ok(Turn { role, text: text.into() })
             })
             .collect::<rusqlite::Result<_>>()?;
-        let context = RenderedContext::from_parts(placement, format, text.into(), turns.into());
+        let mut context = RenderedContext::from_parts(placement, format, text.into(), turns.into());
+        if let Some(note) = note {
+            context = context.noted(note.into());
+        }
+        if let Some(said) = withheld {
+            context = context.withheld(said.into());
+        }
         if context.id == hash { Ok(context) } else { Err(damaged("its hash")) }
     }
 

@@ -14,7 +14,7 @@ const APPLICATION_ID: i64 = 0x5449_4c54;
 
 /// The migrations in order; the schema version is how many have been applied. Never edit one that was
 /// released: add another.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     VERSION_1,
     VERSION_2,
     VERSION_3,
@@ -22,6 +22,7 @@ const MIGRATIONS: [&str; 7] = [
     crate::usefulness::MIGRATION,
     crate::coding::MIGRATION,
     crate::parts::MIGRATION,
+    crate::guarding::MIGRATION,
 ];
 
 /// The newest schema version.

@@ -35,7 +35,8 @@ impl Experiment {
 
     /// Renders a context.
     pub fn render(&self, spec: ContextSpec) -> RenderedContext {
-        self.render_shown(spec, &self.demonstrations(spec))
+        let context = self.render_shown(spec, &self.reshaped(spec));
+        self.guarded(spec, context)
     }
 
     /// Renders a context that shows these demonstrations, such as a part of its own.
@@ -54,6 +55,11 @@ impl Experiment {
     /// The demonstrations of a context in order, as its treatment leaves them: prompt, response, and the row of the
     /// set that the response comes from.
     pub fn demonstrations(&self, spec: ContextSpec) -> Vec<Shown> {
+        self.cut_by_guard(spec, self.reshaped(spec))
+    }
+
+    /// The same before a guard looks at them.
+    fn reshaped(&self, spec: ContextSpec) -> Vec<Shown> {
         let mut shown = self.own_demonstrations(spec);
         let Some(reshaping) = self.reshaping(spec).filter(|_| spec.shots > 0) else { return shown };
         if let Some(filter) = &reshaping.filter {
@@ -156,11 +162,12 @@ impl Experiment {
         found.into_values().collect()
     }
 
-    /// Whether what a context shows is not known yet, because its filter's model was not asked.
+    /// Whether what a context shows is not known yet, because its filter's model was not asked, or its guard has
+    /// not looked.
     fn is_provisional(&self, spec: ContextSpec) -> bool {
         let filter = self.reshaping(spec).and_then(|reshaping| reshaping.filter.as_ref());
         let screen = filter.and_then(|filter| self.screens.get(filter.screen));
-        screen.is_some_and(|screen| screen.verdicts.is_none())
+        screen.is_some_and(|screen| screen.verdicts.is_none()) || self.awaits_guard(spec)
     }
 }
 
