@@ -45,7 +45,8 @@ pub use between::{ComparedCondition, ComparedRun, OnlyIn, RunComparison};
 pub use budget::{Budget, Spent};
 pub use calling::RetryPolicy;
 pub use connect::{
-    ConnectError, Connections, Model, connect, connect_coder, connect_judge, gives_log_probabilities,
+    ConnectError, Connections, GuardModels, Model, connect, connect_coder, connect_judge,
+    gives_log_probabilities,
 };
 pub use details::{
     ConditionDetails, DefinitionRate, QuestionRate, RateAt, RunDetails, ScoreCell, ThresholdRate,

@@ -8,9 +8,11 @@ use tiltmeter_core::guarding::{GuardFinding, GuardRisk};
 use tiltmeter_core::id::ContentId;
 use tiltmeter_core::prompt::{Placement, QuestionFormat, RenderedContext, Role, Turn};
 
+use crate::directory::RunDirectory;
 use crate::error::StoreError;
 use crate::reader::{Reader, collect, named, unsigned};
 use crate::rows::{FailedAttempt, count, forget_failure, write_attempts};
+use crate::schema::open_for_writing;
 
 /// The table of inspections.
 pub(crate) const MIGRATION: &str = "
@@ -46,6 +48,14 @@ ALTER TABLE experiment_treatment ADD COLUMN guard_detectors TEXT;
 ALTER TABLE context ADD COLUMN note TEXT;     -- what a guard put between demonstrations and question
 ALTER TABLE context ADD COLUMN withheld TEXT; -- what a guard said instead of an answer: nobody was shown the context
 ";
+
+/// Makes the store of a run directory where there is none yet, or brings it to the newest schema.
+///
+/// # Errors
+/// If the store cannot be opened or written.
+pub fn prepare(directory: &RunDirectory) -> Result<(), StoreError> {
+    open_for_writing(&directory.store_path()).map(drop)
+}
 
 /// One thing that a detector found.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

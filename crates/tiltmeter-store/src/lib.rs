@@ -38,7 +38,7 @@ pub use directory::RunDirectory;
 pub use error::StoreError;
 pub use exporting::{JudgeRow, Provenance, TextScoreRow};
 pub use guarding::{
-    GuardRow, GuardedRow, InspectionGap, InspectionReason, InspectionRecord, InspectionTotals,
+    GuardRow, GuardedRow, InspectionGap, InspectionReason, InspectionRecord, InspectionTotals, prepare,
 };
 pub use identity::JudgeIdentity;
 pub use importing::{Import, ImportedAnswer, ImportedCondition};

@@ -29,6 +29,7 @@ struct State {
     judgements: Task,
     codings: Task,
     screenings: Task,
+    inspections: Task,
     started: Instant,
     last_line: Instant,
     download: Option<ProgressBar>,
@@ -92,6 +93,7 @@ impl Progress {
                 judgements: Task::new("judge's scores"),
                 codings: Task::new("traces coded"),
                 screenings: Task::new("demonstrations"),
+                inspections: Task::new("contexts"),
                 started: now,
                 last_line: now,
                 download: None,
@@ -255,7 +257,8 @@ impl State {
     }
 
     fn tasks(&self) -> impl Iterator<Item = &Task> {
-        [&self.screenings, &self.scores, &self.samples, &self.judgements, &self.codings].into_iter()
+        [&self.screenings, &self.inspections, &self.scores, &self.samples, &self.judgements, &self.codings]
+            .into_iter()
     }
 }
 
@@ -269,6 +272,7 @@ impl Observer for Progress {
                 ));
                 self.begin(|state| {
                     state.screenings = Task::new(state.screenings.name);
+                    state.inspections = Task::new(state.inspections.name);
                     [
                         (&mut state.scores, scores),
                         (&mut state.samples, samples),
@@ -289,6 +293,14 @@ impl Observer for Progress {
                 self.begin(|state| [(&mut state.screenings, demonstrations)]);
                 return;
             }
+            Event::InspectionStarted { contexts, reused } => {
+                self.say(&format!(
+                    "before contexts are shown: {contexts} for the guard to look at; {reused} looked at already"
+                ));
+                self.begin(|state| [(&mut state.inspections, contexts)]);
+                return;
+            }
+            Event::ContextInspected => self.with(|state| state.inspections.advance()),
             Event::DemonstrationScreened => self.with(|state| state.screenings.advance()),
             Event::SampleStored { judgements_spared } => self.with(|state| {
                 state.samples.advance();
@@ -344,6 +356,7 @@ impl Observer for Progress {
                     match target {
                         tiltmeter_run::CallTarget::Response => state.samples.advance(),
                         tiltmeter_run::CallTarget::Screening => state.screenings.advance(),
+                        tiltmeter_run::CallTarget::Inspection => state.inspections.advance(),
                         tiltmeter_run::CallTarget::Score => state.scores.advance(),
                         tiltmeter_run::CallTarget::Judgement => state.judgements.advance(),
                         tiltmeter_run::CallTarget::Coding => state.codings.advance(),

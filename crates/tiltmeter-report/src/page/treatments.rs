@@ -1,7 +1,7 @@
 //! What was done to requests besides showing demonstrations.
 
 use maud::{Markup, html};
-use tiltmeter_run::{ScreeningResult, TreatmentResult};
+use tiltmeter_run::{InspectionResult, ScreeningResult, TreatmentResult};
 
 use super::model::Run;
 use super::sections::{behind, scrolling};
@@ -33,6 +33,7 @@ fn table(treatments: &[TreatmentResult]) -> Markup {
                 td {
                     @for line in &treatment.does { p { (visible(line)) } }
                     @if let Some(screening) = &treatment.screening { p { (screened(screening)) } }
+                    @if let Some(inspection) = &treatment.inspection { p { (inspected(inspection)) } }
                 }
                 td { (if treatment.built_in { "built in" } else { "the experiment's own" }) }
                 td { @for text in &treatment.texts {
@@ -41,6 +42,22 @@ fn table(treatments: &[TreatmentResult]) -> Markup {
             } } }
         }
     }
+}
+
+fn inspected(inspection: &InspectionResult) -> String {
+    let cost = inspection.cost_usd.map_or_else(|| "cost not known".to_owned(), dollars);
+    let time = inspection
+        .milliseconds_mean
+        .map_or_else(String::new, |time| format!(", {time:.0} milliseconds a context on average"));
+    format!(
+        "guard ({}): {} contexts looked at, {} of them in part only; {} calls, {} tokens sent and {} written, {cost}{time}",
+        inspection.detectors.join(", "),
+        count(inspection.contexts),
+        count(inspection.with_gaps),
+        count(inspection.calls),
+        count(inspection.input_tokens),
+        count(inspection.output_tokens),
+    )
 }
 
 fn screened(screening: &ScreeningResult) -> String {
