@@ -22,6 +22,7 @@ mod engine;
 mod export;
 mod gates;
 mod guard;
+mod guard_defence;
 mod guard_detect;
 mod judges;
 mod local;
