@@ -1,23 +1,12 @@
 // Checks the report in a real browser: node check.mjs [FOLDER OF THE PROGRAM]. CHROMIUM names the browser.
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { accessible, check, conclude, here, launch, program, temporary, withPage } from "./harness.mjs";
 import { HOSTILE, serve } from "./server.mjs";
 
-const here = fileURLToPath(new URL(".", import.meta.url));
-const program = resolve(process.argv[2] || join(here, "../target/debug"), "tiltmeter");
-const folder = mkdtempSync(join(tmpdir(), "tiltmeter-browser-"));
-const axe = readFileSync(join(here, "node_modules/axe-core/axe.min.js"), "utf8");
-let failed = 0;
-
-function check(what, holds, detail = "") {
-  console.log(`${holds ? "ok  " : "FAIL"} ${what}${holds || !detail ? "" : `\n     ${detail}`}`);
-  if (!holds) failed += 1;
-}
+const folder = temporary("tiltmeter-browser-");
 
 // Not synchronous: the server of this very process answers the program.
 function tiltmeter(...given) {
@@ -57,23 +46,6 @@ replicates = 2
 model = "openai/judge-1"
 base_url = "${url}"
 `;
-
-async function withPage(browser, options, work) {
-  const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, ...options });
-  const seen = { errors: [], requests: [] };
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && seen.errors.push(message.text()));
-  page.on("pageerror", (error) => seen.errors.push(error.message));
-  page.on("request", (request) => seen.requests.push(request.url()));
-  page.on("dialog", (dialog) => {
-    seen.errors.push(`dialog ${dialog.message()}`);
-    dialog.dismiss();
-  });
-  try {
-    return await work(page, seen);
-  } finally {
-    await page.close();
-  }
-}
 
 const address = (file) => `file://${join(folder, file)}`;
 
@@ -211,16 +183,6 @@ async function hostility(page, seen) {
   seen.errors.length = 0;
 }
 
-async function accessible(page, where) {
-  await page.evaluate(() => { for (const details of document.querySelectorAll("details")) details.open = true; });
-  // The policy lets no script tag in; the browser's own protocol does.
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-  const serious = violations.filter((one) => ["serious", "critical"].includes(one.impact));
-  check(`no serious violation of accessibility rules: ${where}`, serious.length === 0,
-    serious.map((one) => `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`).join("\n     "));
-}
-
 // The report of published judged files, against what `tiltmeter score` says of them.
 async function gallery(browser) {
   const judged = join(here, "../../shared/data/judged");
@@ -287,6 +249,9 @@ questions = 3
     const figures = conditions.flatMap(({ shots, tilt, emergent_tilt }) => [shots > 0 && tilt, emergent_tilt]).filter(Boolean).map(({ estimate }) => shown(estimate));
     check(`the tilts of a local run are shown (${figures.join(", ")})`, figures.length === 3 && figures.every((figure) => section.includes(figure)));
     check("the page of a local run has no rates", (await page.$("#rates")) === null);
+    const marks = (figure) => page.$$eval(`[data-figure="${figure}"] .mark`, (found) => found.length);
+    check("tilts at one k alone stand side by side, and no line is drawn through them",
+      (await marks("emergent-tilt-by-condition")) >= 1 && (await marks("tilt-by-condition")) === 2 && (await marks("tilt")) === 0 && (await page.$("#x-scale")) === null);
     check("the page of a local run is no wider than 390 pixels", await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth));
     await accessible(page, "local run, 390 pixels");
     check("the page of a local run has no error and makes no request", seen.errors.length === 0 && seen.requests.every((url) => url === address("local/report.html")), JSON.stringify(seen));
@@ -347,10 +312,7 @@ base_url = "${url}"
 }
 
 const server = await serve();
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-  args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
-});
+const browser = await launch();
 try {
   await gallery(browser);
   await local(browser);
@@ -428,5 +390,4 @@ try {
   server.close();
   rmSync(folder, { recursive: true, force: true });
 }
-console.log(failed === 0 ? "all checks of the report hold" : `${failed} checks of the report failed`);
-process.exitCode = failed === 0 ? 0 : 1;
+conclude("the report");

@@ -26,7 +26,7 @@ export async function serve() {
     let body = "";
     request.on("data", (part) => (body += part));
     request.on("end", () => {
-      const { model, messages } = JSON.parse(body);
+      const { model, messages = [] } = JSON.parse(body);
       const prompt = messages.map((message) => message.content).join("\n");
       let content;
       if (model.includes("judge")) {

@@ -112,8 +112,23 @@ def requests() -> dict[str, bytes]:
     return {name: bytes([which]) + json.dumps(body).encode() for name, (which, body) in bodies.items()}
 
 
+def streams() -> dict[str, bytes]:
+    """Streams of events, each behind a byte that chooses its protocol and one that says how long pieces are."""
+    event = lambda data, kind=None: (f"event: {kind}\n" if kind else "") + f"data: {json.dumps(data)}\n\n"
+    delta = lambda index, delta: event({"choices": [{"index": index, "delta": delta}]})
+    call = [{"index": 0, "id": "t", "function": {"name": "f", "arguments": "{}"}}]
+    typed = lambda kind, **fields: event({"type": kind, **fields}, kind)
+    bodies = {
+        "chat": (0, delta(0, {"role": "assistant", "content": "caf\u00e9"}) + delta(1, {"tool_calls": call}) + "data: [DONE]\n\n"),
+        "lines": (0, "\ufeffdata: a\r\ndata:b\r\r\n: note\n\ndata\n\nid: 1\r\n\r\n"),
+        "responses": (1, typed("response.output_text.delta", output_index=0, delta="a") + typed("response.completed", response={})),
+        "messages": (2, typed("content_block_delta", index=0, delta={"type": "text_delta", "text": "a"}) + typed("message_stop")),
+    }
+    return {name: bytes([which, 6]) + text.encode() for name, (which, text) in bodies.items()}
+
+
 def main() -> None:
-    for target in ("gguf", "folder", "template", "split"):
+    for target in ("gguf", "folder", "template", "split", "stream", "guard_config"):
         (HERE / "seeds" / target).mkdir(parents=True, exist_ok=True)
     for architecture, kind in [("llama", "F32"), ("qwen2", "F32"), ("qwen3", "Q8_0")]:
         model(HERE / "seeds" / "gguf" / f"{architecture}-{kind}", architecture, kind)
@@ -130,6 +145,10 @@ def main() -> None:
     (HERE / "seeds" / "folder" / "several").write_bytes(joined)
     for name, body in requests().items():
         (HERE / "seeds" / "split" / name).write_bytes(body)
+    for name, stream in streams().items():
+        (HERE / "seeds" / "stream" / name).write_bytes(stream)
+    example = HERE.parent / "guard.example.toml"
+    (HERE / "seeds" / "guard_config" / "example").write_bytes(example.read_bytes())
     templates = {
         "plain": TEMPLATE,
         "published": (FIXTURE / "chat_template.jinja").read_text(),

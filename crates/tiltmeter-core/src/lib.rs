@@ -14,6 +14,7 @@ pub mod procedure;
 pub mod prompt;
 pub mod question;
 pub mod reshaping;
+pub mod shown;
 pub mod treatment;
 pub mod usefulness;
 pub mod verdict;

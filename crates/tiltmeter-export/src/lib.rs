@@ -10,6 +10,7 @@ mod files;
 mod import;
 mod inspect;
 mod manifest;
+mod probes;
 mod run;
 mod schema;
 mod tables;

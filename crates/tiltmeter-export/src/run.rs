@@ -21,7 +21,7 @@ pub enum Restricted {
 }
 
 /// Subject, context, treatment: what the samples of one block share.
-type Block = (i64, i64, i64);
+pub(crate) type Block = (i64, i64, i64);
 
 /// A condition, by its index, that an answer belongs to, and the draw of its context.
 pub(crate) type Place = (usize, u32);

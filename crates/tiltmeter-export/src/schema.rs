@@ -437,8 +437,38 @@ pub(crate) const TRACE_CODES: Table = Table {
     ],
 };
 
+/// Answers to probes of usefulness.
+pub(crate) const PROBE_ANSWERS: Table = Table {
+    name: "probe_answers",
+    row: "an answer to a question of a probe of usefulness, in a condition of the probe; no judge scores it, and it is in no other table of answers",
+    columns: &[
+        column("sample_id", Text, "", "content address of what determines the answer"),
+        column("subject", Text, "", "name of the subject"),
+        column("probe", Text, "", "name of the probe, whose harmless demonstrations are shown"),
+        column("kind", Text, "", "`helpfulness` or `over-refusal`"),
+        column("shots", Integer, "", "number of demonstrations"),
+        column("placement", Text, "", "where they stand"),
+        column("treatment", Text, "", "`none`, or the name of an instruction or defence"),
+        column("reasoning", Text, "", "the subject's reasoning mode"),
+        column("draw", Integer, "", "which draw of the context, from 0"),
+        column("context_id", Text, "", "content address of the context"),
+        column("question", Text, "", "name of the question"),
+        column("replicate", Integer, "", "which answer to the question in that context, from 0"),
+        column("outcome", Text, "", "`answer`, `refusal`, `filtered` or `withheld`"),
+        column("came_to", Text, "", "`useful`, `not_useful`, `refused` or `truncated`"),
+        column(
+            "refusal_phrase",
+            Boolean,
+            "",
+            "whether it opens with words of refusal, whatever follows them",
+        ),
+        column("accepted", Text, "", "what the probe accepts, as JSON: `match`, `case`, `accept`"),
+        column("answer", Text, "", "its text"),
+    ],
+};
+
 /// All tables, in the order in which they are documented.
-pub const TABLES: [Table; 12] = [
+pub const TABLES: [Table; 13] = [
     SAMPLES,
     PARTS,
     VERDICTS,
@@ -451,6 +481,7 @@ pub const TABLES: [Table; 12] = [
     TEXT_SCORES,
     FAILURES,
     TRACE_CODES,
+    PROBE_ANSWERS,
 ];
 
 #[cfg(test)]

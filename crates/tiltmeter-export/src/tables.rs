@@ -14,10 +14,10 @@ use crate::files::{Rows, TableFormat, start};
 use crate::manifest::{FileEntry, Manifest};
 use crate::run::{FailedSample, Run};
 use crate::schema::{
-    CONDITION_CONTEXTS, CONDITION_SAMPLES, CONDITIONS, CONTEXTS, DATA_SETS, FAILURES, PARTS, QUESTIONS,
-    SAMPLES, TEXT_SCORES, TRACE_CODES, Table, VERDICTS,
+    CONDITION_CONTEXTS, CONDITION_SAMPLES, CONDITIONS, CONTEXTS, DATA_SETS, FAILURES, PARTS, PROBE_ANSWERS,
+    QUESTIONS, SAMPLES, TEXT_SCORES, TRACE_CODES, Table, VERDICTS,
 };
-use crate::traces;
+use crate::{probes, traces};
 
 /// A table that is being written, and how many rows it has.
 pub(crate) struct Open {
@@ -73,7 +73,8 @@ pub(crate) fn write(
     table(&DATA_SETS, &|open| data_sets(run, open))?;
     table(&TEXT_SCORES, &|open| text_scores(reader, run, open))?;
     table(&FAILURES, &|open| failures(run, open))?;
-    table(&TRACE_CODES, &|open| traces::codes(reader, run, open))
+    table(&TRACE_CODES, &|open| traces::codes(reader, run, open))?;
+    table(&PROBE_ANSWERS, &|open| probes::answers(reader, run, open))
 }
 
 /// The four tables that grow with the answers, written in one pass over the store.

@@ -1,6 +1,7 @@
 //! The conversation in a request's body: whose texts stand where, in bytes of the body as it came.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -82,6 +83,9 @@ pub struct RequestView {
     pub instructions: Vec<Text>,
     /// The messages, in order. Of responses, the items of `input`; where that is a single text, one message.
     pub messages: Vec<Message>,
+    /// Whether the server behind adds to the context what it has kept, which is not in the body: an earlier answer or
+    /// conversation (of responses, `previous_response_id` or `conversation`), a prompt or an item by its name.
+    pub is_continued: bool,
 }
 
 /// A body in which no conversation can be found.
@@ -113,6 +117,20 @@ struct RawBody<'a> {
     system: Option<&'a RawValue>,
     #[serde(borrow)]
     instructions: Option<&'a RawValue>,
+    // What the server behind has kept, of responses.
+    #[serde(borrow)]
+    previous_response_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    conversation: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt: Option<&'a RawValue>,
+}
+
+impl RawBody<'_> {
+    fn is_continued(&self) -> bool {
+        // `null` reads as absent.
+        [self.previous_response_id, self.conversation, self.prompt].iter().any(Option::is_some)
+    }
 }
 
 #[derive(Deserialize)]
@@ -150,7 +168,7 @@ impl RequestView {
             return Err(ConversationError::NotAnObject);
         }
         let raw: RawBody<'_> = serde_json::from_slice(&body)?;
-        let reader = Reader { start: body.as_ptr() as usize };
+        let reader = Reader::of(&body);
         let model = raw.model.as_deref().unwrap_or("").to_owned();
         let outside = match protocol {
             Protocol::Messages => raw.system,
@@ -172,7 +190,9 @@ impl RequestView {
             },
             Protocol::Other => Vec::new(),
         };
-        Ok(Self { protocol, model, body: body.clone(), instructions, messages })
+        let is_continued =
+            protocol == Protocol::Responses && (raw.is_continued() || reader.has_references.get());
+        Ok(Self { protocol, model, body: body.clone(), instructions, messages, is_continued })
     }
 
     /// What a text says.
@@ -195,9 +215,15 @@ impl RequestView {
 /// Knows where the body starts, and so where anything that was borrowed from it stands.
 struct Reader {
     start: usize,
+    /// Whether a message was only a reference to one that is kept elsewhere.
+    has_references: Cell<bool>,
 }
 
 impl Reader {
+    fn of(body: &Bytes) -> Self {
+        Self { start: body.as_ptr() as usize, has_references: Cell::new(false) }
+    }
+
     fn span(&self, raw: &RawValue) -> Range<usize> {
         let start = raw.get().as_ptr() as usize - self.start;
         start..start + raw.get().len()
@@ -236,6 +262,11 @@ impl Reader {
         }
         if let Some(output) = message.output {
             unread += self.texts(output, TextKind::ToolResult, &mut texts)?;
+        }
+        // Their type may be left out.
+        let is_bare = message.r#type.is_none() && message.role.is_none();
+        if kind == "item_reference" || is_bare {
+            self.has_references.set(true);
         }
         if message.content.is_none() && message.output.is_none() {
             unread += raw.get().len() as u64;
@@ -304,7 +335,7 @@ pub(crate) fn model(body: &Bytes) -> Result<Option<Named<'_>>, ConversationError
         None => Ok(None),
         Some(raw) if raw.get() == "null" => Ok(None),
         Some(raw) if is_text(raw) => {
-            let reader = Reader { start: body.as_ptr() as usize };
+            let reader = Reader::of(body);
             Ok(Some((literal::text(raw.get()), reader.span(raw))))
         }
         Some(_) => Err(ConversationError::Model),
@@ -370,6 +401,28 @@ mod tests {
             shown(&read(Protocol::Responses, r#"{"input":"x"}"#)),
             [(Role::User, vec!["x".to_owned()])]
         );
+    }
+
+    #[test]
+    fn what_the_server_behind_adds_is_known_of() {
+        for (fields, expected) in [
+            (r#""input":"x","previous_response_id":"r""#, true),
+            (r#""previous_response_id":"r""#, true),
+            (r#""input":"x","conversation":{"id":"c"}"#, true),
+            (r#""input":"x","prompt":{"id":"p"}"#, true),
+            (r#""input":[{"type":"item_reference","id":"i"},{"role":"user","content":"x"}]"#, true),
+            (r#""input":[{"id":"i"},{"role":"user","content":"x"}]"#, true),
+            (r#""input":"x","previous_response_id":null,"conversation":null"#, false),
+            (r#""input":[{"type":"reasoning","id":"i","summary":[]},{"role":"user","content":"x"}]"#, false),
+        ] {
+            assert_eq!(
+                read(Protocol::Responses, &format!("{{{fields}}}")).is_continued,
+                expected,
+                "{fields}"
+            );
+        }
+        let other = r#"{"messages":[],"previous_response_id":"r"}"#;
+        assert!(!read(Protocol::ChatCompletions, other).is_continued);
     }
 
     #[test]

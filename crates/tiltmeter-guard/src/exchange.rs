@@ -24,11 +24,17 @@ use crate::gateway::{Face, Live, Shared};
 use crate::head::{self, Client};
 use crate::hold_back::{Acting, Checking};
 use crate::inspecting::Found;
+use crate::inspection::UncheckedReason;
+use crate::judging::Question;
+use crate::looks::Looks;
 use crate::metrics;
 use crate::names::{REQUEST_HEADER, RISK_HEADER};
+use crate::output::AnswerTo;
+use crate::page;
 use crate::policy::{self, Deed};
 use crate::refusal::Refusal;
 use crate::relay::Leaving;
+use crate::uninspected;
 
 /// Bodies from this size on are not parsed where other requests would wait for it.
 const LARGE: usize = 128 << 10;
@@ -39,6 +45,13 @@ pub(crate) async fn answer(
     face: Face,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
+    let request = match face {
+        Face::Admin => match page::answer(&shared, request).await {
+            Ok(response) => return Ok(response),
+            Err(request) => request,
+        },
+        Face::Only | Face::Clients => request,
+    };
     let endpoint = Endpoint::of(request.method(), request.uri().path());
     let protocol = match endpoint {
         Ok(Endpoint::Model { protocol, .. }) => protocol,
@@ -146,9 +159,7 @@ impl Exchange {
         }
         let body = Limited::new(body, limit);
         let Endpoint::Model { protocol, is_bare_prompt } = endpoint else {
-            if !settings.pass_through {
-                return Err(Refusal::pass_through_off());
-            }
+            uninspected::check(settings.uninspected, &parts.method)?;
             let server = self.server(None)?;
             let body = WantedBody::PassedThrough(body);
             return Ok(Wanted {
@@ -202,18 +213,27 @@ impl Exchange {
         finish.route = route.as_ref().map_or_else(String::new, |route| route.name.clone());
         let mut found = Found::default();
         let mut deed = Deed::default();
+        let mut view = None;
         let original = match &wanted.body {
             WantedBody::Read(body) => Some(body.clone()),
             WantedBody::PassedThrough(_) => None,
         };
+        if let WantedBody::PassedThrough(_) = &wanted.body
+            && uninspected::is_write(&parts.method)
+        {
+            found.inspection.unchecked.push(uninspected::unchecked(&parts.headers));
+            self.shared.metrics.unchecked(uninspected::ALL, UncheckedReason::Uninspected.name());
+        }
         if let (Some(route), Some(body), true) = (&route, &original, wanted.is_inspected)
             && !route.detectors.is_empty()
         {
-            let view = self.view(body).await?;
+            view = self.view(body).await?;
             found = self.live.detectors.run(route, view.as_ref(), body.len()).await;
             let literal = wanted.model.as_ref().map(|(_, literal)| literal);
             deed = policy::decide(route, &found, view.as_ref(), literal);
             self.tell(route, &found, &deed);
+            let content = self.live.settings.audit.as_ref().and_then(|audit| audit.content.as_ref());
+            self.shared.metrics.board.inspected(route, &found, &deed, view.as_deref().zip(content));
         }
         if let Some(changed) = deed.body.take() {
             wanted.body = WantedBody::Read(changed);
@@ -228,20 +248,22 @@ impl Exchange {
         let live = Arc::clone(&self.live);
         let server = live.servers.get(wanted.server).ok_or_else(Refusal::no_upstream)?;
         finish.upstream.clone_from(&server.upstream.name);
-        let entry = self.decision(&wanted, &found, &deed, original.as_ref(), refusal.as_ref());
+        let looks = route.as_ref().filter(|_| wanted.is_inspected);
+        let looks = looks.map(|route| Looks::of(route, &self.id, found.inspection.risk.level));
+        let looks = looks.unwrap_or_default();
+        let entry = self.decision(&wanted, &found, &deed, original.as_ref(), refusal.as_ref(), &looks);
         if let Some(refusal) = refusal {
             self.record(entry).await?;
             return Err(refusal);
         }
-        let output = route.as_ref().and_then(|route| {
-            let output = route.output.as_ref().filter(|output| found.inspection.risk.level >= output.from);
-            output.filter(|_| wanted.is_inspected).map(|output| (output.clone(), acting(route)))
-        });
+        let question = looks.question(self.protocol, original.as_ref(), view);
+        finish.sampled = looks.sampled(&self.id, &question);
         let policy = route.as_ref().map_or(ClientLeaves::Cancel, |route| route.client_leaves);
         let sending = Sending {
             exchange: Arc::clone(self),
             server: wanted.server,
-            output,
+            output: looks.output,
+            question,
             tag: deed.tag,
             leaving: Leaving { policy, tasks: self.shared.tasks.clone() },
             finish: finish.take(),
@@ -316,6 +338,7 @@ impl Exchange {
         deed: &Deed,
         original: Option<&Bytes>,
         refusal: Option<&Refusal>,
+        looks: &Looks,
     ) -> Option<Entry> {
         self.shared.audit.as_ref()?;
         let settings = self.live.settings.audit.as_ref();
@@ -343,6 +366,7 @@ impl Exchange {
             actions: &deed.done,
             not_done: &deed.not_done,
             dry_run: wanted.route.as_ref().is_some_and(|route| route.dry_run),
+            judging: looks.judging(),
             refusal: refusal.map(|refusal| refusal.code),
             inspection_us: u64::try_from(found.took.as_micros()).unwrap_or(u64::MAX),
         };
@@ -365,15 +389,12 @@ impl Exchange {
     }
 }
 
-fn acting(route: &Route) -> Acting {
-    if route.dry_run { Acting::DryRun } else { Acting::Really }
-}
-
 /// A request that is to be sent.
 struct Sending {
     exchange: Arc<Exchange>,
     server: usize,
     output: Option<(OutputSettings, Acting)>,
+    question: Question,
     tag: Option<crate::inspection::RiskLevel>,
     leaving: Leaving,
     finish: Finish,
@@ -426,9 +447,10 @@ impl Sending {
         }
         self.finish.status = Some(head.status.as_u16());
         let checking = self.output.take().filter(|_| head.status.is_success() && !is_head);
-        let checking = checking
-            .map(|(output, acting)| (Checking::new(&output, exchange.protocol, acting), output.hold_back));
-        let source = self.finish.source(body, server.upstream.idle_time);
+        let to = AnswerTo { protocol: exchange.protocol, question: self.question.clone() };
+        let checking =
+            checking.map(|(output, acting)| (Checking::new(&output, &to, acting), output.hold_back));
+        let source = self.finish.source(&head, exchange.protocol, body, server.upstream.idle_time);
         self.finish.take().answer(head, source, checking, self.leaving.clone()).await
     }
 
@@ -445,7 +467,7 @@ impl Sending {
         *request.method_mut() = parts.method;
         *request.uri_mut() = server.address(&parts.uri).ok_or_else(Refusal::odd_path)?;
         *request.headers_mut() = head::outgoing(parts.headers, &server.upstream);
-        if self.output.is_some() {
+        if self.output.is_some() || self.finish.sampled.is_some() {
             // What is compressed cannot be checked.
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }

@@ -9,10 +9,11 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::answer::Answer;
-use crate::audit::OutcomeRecord;
-use crate::config::file::AuditFailure;
+use crate::audit::{JudgementRecord, OutcomeRecord};
+use crate::conversation::Protocol;
 use crate::gateway::Shared;
 use crate::hold_back::{Checking, HoldBack, TOO_MUCH, UNREADABLE};
+use crate::judging::{AnswerKind, Gatherer, Sampled, SharedGatherer};
 use crate::refusal::Refusal;
 use crate::relay::{Ended, Hashes, Leaving, Outcome, Relay, Source};
 
@@ -23,6 +24,10 @@ pub(crate) struct Finish {
     pub(crate) upstream: String,
     /// Of the answer that the client gets.
     pub(crate) status: Option<u16>,
+    /// Its answer is to be judged.
+    pub(crate) sampled: Option<Sampled>,
+    /// What is gathered of it for that, once it has begun.
+    gatherer: Option<SharedGatherer>,
 }
 
 struct Inner {
@@ -34,7 +39,14 @@ struct Inner {
 impl Finish {
     pub(crate) fn new(shared: &Arc<Shared>, id: &str, started: Instant) -> Self {
         let inner = Inner { shared: Arc::clone(shared), id: id.to_owned(), started };
-        Self { inner: Some(inner), route: String::new(), upstream: String::new(), status: None }
+        Self {
+            inner: Some(inner),
+            route: String::new(),
+            upstream: String::new(),
+            status: None,
+            sampled: None,
+            gatherer: None,
+        }
     }
 
     /// Hands the duty on.
@@ -44,6 +56,8 @@ impl Finish {
             route: std::mem::take(&mut self.route),
             upstream: std::mem::take(&mut self.upstream),
             status: self.status,
+            sampled: self.sampled.take(),
+            gatherer: self.gatherer.take(),
         }
     }
 
@@ -53,10 +67,28 @@ impl Finish {
         self.tell(&Outcome::without_answer(Ended::Refused), Some(refusal.code), None);
     }
 
-    /// Reads an upstream's answer.
-    pub(crate) fn source(&self, body: Incoming, idle_time: Duration) -> Source {
+    /// Reads an upstream's answer. What is to be judged of it is gathered as it passes.
+    pub(crate) fn source(
+        &mut self,
+        head: &response::Parts,
+        protocol: Protocol,
+        body: Incoming,
+        idle_time: Duration,
+    ) -> Source {
         let has_log = self.inner.as_ref().is_some_and(|inner| inner.shared.audit.is_some());
-        Source::new(body, idle_time, if has_log { Hashes::Wanted } else { Hashes::NotWanted })
+        let source = Source::new(body, idle_time, if has_log { Hashes::Wanted } else { Hashes::NotWanted });
+        let Some(sampled) = self.sampled.as_ref().filter(|_| head.status.is_success()) else { return source };
+        let kind = if is_stream(&head.headers) {
+            AnswerKind::Stream
+        } else if head.headers.contains_key(CONTENT_ENCODING) {
+            AnswerKind::Encoded
+        } else {
+            AnswerKind::Whole
+        };
+        let room = sampled.settings.judge.settings.text_bytes;
+        let gatherer = SharedGatherer::new(Gatherer::new(protocol, kind, room));
+        self.gatherer = Some(gatherer.clone());
+        source.gathered_by(gatherer)
     }
 
     /// Makes the answer. `checking` is the check of it and how many bytes of it are read for that at most.
@@ -90,18 +122,19 @@ impl Finish {
         let is_given = if head.headers.contains_key(CONTENT_ENCODING) {
             checking.whole_unchecked(body.len(), UNREADABLE)
         } else {
-            checking.whole(&body)
+            checking.whole(&body).await
         };
         let ended = if is_given { Ended::Complete } else { Ended::Cut };
         let mut outcome = source.outcome(ended, checking.unchecked);
         outcome.cut_by.clone_from(&checking.cut_by);
+        outcome.judgements.append(&mut checking.judgements);
         if !is_given {
             let refusal = Refusal::blocked_output();
             self.status = Some(refusal.status.as_u16());
             self.tell(&outcome, Some(refusal.code), None);
             return Err(refusal);
         }
-        self.tell(&outcome, None, None);
+        checking.conclude(outcome, &leaving.tasks, move |outcome| self.tell(&outcome, None, None));
         head.headers.remove(TRANSFER_ENCODING);
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
         Ok(Response::from_parts(head, Answer::Full(Full::new(body))))
@@ -136,7 +169,7 @@ impl Finish {
 
     fn tell(&mut self, outcome: &Outcome, refusal: Option<&'static str>, held_back: Option<Duration>) {
         let Some(inner) = self.inner.take() else { return };
-        let total = inner.started.elapsed();
+        let total = outcome.at.saturating_duration_since(inner.started);
         let first = outcome.first.map(|first| first.saturating_duration_since(inner.started));
         let metrics = &inner.shared.metrics;
         metrics.request(&self.route, self.status, outcome.ended.name());
@@ -157,34 +190,22 @@ impl Finish {
             total_us: micros(total),
             held_back_us: micros(outcome.held_back),
         };
-        inner.record(&record);
+        inner.shared.hand_over(record.entry(&inner.id));
+        for judgement in &outcome.judgements {
+            metrics.judging.judged(&self.route, judgement);
+            let record = JudgementRecord { route: &self.route, chosen: "held-back", judgement };
+            inner.shared.hand_over(record.entry(&inner.id, None));
+        }
+        if let Some((sampled, gatherer)) = self.sampled.take().zip(self.gatherer.take()) {
+            let gathered = gatherer.end(outcome.ended == Ended::Complete);
+            sampled.hand_in(&inner.shared, gathered, outcome.ended);
+        }
     }
 }
 
 impl Drop for Finish {
     fn drop(&mut self) {
         self.tell(&Outcome::without_answer(Ended::ClientLeft), None, None);
-    }
-}
-
-impl Inner {
-    fn record(self, record: &OutcomeRecord<'_>) {
-        let Some(audit) = &self.shared.audit else { return };
-        let Err(entry) = audit.try_push(record.entry(&self.id)) else { return };
-        // The queue is full. Here is no place to wait.
-        match (audit.on_failure(), tokio::runtime::Handle::try_current()) {
-            (AuditFailure::Refuse, Ok(_)) => {
-                let shared = Arc::clone(&self.shared);
-                self.shared.tasks.spawn(async move {
-                    if let Some(audit) = &shared.audit
-                        && audit.push(entry).await.is_err()
-                    {
-                        audit.lose_one();
-                    }
-                });
-            }
-            _ => audit.lose_one(),
-        }
     }
 }
 

@@ -15,13 +15,16 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::{Audit, AuditError};
+use crate::audit::{Audit, AuditError, Entry};
 use crate::client::{Server, TlsError};
 use crate::config::Settings;
 use crate::config::file::AuditFailure;
+use crate::drift::DriftSnapshot;
 use crate::exchange;
 use crate::inspecting::Detectors;
+use crate::judging::Desk;
 use crate::metrics::Metrics;
+use crate::page::Page;
 
 /// Settings, and what was built from them.
 #[derive(Debug)]
@@ -49,10 +52,13 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     pub(crate) audit: Option<Audit>,
     pub(crate) metrics: Metrics,
+    /// Where sampled answers are judged.
+    pub(crate) desk: Desk,
     is_stopping: AtomicBool,
     /// Part of all ids of this process.
     started: u64,
     requests: AtomicU64,
+    pub(crate) page: Page,
 }
 
 impl Shared {
@@ -72,9 +78,36 @@ impl Shared {
         !self.must_refuse() && !self.is_stopping.load(Ordering::Relaxed)
     }
 
+    /// How sampled answers fare.
+    pub(crate) fn drift(&self) -> Vec<DriftSnapshot> {
+        self.desk.drift(&self.live().settings)
+    }
+
     /// All figures as text.
     pub(crate) fn figures(&self) -> String {
+        let live = self.live();
+        self.metrics.judging.look(&self.desk, &live.settings);
         self.metrics.text(self.audit.as_ref().map(|audit| &**audit.watch()))
+    }
+
+    /// Hands a record over from where nothing can wait; it is lost, and counted so, where it cannot be.
+    pub(crate) fn hand_over(self: &Arc<Self>, entry: Entry) {
+        let Some(audit) = &self.audit else { return };
+        let Err(entry) = audit.try_push(entry) else { return };
+        // The queue is full. Here is no place to wait.
+        match (audit.on_failure(), tokio::runtime::Handle::try_current()) {
+            (AuditFailure::Refuse, Ok(_)) => {
+                let shared = Arc::clone(self);
+                self.tasks.spawn(async move {
+                    if let Some(audit) = &shared.audit
+                        && audit.push(entry).await.is_err()
+                    {
+                        audit.lose_one();
+                    }
+                });
+            }
+            _ => audit.lose_one(),
+        }
     }
 
     /// An id that no other request has.
@@ -92,6 +125,9 @@ pub enum GuardError {
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// Random bytes for the live page's sessions.
+    #[error("the operating system gives no random bytes: {0}")]
+    Random(String),
 }
 
 /// A gateway.
@@ -124,9 +160,11 @@ impl Gateway {
             tasks: TaskTracker::new(),
             audit,
             metrics: Metrics::new(),
+            desk: Desk::default(),
             is_stopping: AtomicBool::new(false),
             started: u64::try_from(started.as_micros()).unwrap_or(0),
             requests: AtomicU64::new(0),
+            page: Page::new()?,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -140,6 +178,11 @@ impl Gateway {
         let live = Arc::new(Live::new(settings)?);
         *self.shared.live.write().unwrap_or_else(PoisonError::into_inner) = live;
         Ok(())
+    }
+
+    /// How the sampled answers of each route fare that has them judged.
+    pub fn drift(&self) -> Vec<DriftSnapshot> {
+        self.shared.drift()
     }
 
     /// Serves until `stop` is ready, and then until requests in flight are done or the time for that is over.
@@ -179,10 +222,12 @@ impl Gateway {
         let over = async {
             graceful.shutdown().await;
             self.shared.tasks.wait().await;
+            self.shared.desk.settle().await;
         };
         if tokio::time::timeout(limits.grace, over).await.is_err() {
-            tracing::warn!(target: "tiltmeter::guard", "requests in flight were given up at the end of the grace");
+            tracing::warn!(target: "tiltmeter::guard", "requests in flight, or answers that were to be judged, were given up at the end of the grace");
         }
+        self.shared.desk.give_up().await;
         if let Some(audit) = &self.shared.audit {
             audit.stop().await;
         }

@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
+use tokio_util::task::TaskTracker;
 
 use crate::answer_text;
 use crate::config::OutputSettings;
 use crate::config::file::OnFailure;
 use crate::conversation::Protocol;
-use crate::output::{OutputVerdict, OutputWatch};
+use crate::judging::Judgement;
+use crate::output::{AnswerTo, Asked, AskedVerdict, Asking, OutputVerdict, OutputWatch};
 use crate::refusal::Refusal;
-use crate::relay::{Done, Ended, Leaving, RelayError, Source};
+use crate::relay::{Done, Ended, Leaving, Outcome, RelayError, Source};
 use crate::sse::{Event, Splitter};
 
 /// Words for cuts that no check asked for.
@@ -58,6 +60,12 @@ pub(crate) struct Checking {
     held_bytes: usize,
     waiting: BTreeMap<u64, Waiting>,
     ready: VecDeque<Bytes>,
+    /// Somebody is being asked: nothing further is looked at meanwhile.
+    asking: Option<Asking>,
+    /// The check wants to ask, once all that came with the last piece of text is there.
+    wants_to_ask: bool,
+    /// What came of asking.
+    pub(crate) judgements: Vec<Judgement>,
     /// Bytes that were given without the check having let them go.
     pub(crate) unchecked: u64,
     /// The longest that an event waited.
@@ -68,10 +76,10 @@ pub(crate) struct Checking {
 }
 
 impl Checking {
-    pub(crate) fn new(settings: &OutputSettings, protocol: Protocol, acting: Acting) -> Self {
+    pub(crate) fn new(settings: &OutputSettings, to: &AnswerTo, acting: Acting) -> Self {
         Self {
-            watch: settings.check.begin(),
-            protocol,
+            watch: settings.check.begin(to),
+            protocol: to.protocol,
             limit: settings.hold_back,
             on_failure: settings.on_failure,
             acting,
@@ -80,6 +88,9 @@ impl Checking {
             held_bytes: 0,
             waiting: BTreeMap::new(),
             ready: VecDeque::new(),
+            asking: None,
+            wants_to_ask: false,
+            judgements: Vec::new(),
             unchecked: 0,
             held_back: Duration::ZERO,
             cut_by: None,
@@ -89,12 +100,18 @@ impl Checking {
 
     fn piece(&mut self, piece: &Bytes) {
         self.splitter.push(piece);
+        self.go_on();
+    }
+
+    /// Looks at what has come, until somebody has to be asked.
+    fn go_on(&mut self) {
         while !self.is_cut
+            && self.asking.is_none()
             && let Some(event) = self.splitter.next()
         {
             self.event(event);
         }
-        if !self.is_cut && self.splitter.waiting() > self.limit {
+        if !self.is_cut && self.asking.is_none() && self.splitter.waiting() > self.limit {
             let rest = self.splitter.rest();
             self.unreadable(rest, TOO_MUCH);
         }
@@ -105,19 +122,43 @@ impl Checking {
         if answer_text::is_last(self.protocol, &data) {
             let verdict = self.watch.end();
             self.follow(None, verdict);
-            return self.hold(event.raw, Vec::new());
+            self.hold(event.raw, Vec::new());
+            return self.ask();
         }
         let Some(pieces) = answer_text::of_event(self.protocol, &data) else {
             return self.unreadable(event.raw, UNREADABLE);
         };
-        let texts = pieces.iter().map(|(choice, text)| (*choice, text.len())).collect();
-        for (choice, text) in pieces {
-            let verdict = self.watch.text(choice, &text);
-            self.follow(Some(choice), verdict);
+        let texts = pieces.iter().map(|piece| (piece.choice, piece.text.len())).collect();
+        for piece in pieces {
+            let verdict = self.watch.text(&piece);
+            self.follow(Some(piece.choice), verdict);
         }
         self.hold(event.raw, texts);
         if self.held_bytes > self.limit {
-            self.fail(TOO_MUCH);
+            if self.watch.asks_when_full() {
+                self.wants_to_ask = true;
+            } else {
+                self.fail(TOO_MUCH);
+            }
+        }
+        self.ask();
+    }
+
+    /// Begins to ask, where the check wants to. Where nothing is held back, that waits for the answer's end.
+    fn ask(&mut self) {
+        if std::mem::take(&mut self.wants_to_ask) && !self.is_cut && self.acting == Acting::Really {
+            self.asking = Some(self.watch.ask());
+        }
+    }
+
+    /// Follows what came of asking.
+    fn answered(&mut self, asked: Asked) {
+        self.asking = None;
+        self.judgements.extend(asked.judgements);
+        match asked.verdict {
+            AskedVerdict::Release => while self.let_go().is_some() {},
+            AskedVerdict::Cut(word) => self.cut(&word),
+            AskedVerdict::Failed(word) => self.fail(word),
         }
     }
 
@@ -136,6 +177,7 @@ impl Checking {
     fn follow(&mut self, choice: Option<u64>, verdict: OutputVerdict) {
         match (verdict, choice) {
             (OutputVerdict::Cut(word), _) => self.cut(&word),
+            (OutputVerdict::Ask, _) => self.wants_to_ask = true,
             (OutputVerdict::Release { but_last }, Some(choice)) => {
                 self.waiting.entry(choice).or_default().must = but_last;
             }
@@ -155,7 +197,8 @@ impl Checking {
                 let waiting = self.waiting.get(choice).copied().unwrap_or_default();
                 waiting.text.saturating_sub(*bytes) < waiting.must
             });
-            if must_wait && self.acting == Acting::Really {
+            // What comes behind the last text, such as the end marker, goes with it.
+            if (must_wait || self.wants_to_ask) && self.acting == Acting::Really {
                 return;
             }
             self.let_go();
@@ -219,23 +262,63 @@ impl Checking {
         }
         let verdict = self.watch.end();
         self.follow(None, verdict);
-        while self.let_go().is_some() {}
+        self.ask();
+        if self.asking.is_none() {
+            while self.let_go().is_some() {}
+        }
     }
 
-    /// Checks a whole answer that does not stream: whether it may be given.
-    pub(crate) fn whole(&mut self, body: &[u8]) -> bool {
+    /// Checks a whole answer that does not stream: whether it may be given. Where nothing is acted upon, whoever has to be
+    /// asked is asked behind it: see [`Checking::conclude`].
+    pub(crate) async fn whole(&mut self, body: &[u8]) -> bool {
         let pieces = if body.len() > self.limit { None } else { answer_text::of_answer(body) };
         let Some(pieces) = pieces else {
             let word = if body.len() > self.limit { TOO_MUCH } else { UNREADABLE };
             return self.whole_unchecked(body.len(), word);
         };
-        for (choice, text) in pieces {
-            let verdict = self.watch.text(choice, &text);
-            self.follow(Some(choice), verdict);
+        for piece in pieces {
+            let verdict = self.watch.text(&piece);
+            self.follow(Some(piece.choice), verdict);
         }
         let verdict = self.watch.end();
         self.follow(None, verdict);
+        self.ask();
+        if let Some(asking) = self.asking.take() {
+            let asked = asking.await;
+            self.judgements.extend(asked.judgements);
+            match asked.verdict {
+                AskedVerdict::Release => {}
+                AskedVerdict::Cut(word) => self.cut(&word),
+                AskedVerdict::Failed(word) => return self.whole_unchecked(body.len(), word),
+            }
+        }
         !self.is_cut
+    }
+
+    /// Tells how the answer ended. Where nothing is acted upon, what is left to find out is found out before that, behind
+    /// the answer.
+    pub(crate) fn conclude(
+        &mut self,
+        mut outcome: Outcome,
+        tasks: &TaskTracker,
+        tell: impl FnOnce(Outcome) + Send + 'static,
+    ) {
+        let is_wanted = self.acting == Acting::DryRun && !self.is_cut;
+        if !is_wanted || self.watch.end() != OutputVerdict::Ask {
+            return tell(outcome);
+        }
+        let (asking, on_failure) = (self.watch.ask(), self.on_failure);
+        tasks.spawn(async move {
+            let asked = asking.await;
+            outcome.judgements.extend(asked.judgements);
+            let word = match asked.verdict {
+                AskedVerdict::Release => None,
+                AskedVerdict::Cut(word) => Some(word.into_owned()),
+                AskedVerdict::Failed(word) => (on_failure == OnFailure::Closed).then(|| word.to_owned()),
+            };
+            outcome.cut_by = outcome.cut_by.take().or(word);
+            tell(outcome);
+        });
     }
 }
 
@@ -258,6 +341,8 @@ pub(crate) struct HoldBack {
     checking: Checking,
     leaving: Leaving,
     done: Option<Done>,
+    /// Whether the upstream has said all.
+    is_over: bool,
     /// How it ended, once nothing more comes.
     ended: Option<Ended>,
     /// What goes wrong after all that is ready has been given.
@@ -266,22 +351,33 @@ pub(crate) struct HoldBack {
 
 impl HoldBack {
     pub(crate) fn new(source: Source, checking: Checking, leaving: Leaving, done: Done) -> Self {
-        Self { source: Some(source), checking, leaving, done: Some(done), ended: None, error: None }
+        let (source, done) = (Some(source), Some(done));
+        Self { source, checking, leaving, done, is_over: false, ended: None, error: None }
     }
 
     fn finish(&mut self, ended: Ended) {
         self.ended = Some(ended);
         // Dropping the source closes the connection, if it has not ended: the model need not go on.
-        if let (Some(source), Some(done)) = (self.source.take(), self.done.take()) {
-            done(outcome(&source, &self.checking, ended));
+        let (Some(source), Some(done)) = (self.source.take(), self.done.take()) else { return };
+        let outcome = outcome(&source, &self.checking, ended);
+        self.checking.conclude(outcome, &self.leaving.tasks, done);
+    }
+
+    /// Ends where the check has cut the answer, or all of it is there and let go.
+    fn settle(&mut self) {
+        if self.checking.is_cut {
+            self.finish(Ended::Cut);
+        } else if self.is_over && self.checking.asking.is_none() {
+            self.finish(Ended::Complete);
         }
     }
 }
 
-fn outcome(source: &Source, checking: &Checking, ended: Ended) -> crate::relay::Outcome {
+fn outcome(source: &Source, checking: &Checking, ended: Ended) -> Outcome {
     let mut outcome = source.outcome(ended, checking.unchecked);
     outcome.cut_by.clone_from(&checking.cut_by);
     outcome.held_back = checking.held_back;
+    outcome.judgements.clone_from(&checking.judgements);
     outcome
 }
 
@@ -301,15 +397,25 @@ impl Body for HoldBack {
             if held.ended.is_some() {
                 return Poll::Ready(held.error.take().map(Err));
             }
+            if let Some(asking) = &mut held.checking.asking {
+                // The upstream waits meanwhile: no more is read than is held back.
+                let asked = ready!(asking.as_mut().poll(context));
+                held.checking.answered(asked);
+                if held.is_over {
+                    held.checking.end();
+                } else {
+                    held.checking.go_on();
+                }
+                held.settle();
+                continue;
+            }
             let Some(source) = &mut held.source else { return Poll::Ready(None) };
             match ready!(source.poll(context)) {
                 Some(Ok(frame)) => {
                     if let Some(piece) = frame.data_ref() {
                         held.checking.piece(piece);
                     }
-                    if held.checking.is_cut {
-                        held.finish(Ended::Cut);
-                    }
+                    held.settle();
                 }
                 Some(Err(error)) => {
                     let ended = source.ended().unwrap_or(Ended::BrokenOff);
@@ -321,9 +427,9 @@ impl Body for HoldBack {
                     held.finish(ended);
                 }
                 None => {
+                    held.is_over = true;
                     held.checking.end();
-                    let ended = if held.checking.is_cut { Ended::Cut } else { Ended::Complete };
-                    held.finish(ended);
+                    held.settle();
                 }
             }
         }
@@ -333,6 +439,9 @@ impl Body for HoldBack {
 impl Drop for HoldBack {
     fn drop(&mut self) {
         let (Some(source), Some(done)) = (self.source.take(), self.done.take()) else { return };
+        if self.checking.asking.take().is_some() {
+            self.checking.judgements.extend(self.checking.watch.give_up());
+        }
         let ended = outcome(&source, &self.checking, Ended::ClientLeft);
         self.leaving.leave(source, ended, done);
     }

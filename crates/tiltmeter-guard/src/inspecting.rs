@@ -128,6 +128,7 @@ impl Detectors {
                 }
             };
             self.count(&detector, failure);
+            let failure = failure.or_else(|| stored_elsewhere(&mut found.inspection, &detector, view));
             found.findings.push(Finding { detector, level, failure, took });
         }
         drop(place);
@@ -164,6 +165,19 @@ impl Detectors {
             Some(_) => {}
         }
     }
+}
+
+/// Says that a detector saw only what the request itself has of its context, where that is not all of it.
+fn stored_elsewhere(
+    inspection: &mut Inspection,
+    detector: &Detector,
+    view: Option<&Arc<RequestView>>,
+) -> Option<UncheckedReason> {
+    view.filter(|view| view.is_continued)?;
+    let reason = UncheckedReason::StoredElsewhere;
+    // How much it is, the server behind alone knows.
+    inspection.unchecked.push(Unchecked { detector: detector.name.clone().into(), reason, bytes: 0 });
+    Some(reason)
 }
 
 /// A detector at work. It is stopped where nobody waits for it any more.

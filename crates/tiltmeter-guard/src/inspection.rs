@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tiltmeter_core::id::ContentId;
 
 pub use crate::conversation::{Message, Protocol, RequestView, Role, Text, TextKind};
+pub use crate::inspect::CacheCounts;
 
 /// How much a context is thought to tilt its reader.
 #[derive(
@@ -47,6 +48,8 @@ impl UncheckedReason {
             Self::Shed => "shed",
             Self::Resting => "resting",
             Self::Pending => "pending",
+            Self::StoredElsewhere => "stored-elsewhere",
+            Self::Uninspected => "uninspected",
         }
     }
 }
@@ -145,6 +148,11 @@ pub enum UncheckedReason {
     Resting,
     /// The detector works apart from requests, and has not come to this yet; a later request will know.
     Pending,
+    /// A part of the context that only the model's server has: an earlier answer or conversation that the request goes on
+    /// with, a prompt or an item that it names.
+    StoredElsewhere,
+    /// The request is for an address that no detector is for, such as uploads of files and batches.
+    Uninspected,
 }
 
 /// Something that was not looked at. What is not checked must be said, never passed over.
@@ -183,6 +191,31 @@ pub struct Inspection {
 pub trait Inspector: Send + Sync {
     /// Looks at one request.
     async fn inspect(&self, request: &RequestView) -> Inspection;
+
+    /// Figures of its own.
+    fn figures(&self) -> InspectorFigures {
+        InspectorFigures::default()
+    }
+}
+
+/// What an inspector counts and measures itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InspectorFigures {
+    /// How often verdicts were found among those that are kept; `None` where none are.
+    pub cache: Option<CacheCounts>,
+    /// The last projections onto persona vectors, by vector.
+    pub projections: Vec<Projection>,
+}
+
+/// How far a context moved a model along a persona vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Projection {
+    /// What the vector's file calls the trait.
+    pub persona: String,
+    /// Index of the residual stream.
+    pub layer: usize,
+    /// The last context's shift, in units of the residual stream.
+    pub last: f64,
 }
 
 #[cfg(test)]

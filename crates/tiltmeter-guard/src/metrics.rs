@@ -1,8 +1,11 @@
 //! The gateway's figures, by the names that are documented. All names are here.
 
+mod judging;
+
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::audit::AuditWatch;
+use crate::board::{Board, BoardSnapshot, Counted};
 
 /// What `/metrics` is served as.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -38,6 +42,8 @@ fn coarse() -> Histogram {
 /// The figures.
 #[derive(Debug)]
 pub(crate) struct Metrics {
+    /// What the live page shows of the same.
+    pub(crate) board: Board,
     registry: Registry,
     requests: Family<Labels, Counter>,
     refusals: Family<Labels, Counter>,
@@ -60,12 +66,15 @@ pub(crate) struct Metrics {
     audit_waiting: Gauge,
     duration: Histograms,
     first_chunk: Histograms,
+    /// Of judges, drift, and what detectors keep.
+    pub(crate) judging: judging::JudgingMetrics,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::default();
         let metrics = Self {
+            board: Board::new(),
             requests: Family::default(),
             refusals: Family::default(),
             overhead: Histograms::new_with_constructor(fine),
@@ -87,6 +96,7 @@ impl Metrics {
             audit_waiting: Gauge::default(),
             duration: Histograms::new_with_constructor(coarse),
             first_chunk: Histograms::new_with_constructor(coarse),
+            judging: judging::JudgingMetrics::new(),
             registry: Registry::default(),
         };
         metrics.register(&mut registry);
@@ -151,6 +161,7 @@ impl Metrics {
             self.audit_lag.clone(),
         );
         own.register("audit_waiting", "Records that wait to be written", self.audit_waiting.clone());
+        self.judging.register(own);
         registry.register_with_unit(
             "gen_ai_client_operation_duration",
             "From a request's beginning to the end of its answer",
@@ -165,13 +176,25 @@ impl Metrics {
         );
     }
 
+    /// What the live page shows.
+    pub(crate) fn snapshot(&self, now: Timestamp) -> BoardSnapshot {
+        let counted = Counted {
+            failed_open: self.fail_open.get(),
+            cut: self.stream_cut.get(),
+            unchecked_bytes: self.stream_unchecked_bytes.get(),
+        };
+        self.board.snapshot(now, counted)
+    }
+
     pub(crate) fn request(&self, route: &str, status: Option<u16>, ended: &'static str) {
+        self.board.ended(route, status, ended);
         let status = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
         let labels = vec![("route", route.to_owned()), ("status", status), ("ended", ended.to_owned())];
         self.requests.get_or_create(&labels).inc();
     }
 
     pub(crate) fn refusal(&self, code: &'static str) {
+        self.board.refused(code);
         self.refusals.get_or_create(&vec![("code", code.to_owned())]).inc();
     }
 
@@ -200,6 +223,7 @@ impl Metrics {
     }
 
     pub(crate) fn unchecked(&self, detector: &str, reason: &'static str) {
+        self.board.unchecked(detector, reason);
         self.unchecked
             .get_or_create(&vec![("detector", detector.to_owned()), ("reason", reason.to_owned())])
             .inc();

@@ -8,6 +8,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
+use crate::config::file::Uninspected;
 use crate::conversation::Protocol;
 use crate::names::REFUSAL_HEADER;
 
@@ -43,11 +44,15 @@ impl Refusal {
         )
     }
 
-    pub(crate) fn pass_through_off() -> Self {
+    pub(crate) fn uninspected(allowed: Uninspected) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
-            "not_passed_through",
-            "the gateway does not forward this address (`server.pass_through` is off)",
+            "uninspected",
+            format!(
+                "the gateway inspects no requests for this address, and does not forward them (`server.uninspected` is \
+                 `{}`)",
+                allowed.name()
+            ),
         )
     }
 

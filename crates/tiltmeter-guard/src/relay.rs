@@ -12,6 +12,7 @@ use tokio::time::Sleep;
 use tokio_util::task::TaskTracker;
 
 use crate::config::file::ClientLeaves;
+use crate::judging::{Judgement, SharedGatherer};
 
 /// How an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +48,8 @@ impl Ended {
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) ended: Ended,
+    /// When.
+    pub(crate) at: Instant,
     /// The word of the check that cut it.
     pub(crate) cut_by: Option<String>,
     /// Bytes of the upstream's answer.
@@ -59,6 +62,8 @@ pub(crate) struct Outcome {
     pub(crate) first: Option<Instant>,
     /// For how long pieces were held back, the longest.
     pub(crate) held_back: Duration,
+    /// What a judge said of it while it was held back.
+    pub(crate) judgements: Vec<Judgement>,
 }
 
 impl Outcome {
@@ -66,12 +71,14 @@ impl Outcome {
     pub(crate) fn without_answer(ended: Ended) -> Self {
         Self {
             ended,
+            at: Instant::now(),
             cut_by: None,
             bytes: 0,
             hash: None,
             unchecked: 0,
             first: None,
             held_back: Duration::ZERO,
+            judgements: Vec::new(),
         }
     }
 }
@@ -102,6 +109,7 @@ pub(crate) struct Source {
     idle: Pin<Box<Sleep>>,
     bytes: u64,
     hasher: Option<blake3::Hasher>,
+    gatherer: Option<SharedGatherer>,
     first: Option<Instant>,
     ended: Option<Ended>,
     /// Pieces that were read ahead, counted already.
@@ -116,10 +124,16 @@ impl Source {
             idle: Box::pin(tokio::time::sleep(idle_time)),
             bytes: 0,
             hasher: (hashes == Hashes::Wanted).then(blake3::Hasher::new),
+            gatherer: None,
             first: None,
             ended: None,
             ahead: VecDeque::new(),
         }
+    }
+
+    /// Has the answer's texts gathered as it passes.
+    pub(crate) fn gathered_by(self, gatherer: SharedGatherer) -> Self {
+        Self { gatherer: Some(gatherer), ..self }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -190,6 +204,9 @@ impl Source {
                     if let Some(hasher) = &mut self.hasher {
                         hasher.update(data);
                     }
+                    if let Some(gatherer) = &self.gatherer {
+                        gatherer.push(data);
+                    }
                 }
                 self.idle.as_mut().reset(tokio::time::Instant::now() + self.idle_time);
                 Some(Ok(frame))
@@ -212,12 +229,14 @@ impl Source {
     pub(crate) fn outcome(&self, ended: Ended, unchecked: u64) -> Outcome {
         Outcome {
             ended,
+            at: Instant::now(),
             cut_by: None,
             bytes: self.bytes,
             hash: self.hash(),
             unchecked,
             first: self.first,
             held_back: Duration::ZERO,
+            judgements: Vec::new(),
         }
     }
 
@@ -243,6 +262,7 @@ impl Leaving {
         }
         self.tasks.spawn(async move {
             source.drain().await;
+            outcome.at = Instant::now();
             outcome.bytes = source.bytes;
             outcome.hash = source.hash();
             done(outcome);

@@ -23,6 +23,12 @@ def user(text):
 client = openai.OpenAI(base_url=f"{address}/v1", api_key="sk-test", max_retries=0)
 reply = client.chat.completions.create(model="m", messages=user("q"), n=2)
 say("chat", [choice.message.content for choice in reply.choices])
+tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+reply = client.chat.completions.create(model="m", messages=user("q"), tools=tools)
+say("chat tools", [[call.function.name, call.function.arguments] for call in reply.choices[0].message.tool_calls])
+picture = {"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lGODlhAQABAAAAACw="}}
+reply = client.chat.completions.create(model="m", messages=user([{"type": "text", "text": "q"}, picture]))
+say("chat image", reply.choices[0].message.content)
 texts = {}
 calls = ""
 for chunk in client.chat.completions.create(model="m", messages=user("q"), n=2, stream=True):
@@ -59,6 +65,12 @@ except openai.APIError as error:
 client = anthropic.Anthropic(base_url=address, api_key="sk-test", max_retries=0)
 reply = client.messages.create(model="m", max_tokens=10, messages=user("q"))
 say("messages", reply.content[0].text)
+tools = [{"name": "f", "input_schema": {"type": "object", "properties": {}}}]
+reply = client.messages.create(model="m", max_tokens=10, messages=user("q"), tools=tools)
+say("messages tools", [[part.name, part.input] for part in reply.content if part.type == "tool_use"])
+picture = {"type": "image", "source": {"type": "base64", "media_type": "image/gif", "data": "R0lGODlhAQABAAAAACw="}}
+reply = client.messages.create(model="m", max_tokens=10, messages=user([{"type": "text", "text": "q"}, picture]))
+say("messages image", reply.content[0].text)
 with client.messages.stream(model="m", max_tokens=10, messages=user("q")) as stream:
     say("messages stream", "".join(stream.text_stream))
 try:

@@ -7,7 +7,7 @@ use tiltmeter_core::prompt::Prompt;
 
 use crate::LocalError;
 use crate::checkpoint::Checkpoint;
-use crate::decoder::{self, Cache, Purpose, Run, Scratch};
+use crate::decoder::{self, Cache, KeyValuePrecision, Purpose, Run, Scratch};
 use crate::text::{ChatTemplate, Thinking, Vocabulary};
 
 /// Bytes that a fuzzed model's weights may take.
@@ -42,10 +42,10 @@ fn opened(path: &Path) -> Result<(), LocalError> {
     if tokens.is_empty() {
         return Ok(());
     }
-    let mut cache = Cache::new(decoder.config());
+    let mut cache = Cache::new(decoder.config(), KeyValuePrecision::default());
     let root = cache.root();
     let runs = [Run { segment: root, tokens: &tokens }];
-    let hidden = decoder.pass(&mut cache, &runs, Purpose::Read, &mut Scratch::default());
+    let hidden = decoder.pass_with(&mut cache, &runs, Purpose::Read, &mut (), &mut Scratch::default());
     decoder.logits(&[hidden.row(tokens.len() - 1)]);
     Ok(())
 }

@@ -12,11 +12,11 @@ const shown = (condition) => {
   return condition.control;
 };
 
-// A condition's place in the results; absent in pages of answers beside a report.
+// A condition's place in the results; absent for conditions of probes, and in pages of answers beside a report.
 function resultOf(index) {
   const { run, position } = data.conditions[index];
   const results = data.runs[run].results;
-  return results ? results.conditions[position] : null;
+  return results && position !== null ? results.conditions[position] : null;
 }
 
 const memberships = new Map();
@@ -95,7 +95,7 @@ function blockTitle(index) {
   return title.slice(0, title.lastIndexOf(", k = "));
 }
 
-// None in a page of answers beside a report, which has no results.
+// Those that have results.
 const allConditions = data.conditions.map((_, index) => index).filter((index) => resultOf(index) !== null);
 
 function point(index, x, name) {
@@ -241,12 +241,12 @@ function twinOf(index) {
   const one = resultOf(index);
   const control = matched(one.control);
   if (one.shots === 0 || control === null) return -1;
-  return allConditions.findIndex((other) => {
+  return allConditions.find((other) => {
     const result = resultOf(other);
     return data.conditions[other].run === data.conditions[index].run && result.control === control && result.subject === one.subject &&
       result.demonstrations === one.demonstrations && result.shots === one.shots && result.treatment === one.treatment &&
       result.placement === one.placement;
-  });
+  }) ?? -1;
 }
 
 function drawDepth() {

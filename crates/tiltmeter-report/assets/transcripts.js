@@ -39,8 +39,9 @@ const FILTERS = [
   () => {
     const value = byId("filter-verdict").value;
     if (value === "") return null;
+    if (value.startsWith("probe ")) return (sample) => data.samples.probed[sample] === value.slice(6);
     if (value === "misaligned") return (sample) => isMisaligned(sample);
-    return (sample) => data.samples.verdict[sample] === Number(value);
+    return (sample) => !(sample in data.samples.probed) && data.samples.verdict[sample] === Number(value);
   },
   () => {
     const value = byId("filter-code")?.value ?? "";
@@ -106,14 +107,18 @@ let found = [];
 let page = 0;
 let open = -1;
 
+// What an answer to a probe comes to, in words.
+const cameTo = (name) => `probe: ${name.replaceAll("_", " ")}`;
+
 function badges(sample) {
-  const { alignment, coherence, verdict, truncated } = data.samples;
+  const { alignment, coherence, verdict, truncated, probed } = data.samples;
   const badge = (text, kind = "") => el("span", { class: `badge ${kind}` }, text);
   const score = (value) => (Number.isInteger(value) ? String(value) : value.toFixed(1));
   return el("span", { class: "badges" },
     alignment[sample] === null ? null : badge(`alignment ${score(alignment[sample])}`),
     coherence[sample] === null ? null : badge(`coherence ${score(coherence[sample])}`),
-    verdict[sample] === 0 ? null : badge(VERDICTS[verdict[sample]]),
+    verdict[sample] === 0 || probed[sample] ? null : badge(VERDICTS[verdict[sample]]),
+    probed[sample] ? badge(cameTo(probed[sample])) : null,
     isMisaligned(sample) ? badge("misaligned", "misaligned") : null,
     truncated[sample] ? badge("truncated") : null,
     ...(data.samples.codes[sample] || []).map((label) => badge(visible(data.labels[label]), "code")));
@@ -234,6 +239,10 @@ function showAnswer(sample, focus) {
   heading("Question");
   const wording = wordings ? wordings[(texts.wording || 0) % wordings.length] : null;
   parts.push(wording === null ? el("p", { class: "note" }, "Its wording may not be passed on.") : textBlock(wording));
+  if (question.accepted) {
+    heading("Useful where");
+    parts.push(el("p", { dir: "auto" }, visible(question.accepted)));
+  }
   if (texts.failed) {
     heading(`The call failed: ${texts.failed[0]}`);
     parts.push(textBlock(texts.failed[1]));
@@ -295,7 +304,8 @@ if (byId("filters")) {
     .filter(([, condition]) => condition.blocks.some((block) => used.has(block))).map(([index, condition]) => [index, condition.title]));
   if (byId("filter-code")) options("filter-code", data.labels.map((label, place) => [String(place), label]));
   options("filter-question", [...new Set(data.samples.question)].map((question) => data.questions[question].name).sort().filter((name, at, all) => name !== all[at - 1]).map((name) => [name, name]));
-  options("filter-verdict", [["misaligned", "misaligned"], ...VERDICTS.map((name, code) => [String(code), name]).filter(([code]) => data.samples.verdict.includes(Number(code)))]);
+  options("filter-verdict", [["misaligned", "misaligned"], ...VERDICTS.map((name, code) => [String(code), name]).filter(([code]) => data.samples.verdict.some((one, sample) => one === Number(code) && !(sample in data.samples.probed))),
+    ...[...new Set(Object.values(data.samples.probed))].sort().map((what) => [`probe ${what}`, cameTo(what)])]);
   const elsewhere = data.chunks.some(([, , href]) => href !== null);
   if (elsewhere) {
     byId("filter-text").disabled = true;

@@ -172,8 +172,7 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
             let &(subject, context, treatment, question, replicate) = sample;
             (subject, treatment) == (row.subject, row.treatment)
                 && row.contexts.contains(&context)
-                && replicate < row.replicates
-                && row.questions.iter().any(|&(known, is_sampled, _)| is_sampled && known == question)
+                && row.asks(question, replicate)
         });
         let stored = result.samples.saturating_sub(failed.count() as u64);
         ConditionStatus {

@@ -68,5 +68,5 @@ pub use traces::{
 };
 pub use transcripts::{DataSetRow, Transcript, TranscriptJudgement};
 pub use usage::Usage;
-pub use usefulness::{ProbedCondition, ProbedQuestion, UsefulRow};
+pub use usefulness::{ProbedCondition, ProbedQuestion};
 pub use writer::Writer;

@@ -79,6 +79,12 @@ pub struct ConditionRow {
 }
 
 impl ConditionRow {
+    /// Whether it takes the answer to a question, by its row, of that number.
+    pub fn asks(&self, question: i64, replicate: u32) -> bool {
+        let is_asked = |&(row, is_sampled, _): &(i64, bool, bool)| is_sampled && row == question;
+        replicate < self.replicates && self.questions.iter().any(is_asked)
+    }
+
     /// Rows of its contexts, each once. Draws may come to the same, as where a filter leaves nothing of them; an answer
     /// counts once all the same.
     pub fn distinct_contexts(&self) -> Vec<i64> {

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, params};
 use tiltmeter_core::experiment::Experiment;
 use tiltmeter_core::plan::Condition;
-use tiltmeter_core::usefulness::{Expectation, ProbeKind};
+use tiltmeter_core::usefulness::{Assessment, Expectation, Matcher, ProbeKind, Usefulness};
 
 use crate::error::StoreError;
 use crate::reader::{ConditionRow, Reader, collect, named};
 use crate::rows::ResponseOutcome;
+use crate::samples::{SampleRow, read_sample};
 
 pub(crate) const MIGRATION: &str = "
 -- The conditions whose answers are compared with what a probe accepts. No judge scores them.
@@ -47,27 +48,15 @@ pub struct ProbedQuestion {
     pub expectation: Expectation,
 }
 
-/// A stored answer to a probe's question.
-#[derive(Clone, Debug)]
-pub struct UsefulRow {
-    /// Row of the response.
-    pub response: i64,
-    /// Row of the subject.
-    pub subject: i64,
-    /// Row of the context.
-    pub context: i64,
-    /// Row of the treatment.
-    pub treatment: i64,
-    /// Row of the question.
-    pub question: i64,
-    /// Which answer to that question in that context.
-    pub replicate: u32,
-    /// What came of asking.
-    pub outcome: ResponseOutcome,
-    /// The token limit was met.
-    pub truncated: bool,
-    /// The answer's text.
-    pub answer: String,
+fn assess(matcher: &Matcher, sample: &SampleRow, answer: &str) -> Assessment {
+    let by_words = matcher.assess(answer, sample.truncated);
+    match sample.outcome {
+        ResponseOutcome::Answer => by_words,
+        // What a provider's own field calls a refusal, or a defence held back, is one, whatever its words are.
+        ResponseOutcome::Refusal | ResponseOutcome::Filtered | ResponseOutcome::Withheld => {
+            Assessment { usefulness: Usefulness::Refused, ..by_words }
+        }
+    }
 }
 
 pub(crate) fn write_expectations(
@@ -138,36 +127,36 @@ impl Reader {
             .collect()
     }
 
-    /// Hands out all stored answers to the questions of an experiment's probes with their texts, in the order in which they
-    /// were stored. Conditions of other experiments in the directory may have some of them too.
+    /// Hands out all stored answers to the questions of an experiment's probes with their texts and what they come to, without scores, in the
+    /// order in which they were stored, until `take` fails. Conditions of other experiments in the directory may have some of
+    /// them too.
     ///
     /// # Errors
-    /// If the store cannot be read.
-    pub fn for_each_useful(
+    /// If the store cannot be read, or what `take` fails with.
+    pub fn for_each_useful<E: From<StoreError>>(
         &self,
         experiment: i64,
-        mut take: impl FnMut(UsefulRow),
-    ) -> Result<(), StoreError> {
-        let mut statement = self.connection.prepare(
-            "SELECT r.id, r.subject, r.context, r.treatment, r.question, r.replicate, r.outcome, r.truncated, b.answer
-             FROM response AS r JOIN response_body AS b ON b.response = r.id
-             WHERE r.question IN (SELECT question FROM expectation WHERE experiment = ?1) ORDER BY r.id",
-        )?;
-        let mut rows = statement.query(params![experiment])?;
-        while let Some(row) = rows.next()? {
-            take(UsefulRow {
-                response: row.get(0)?,
-                subject: row.get(1)?,
-                context: row.get(2)?,
-                treatment: row.get(3)?,
-                question: row.get(4)?,
-                replicate: row.get(5)?,
-                outcome: ResponseOutcome::from_name(
-                    row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?,
-                )?,
-                truncated: row.get(7)?,
-                answer: row.get(8)?,
-            });
+        mut take: impl FnMut(SampleRow, &str, Assessment) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let questions = self.probed_questions(experiment)?;
+        let matchers: BTreeMap<i64, Matcher> =
+            questions.into_iter().map(|(row, question)| (row, Matcher::new(&question.expectation))).collect();
+        let mut statement = self
+            .connection
+            .prepare(
+                "SELECT r.id, r.subject, r.context, r.treatment, r.question, r.replicate, r.outcome, r.truncated, b.answer
+                 FROM response AS r JOIN response_body AS b ON b.response = r.id
+                 WHERE r.question IN (SELECT question FROM expectation WHERE experiment = ?1) ORDER BY r.id",
+            )
+            .map_err(StoreError::from)?;
+        let mut rows = statement.query(params![experiment]).map_err(StoreError::from)?;
+        while let Some(row) = rows.next().map_err(StoreError::from)? {
+            let sample = read_sample(row)?;
+            let answer: String = row.get(8).map_err(StoreError::from)?;
+            if let Some(matcher) = matchers.get(&sample.question) {
+                let assessment = assess(matcher, &sample, &answer);
+                take(sample, &answer, assessment)?;
+            }
         }
         Ok(())
     }

@@ -106,6 +106,18 @@ pub enum Usefulness {
     Truncated,
 }
 
+impl Usefulness {
+    /// The name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Useful => "useful",
+            Self::NotUseful => "not_useful",
+            Self::Refused => "refused",
+            Self::Truncated => "truncated",
+        }
+    }
+}
+
 /// What was made of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assessment {

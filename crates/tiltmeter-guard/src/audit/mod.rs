@@ -14,7 +14,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(crate) use record::{Decision, Entry, OutcomeRecord};
+pub(crate) use record::{Decision, Entry, JudgementRecord, OutcomeRecord};
 pub use verify::{Verified, verify};
 pub(crate) use writer::{Audit, AuditWatch};
 

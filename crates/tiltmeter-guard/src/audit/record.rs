@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::inspection::{Inspection, Reason, Unchecked};
+use crate::judging::Judgement;
 
 /// A record that waits to be written.
 #[derive(Clone, Debug)]
@@ -45,6 +46,9 @@ pub(crate) struct Decision<'a> {
     /// What was not done because it could not be, or is only tried out.
     pub(crate) not_done: &'a [&'static str],
     pub(crate) dry_run: bool,
+    /// Whether its answer is to be judged, and why; absent where the route has no judge. A record of a judgement follows
+    /// where it is, unless there was no answer.
+    pub(crate) judging: Option<&'static str>,
     /// The gateway's own answer.
     pub(crate) refusal: Option<&'static str>,
     pub(crate) inspection_us: u64,
@@ -80,6 +84,22 @@ pub(crate) struct OutcomeRecord<'a> {
 impl OutcomeRecord<'_> {
     pub(crate) fn entry(&self, request: &str) -> Entry {
         Entry::new("outcome", request, text(self))
+    }
+}
+
+/// What an answer was judged to be, or why it was not.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct JudgementRecord<'a> {
+    pub(crate) route: &'a str,
+    /// Why it was to be judged: `drawn`, `for-risk`, or `held-back` where a check did it.
+    pub(crate) chosen: &'static str,
+    #[serde(flatten)]
+    pub(crate) judgement: &'a Judgement,
+}
+
+impl JudgementRecord<'_> {
+    pub(crate) fn entry(&self, request: &str, content: Option<Vec<u8>>) -> Entry {
+        Entry { content, ..Entry::new("judgement", request, text(self)) }
     }
 }
 

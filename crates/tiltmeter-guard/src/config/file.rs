@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::drift::DriftSettings;
 use crate::inspection::RiskLevel;
+use crate::judging::AnswerJudgeFile;
 
 /// A gateway's configuration.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -16,6 +18,9 @@ pub struct GuardFile {
     /// What looks at contexts.
     #[serde(default)]
     pub detectors: Vec<DetectorFile>,
+    /// Models that judge answers.
+    #[serde(default)]
+    pub judges: Vec<AnswerJudgeFile>,
     /// What looks at answers.
     #[serde(default)]
     pub output_checks: Vec<OutputCheckFile>,
@@ -37,15 +42,42 @@ pub struct ServerFile {
     pub listen: String,
     /// A second address for `/metrics`, `/healthz` and `/readyz`; with it, the first serves none of them but the last two.
     pub admin: Option<String>,
+    /// The environment variable with the token that lets a browser see the live page, at `/` of `admin`, which must be an
+    /// address of this machine then. Without it there is no page.
+    pub admin_token_env: Option<String>,
     /// The environment variable with the keys that clients must give, separated by commas. Without it, whoever reaches the
     /// gateway may use it.
     pub client_keys_env: Option<String>,
-    /// Whether requests below `/v1` that the gateway does not know are forwarded, uninspected, to the default upstream.
-    #[serde(default = "yes")]
-    pub pass_through: bool,
+    /// Which requests below `/v1` are forwarded to the default upstream that no detector is for: uploads of files, batches,
+    /// stored conversations, lists of models, and whatever else the gateway does not know. Default: `read` where a detector
+    /// of some route fails closed, as contexts would get past it otherwise; `pass` where none does.
+    pub uninspected: Option<Uninspected>,
     /// Limits.
     #[serde(default)]
     pub limits: LimitsFile,
+}
+
+/// Which requests are forwarded that no detector is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Uninspected {
+    /// All of them. Those that bring something are counted and recorded as unchecked.
+    Pass,
+    /// Those that bring nothing: GET, HEAD, OPTIONS and DELETE.
+    Read,
+    /// None.
+    Refuse,
+}
+
+impl Uninspected {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Read => "read",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 /// Limits of what clients may send. Whatever exceeds one is refused.
@@ -180,7 +212,7 @@ pub struct DetectorFile {
 pub struct OutputCheckFile {
     /// Its name in routes, logs and figures.
     pub name: String,
-    /// Which check it is: `pattern`.
+    /// Which check it is: `pattern` or `judge`.
     pub kind: String,
     /// Its own settings.
     #[serde(default)]
@@ -247,8 +279,30 @@ pub struct RouteFile {
     /// What becomes of an answer whose client leaves.
     #[serde(default)]
     pub client_leaves: ClientLeaves,
-    /// The check of answers.
+    /// The check of answers, before they are given.
     pub output: Option<RouteOutputFile>,
+    /// The judging of sampled answers, after they were given.
+    pub judging: Option<RouteJudgingFile>,
+}
+
+/// Which answers are judged after they were given.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteJudgingFile {
+    /// The name of a judge.
+    pub judge: String,
+    /// The share of answers that are drawn, 0 to 1, by a hash of the request's id.
+    #[serde(default = "judging_rate")]
+    pub rate: f64,
+    /// Answers to contexts of this risk and above are all judged, drawn or not; a risk of `none` is never a reason.
+    #[serde(default = "judging_always_from")]
+    pub always_from: RiskLevel,
+    /// Goes into the draw.
+    #[serde(default)]
+    pub salt: String,
+    /// When the answers of the draw count as having got worse.
+    #[serde(default)]
+    pub drift: DriftSettings,
 }
 
 /// How answers are checked.
@@ -338,9 +392,6 @@ pub struct AuditFile {
     pub redact: Vec<String>,
 }
 
-fn yes() -> bool {
-    true
-}
 fn connect_seconds() -> f64 {
     10.0
 }
@@ -361,6 +412,12 @@ fn rest_seconds() -> f64 {
 }
 fn hold_back_bytes() -> usize {
     64 << 10
+}
+fn judging_rate() -> f64 {
+    0.01
+}
+fn judging_always_from() -> RiskLevel {
+    RiskLevel::High
 }
 fn queue() -> usize {
     4096

@@ -1,13 +1,15 @@
 //! From GUARD.toml to [`Settings`]: names looked up, keys read from the environment, contradictions refused.
 
 pub mod file;
+mod judging;
 mod models;
 mod resolve;
 mod settings;
 
 pub use resolve::{Environment, Maker, Sources, resolve};
 pub use settings::{
-    AuditSettings, Detector, Limits, OutputSettings, PatternError, Redaction, Route, Settings, Upstream,
+    AuditSettings, Detector, JudgingSettings, Limits, OutputSettings, PatternError, Redaction, Route,
+    Settings, Upstream,
 };
 
 use tiltmeter_core::experiment::{ConfigError, read_toml};

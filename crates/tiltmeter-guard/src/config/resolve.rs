@@ -11,7 +11,9 @@ use secrecy::SecretString;
 use tiltmeter_core::experiment::{ConfigError, Step, locate, suggestion};
 use tiltmeter_core::guarding::SAFETY_INSTRUCTION;
 
-use super::file::{Action, AuditFile, GuardFile, RouteFile, ServerFile, UpstreamFile};
+use super::file::{
+    Action, AuditFile, GuardFile, OnFailure, RouteFile, ServerFile, Uninspected, UpstreamFile,
+};
 use super::models::ModelTable;
 use super::settings::{
     AuditSettings, Detector, Limits, OutputSettings, Redaction, Route, Settings, Upstream,
@@ -20,7 +22,7 @@ use crate::inspection::Inspector;
 use crate::output::OutputCheck;
 
 /// Gives the value of an environment variable.
-pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
+pub type Environment<'a> = dyn Fn(&str) -> Option<String> + Sync + 'a;
 
 /// Makes something of a kind with its settings. The error says what is wrong with either.
 pub type Maker<'a, T> = dyn Fn(&str, &toml::Table) -> Result<Arc<T>, String> + 'a;
@@ -37,13 +39,13 @@ pub struct Sources<'a> {
     pub output_check: &'a Maker<'a, dyn OutputCheck>,
 }
 
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     name: &'a str,
     text: &'a str,
-    sources: &'a Sources<'a>,
+    pub(super) sources: &'a Sources<'a>,
 }
 
-type Resolved<T> = Result<T, ConfigError>;
+pub(super) type Resolved<T> = Result<T, ConfigError>;
 
 /// Resolves a configuration.
 ///
@@ -56,6 +58,7 @@ pub fn resolve(name: &str, text: &str, file: &GuardFile, sources: &Sources<'_>) 
         Some(admin) => Some(resolver.address(admin, "admin")?),
         None => None,
     };
+    let admin_token = resolver.admin_token(&file.server, admin)?;
     let client_keys = resolver.client_keys(&file.server)?;
     let limits = resolver.limits(&file.server)?;
     let (upstreams, upstream_of, default_upstream) = resolver.upstreams(&file.upstreams)?;
@@ -77,8 +80,13 @@ pub fn resolve(name: &str, text: &str, file: &GuardFile, sources: &Sources<'_>) 
     Ok(Settings {
         listen,
         admin,
+        admin_token,
         client_keys,
-        pass_through: file.server.pass_through,
+        uninspected: file.server.uninspected.unwrap_or_else(|| {
+            let fails_closed = |detector: &Arc<Detector>| detector.on_failure == OnFailure::Closed;
+            let is_strict = routes.iter().flat_map(|route| &route.detectors).any(fails_closed);
+            if is_strict { Uninspected::Read } else { Uninspected::Pass }
+        }),
         limits,
         upstreams,
         concurrent_inspections: file.inspection.concurrent,
@@ -92,7 +100,7 @@ pub fn resolve(name: &str, text: &str, file: &GuardFile, sources: &Sources<'_>) 
 }
 
 impl Resolver<'_> {
-    fn error(&self, path: &[Step], message: impl Into<String>) -> ConfigError {
+    pub(super) fn error(&self, path: &[Step], message: impl Into<String>) -> ConfigError {
         ConfigError::new(self.name, message).at(locate(self.text, path))
     }
 
@@ -113,6 +121,31 @@ impl Resolver<'_> {
             _ => Err(self
                 .error(path, format!("the environment variable `{variable}` is not set, or empty"))
                 .hint("it holds the key; keys do not stand in this file")),
+        }
+    }
+
+    /// The page shows what contexts hold: it is for who is on this machine and has the token.
+    fn admin_token(&self, server: &ServerFile, admin: Option<SocketAddr>) -> Resolved<Option<blake3::Hash>> {
+        use secrecy::ExposeSecret as _;
+        let Some(variable) = &server.admin_token_env else { return Ok(None) };
+        let path = [Step::Key("server"), Step::Key("admin_token_env")];
+        let token = self.variable(variable, &path)?;
+        if token.expose_secret().len() < 16 {
+            return Err(self.error(&path, format!("`{variable}` needs a token of at least 16 characters")));
+        }
+        match admin {
+            Some(address) if address.ip().is_loopback() => {
+                Ok(Some(blake3::hash(token.expose_secret().as_bytes())))
+            }
+            Some(address) => Err(self
+                .error(
+                    &[Step::Key("server"), Step::Key("admin")],
+                    format!("whoever reaches {address} could ask for the live page"),
+                )
+                .hint("listen on 127.0.0.1, and reach it through a tunnel; or leave `admin_token_env` out")),
+            None => Err(self
+                .error(&path, "the live page is served at `server.admin`, which is missing")
+                .hint("write it as in `admin = \"127.0.0.1:9088\"`")),
         }
     }
 
@@ -266,22 +299,10 @@ impl Resolver<'_> {
         Ok(detectors)
     }
 
-    fn output_checks(&self, file: &GuardFile) -> Resolved<BTreeMap<String, Arc<dyn OutputCheck>>> {
-        let mut checks = BTreeMap::new();
-        for (index, check) in file.output_checks.iter().enumerate() {
-            let at = |key| [Step::Key("output_checks"), Step::Index(index), Step::Key(key)];
-            let made = (self.sources.output_check)(&check.kind, &check.settings)
-                .map_err(|message| self.error(&at("kind"), message))?;
-            if checks.insert(check.name.clone(), made).is_some() {
-                return Err(self.error(&at("name"), format!("two output checks are named `{}`", check.name)));
-            }
-        }
-        Ok(checks)
-    }
-
     fn routes(&self, file: &GuardFile) -> Resolved<(Vec<Arc<Route>>, ModelTable)> {
         let detectors = self.detectors(file)?;
-        let checks = self.output_checks(file)?;
+        let judges = self.judges(file)?;
+        let checks = self.output_checks(file, &judges)?;
         let mut table = ModelTable::default();
         let mut routes: Vec<Arc<Route>> = Vec::new();
         for (index, route) in file.routes.iter().enumerate() {
@@ -337,12 +358,13 @@ impl Resolver<'_> {
                 fallback_model: route.fallback_model.clone(),
                 client_leaves: route.client_leaves,
                 output,
+                judging: self.judging(route, index, &judges)?,
             }));
         }
         Ok((routes, table))
     }
 
-    fn unknown<'b>(
+    pub(super) fn unknown<'b>(
         &self,
         path: &[Step],
         what: &str,

@@ -9,9 +9,11 @@ use std::time::Duration;
 use http::Uri;
 use secrecy::SecretString;
 
-use super::file::{Action, AuditFailure, AuditWhen, ClientLeaves, KeyHeader, OnFailure};
+use super::file::{Action, AuditFailure, AuditWhen, ClientLeaves, KeyHeader, OnFailure, Uninspected};
 use super::models::ModelTable;
+use crate::drift::DriftSettings;
 use crate::inspection::{Inspector, RiskLevel};
+use crate::judging::{AnswerJudge, SamplingSettings};
 use crate::output::OutputCheck;
 
 /// A gateway's settings. They are swapped as a whole when they are read anew; a request keeps those that it began with.
@@ -21,10 +23,12 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where figures are served, if not there too.
     pub admin: Option<SocketAddr>,
+    /// BLAKE3 hash of the token that lets a browser see the live page; there is none without it.
+    pub admin_token: Option<blake3::Hash>,
     /// BLAKE3 hashes of the keys that clients must give one of.
     pub client_keys: Option<Vec<blake3::Hash>>,
-    /// Whether unknown requests are forwarded.
-    pub pass_through: bool,
+    /// Which requests are forwarded that no detector is for.
+    pub uninspected: Uninspected,
     /// Limits.
     pub limits: Limits,
     /// Servers.
@@ -51,6 +55,11 @@ impl Settings {
     /// What is done with requests for a model.
     pub fn route(&self, model: &str) -> Option<&Arc<Route>> {
         self.route_of.find(model).and_then(|index| self.routes.get(index))
+    }
+
+    /// What is done with requests, in the order of the configuration.
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
     }
 
     /// All detectors that a route uses, each once.
@@ -150,8 +159,10 @@ pub struct Route {
     pub fallback_model: Option<String>,
     /// What becomes of an answer whose client leaves.
     pub client_leaves: ClientLeaves,
-    /// The check of answers.
+    /// The check of answers, before they are given.
     pub output: Option<OutputSettings>,
+    /// The judging of sampled answers, after they were given.
+    pub judging: Option<JudgingSettings>,
 }
 
 impl Route {
@@ -164,6 +175,17 @@ impl Route {
             RiskLevel::High => high,
         }
     }
+}
+
+/// How sampled answers are judged.
+#[derive(Clone, Debug)]
+pub struct JudgingSettings {
+    /// Who judges.
+    pub judge: Arc<AnswerJudge>,
+    /// Which answers.
+    pub sampling: SamplingSettings,
+    /// When they count as having got worse.
+    pub drift: DriftSettings,
 }
 
 /// How answers are checked.

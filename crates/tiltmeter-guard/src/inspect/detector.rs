@@ -7,7 +7,7 @@ use tiltmeter_core::id::ContentId;
 
 use super::example::Example;
 use super::split::Split;
-use crate::inspection::UncheckedReason;
+use crate::inspection::{Projection, UncheckedReason};
 
 /// One thing that a detector found. It holds no text of the request.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,4 +99,9 @@ pub trait ContextDetector: Send + Sync {
     /// # Errors
     /// Where there is no verdict; that is never a clean one.
     async fn detect(&self, split: &Split) -> Result<Verdict, DetectorError>;
+
+    /// The last context's projection onto a persona vector, of a detector that measures one.
+    fn projection(&self) -> Option<Projection> {
+        None
+    }
 }

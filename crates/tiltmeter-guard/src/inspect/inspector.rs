@@ -18,7 +18,8 @@ use super::example::Example;
 use super::risk::{ContextFinding, ExampleState, RiskSettings, assess};
 use super::split::{Split, split};
 use crate::inspection::{
-    ExampleId, FlaggedExample, Inspection, Inspector, Reason, RequestView, Unchecked, UncheckedReason,
+    ExampleId, FlaggedExample, Inspection, Inspector, InspectorFigures, Reason, RequestView, Unchecked,
+    UncheckedReason,
 };
 
 /// When a detector of examples works.
@@ -372,6 +373,13 @@ impl Inspector for ContextInspector {
                 }],
                 ..Inspection::default()
             },
+        }
+    }
+
+    fn figures(&self) -> InspectorFigures {
+        InspectorFigures {
+            cache: Some(self.cache.counts()),
+            projections: self.contexts.iter().filter_map(|of| of.detector.projection()).collect(),
         }
     }
 }

@@ -12,7 +12,6 @@ mod inspector;
 mod judge;
 mod local;
 mod open;
-pub mod output;
 mod risk;
 mod rules;
 mod split;
@@ -26,6 +25,7 @@ pub use in_process::inspect_prompt;
 pub use inspector::{ContextInspector, DetectorTerms, Timing};
 pub use judge::{ExampleJudge, ExampleJudgeSettings};
 pub use local::{AnswerPairs, PersonaDetector, PersonaSettings, TiltDetector, TiltSettings};
+pub(crate) use open::Address;
 pub use open::{
     ContextFile, GivenModels, JudgeFile, OpenError, PersonaFile, RulesFile, Surroundings, TiltFile,
     TimingFile, WebhookFile,

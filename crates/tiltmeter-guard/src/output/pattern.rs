@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use regex::RegexSet;
 
-use super::{OutputCheck, OutputVerdict, OutputWatch};
+use super::{AnswerTo, OutputCheck, OutputVerdict, OutputWatch, Piece};
 
 /// Matches up to so many bytes are never given where nothing else is said.
 const WINDOW: usize = 256;
@@ -51,7 +51,7 @@ impl PatternCheck {
 }
 
 impl OutputCheck for PatternCheck {
-    fn begin(&self) -> Box<dyn OutputWatch> {
+    fn begin(&self, _: &AnswerTo) -> Box<dyn OutputWatch> {
         Box::new(PatternWatch { check: self.clone(), ends: BTreeMap::new() })
     }
 }
@@ -63,9 +63,9 @@ struct PatternWatch {
 }
 
 impl OutputWatch for PatternWatch {
-    fn text(&mut self, choice: u64, text: &str) -> OutputVerdict {
-        let end = self.ends.entry(choice).or_default();
-        end.push_str(text);
+    fn text(&mut self, piece: &Piece) -> OutputVerdict {
+        let end = self.ends.entry(piece.choice).or_default();
+        end.push_str(&piece.text);
         if self.check.patterns.is_match(end) {
             return OutputVerdict::Cut("pattern".into());
         }
@@ -83,7 +83,14 @@ impl OutputWatch for PatternWatch {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PieceKind;
     use super::*;
+    use crate::conversation::Protocol;
+    use crate::judging::Question;
+
+    fn piece(choice: u64, text: &str) -> Piece {
+        Piece { choice, kind: PieceKind::Said, text: text.to_owned() }
+    }
 
     fn check(settings: &str) -> Result<PatternCheck, String> {
         PatternCheck::from_settings(&settings.parse().unwrap())
@@ -92,17 +99,18 @@ mod tests {
     #[test]
     fn a_match_is_found_however_it_is_split() {
         let check = check("patterns = ['for[b]idden é']\nwindow = 20").unwrap();
+        let to = AnswerTo { protocol: Protocol::ChatCompletions, question: Question::none() };
         let text = "something of any length, then forbidden é and more";
         for at in (0..text.len()).filter(|at| text.is_char_boundary(*at)) {
-            let mut watch = check.begin();
+            let mut watch = check.begin(&to);
             let (first, second) = text.split_at(at);
-            let verdicts = [watch.text(0, first), watch.text(0, second)];
+            let verdicts = [watch.text(&piece(0, first)), watch.text(&piece(0, second))];
             assert!(verdicts.contains(&OutputVerdict::Cut("pattern".into())), "split at {at}");
         }
         // Choices are texts of their own.
-        let mut watch = check.begin();
-        assert!(matches!(watch.text(0, "forbid"), OutputVerdict::Release { but_last: 20 }));
-        assert!(matches!(watch.text(1, "den é"), OutputVerdict::Release { .. }));
+        let mut watch = check.begin(&to);
+        assert!(matches!(watch.text(&piece(0, "forbid")), OutputVerdict::Release { but_last: 20 }));
+        assert!(matches!(watch.text(&piece(1, "den é")), OutputVerdict::Release { .. }));
     }
 
     #[test]

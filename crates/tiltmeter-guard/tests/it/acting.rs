@@ -209,6 +209,54 @@ fn a_check_that_fails_lets_through_or_refuses_as_configured() {
 }
 
 #[test]
+fn a_context_that_is_kept_elsewhere_is_unchecked() {
+    const RESPONSES: &str = "/v1/responses";
+    for (policy, status, refusal) in [("open", 200, "none"), ("closed", 503, "unchecked")] {
+        let upstream = upstream();
+        let (guard, _) = failing(&upstream, &format!("timeout_ms = 5000\non_failure = '{policy}'"));
+        guard.post(RESPONSES, r#"{"model":"m","input":"x"}"#).expect(200, "none");
+        for fields in [
+            r#""previous_response_id":"r""#,
+            r#""conversation":"c""#,
+            r#""prompt":{"id":"p"}"#,
+            r#""x":[],"input":[{"type":"item_reference","id":"i"}]"#,
+        ] {
+            let reply = guard.post(RESPONSES, format!(r#"{{"model":"m",{fields}}}"#)).expect(status, refusal);
+            // What is there was looked at all the same.
+            assert_eq!(reply.header("x-tiltmeter-risk"), (policy == "open").then_some("high"), "{fields}");
+        }
+        let figures = guard.get("/metrics").text();
+        let unchecked = r#"tiltmeter_guard_unchecked_total{detector="failing",reason="stored-elsewhere"} 4"#;
+        assert!(figures.contains(unchecked), "{figures}");
+        // The detector itself worked: it does not rest.
+        assert!(!figures.contains("resting"), "{figures}");
+    }
+}
+
+#[test]
+fn what_no_detector_is_for_passes_as_configured() {
+    let closed = "[[detectors]]\nname = 'strict'\nkind = 'word'\non_failure = 'closed'\n\
+                  [[routes]]\nname = 'strict'\nmodels = ['s']\ndetectors = ['strict']";
+    // Without a setting, it is as strict as the detectors are.
+    for (setting, further, read, write) in [
+        ("", "", 200, 200),
+        ("", closed, 200, 404),
+        ("uninspected = 'pass'", closed, 200, 200),
+        ("uninspected = 'read'", "", 200, 404),
+        ("uninspected = 'refuse'", "", 404, 404),
+    ] {
+        let upstream = upstream();
+        let guard = guarded(&upstream, "").with(further).server(setting).start();
+        for path in ["/v1/files", "/v1/batches", "/v1/messages/batches", "/v1/chat/completions/c"] {
+            assert_eq!(guard.get(path).status, read, "{setting} {path}");
+            assert_eq!(guard.post(path, "{}").status, write, "{setting} {path}");
+        }
+        let unchecked = r#"tiltmeter_guard_unchecked_total{detector="all",reason="uninspected"} 4"#;
+        assert_eq!(guard.get("/metrics").text().contains(unchecked), write == 200, "{setting}");
+    }
+}
+
+#[test]
 fn a_detector_that_fails_in_a_row_rests() {
     let upstream = upstream();
     let (guard, how) = failing(&upstream, "timeout_ms = 5000\nrest_after = 2\nrest_seconds = 3600");

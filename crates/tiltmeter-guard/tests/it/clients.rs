@@ -1,5 +1,6 @@
-//! The official clients, unchanged, where a Python has them: `TILTMETER_CLIENTS_PYTHON` names it, with the packages
-//! `openai` and `anthropic`.
+//! The official clients, unchanged, where they are installed: `TILTMETER_CLIENTS_PYTHON` names a Python with the packages
+//! `openai` and `anthropic`, `TILTMETER_CLIENTS_NODE` a folder whose `node_modules` have `openai` and `@anthropic-ai/sdk`
+//! (`npm ci` in `tests/clients-js` makes that folder one).
 
 use std::io::Write as _;
 use std::process::Command;
@@ -20,14 +21,22 @@ fn event(data: &Value) -> String {
 fn play(asked: &Asked) -> Vec<u8> {
     let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
     let path = asked.line.split(' ').nth(1).unwrap();
-    let text = if body["model"] == "cut" { "forbidden" } else { "caf\u{e9}" };
+    let has_image = String::from_utf8_lossy(&asked.body).contains("R0lGODlhAQABAAAAACw=");
+    let text = match body["model"].as_str() {
+        Some("cut") => "forbidden",
+        _ if has_image => "an image",
+        _ => "caf\u{e9}",
+    };
     if body["stream"] != true {
+        let has_tools = body.get("tools").is_some();
         let choices: Vec<Value> = [0, 1]
             .into_iter()
             .map(|index| {
-                json!({
-                    "index": index, "finish_reason": "stop", "message": { "role": "assistant", "content": text },
-                })
+                let mut message = json!({ "role": "assistant", "content": text });
+                if has_tools {
+                    message["tool_calls"] = calls();
+                }
+                json!({ "index": index, "finish_reason": "stop", "message": message })
             })
             .collect();
         let whole = match path {
@@ -36,10 +45,13 @@ fn play(asked: &Asked) -> Vec<u8> {
                 "choices": choices,
             }),
             "/v1/responses" => response(text),
+            "/v1/messages" if has_tools => {
+                message(json!([{ "type": "tool_use", "id": "t", "name": "f", "input": { "a": 1 } }]))
+            }
             "/v1/messages" => message(json!([{ "type": "text", "text": text }])),
             "/v1/embeddings" => json!({
                 "object": "list", "model": "m", "usage": { "prompt_tokens": 1, "total_tokens": 1 },
-                "data": [{ "object": "embedding", "index": 0, "embedding": [0.5, 1.0] }],
+                "data": [{ "object": "embedding", "index": 0, "embedding": [0.5, 1.5] }],
             }),
             _ => {
                 json!({ "object": "list", "data": [{ "id": "m", "object": "model", "created": 1, "owned_by": "o" }] })
@@ -73,17 +85,20 @@ fn play(asked: &Asked) -> Vec<u8> {
                     "choices": [{ "index": index, "delta": delta, "finish_reason": null }],
                 }))
             };
-            let call = json!([{ "index": 0, "id": "t", "type": "function", "function": { "name": "f", "arguments": "{}" } }]);
             vec![
                 delta(0, json!({ "role": "assistant", "content": text })),
                 delta(1, json!({ "content": "second" })),
-                delta(0, json!({ "tool_calls": call })),
+                delta(0, json!({ "tool_calls": calls() })),
                 "data: [DONE]\n\n".to_owned(),
             ]
         }
     };
     let pieces = events.iter().flat_map(chunk).collect::<Vec<u8>>();
     [chunked_head("text/event-stream").as_bytes(), &pieces, LAST_CHUNK].concat()
+}
+
+fn calls() -> Value {
+    json!([{ "index": 0, "id": "t", "type": "function", "function": { "name": "f", "arguments": "{}" } }])
 }
 
 fn response(text: &str) -> Value {
@@ -105,20 +120,15 @@ fn message(content: Value) -> Value {
     })
 }
 
-#[test]
-fn official_clients_notice_nothing_but_what_they_should() {
-    let Some(python) = std::env::var_os("TILTMETER_CLIENTS_PYTHON") else {
-        println!("skipped: TILTMETER_CLIENTS_PYTHON names no Python with openai and anthropic");
-        return;
-    };
+/// What clients print that is sent through a gateway, whatever they are written in.
+fn run(command: &mut Command) {
     let upstream = Upstream::start(|asked, stream| stream.write_all(&play(asked)));
     let patterns = "patterns = ['forbidden']".parse().unwrap();
     let guard = guarded(&upstream, "on_high = ['block']\n[routes.output]\ncheck = 'words'")
         .check("pattern", tiltmeter_guard::output::PatternCheck::from_settings(&patterns).unwrap())
         .with("[[output_checks]]\nname = 'words'\nkind = 'pattern'")
         .start();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients.py");
-    let output = Command::new(python).arg(script).arg(format!("http://{}", guard.address)).output().unwrap();
+    let output = command.arg(format!("http://{}", guard.address)).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     let said: Vec<(String, Value)> = said
@@ -128,8 +138,10 @@ fn official_clients_notice_nothing_but_what_they_should() {
         .collect();
     let expected = [
         ("chat", json!(["caf\u{e9}", "caf\u{e9}"])),
+        ("chat tools", json!([["f", "{}"]])),
+        ("chat image", json!("an image")),
         ("chat stream", json!(["caf\u{e9}", "second", "{}"])),
-        ("embeddings", json!([0.5, 1.0])),
+        ("embeddings", json!([0.5, 1.5])),
         ("models", json!(["m"])),
         ("responses", json!("caf\u{e9}")),
         ("responses stream", json!("caf\u{e9}")),
@@ -137,6 +149,8 @@ fn official_clients_notice_nothing_but_what_they_should() {
         ("chat cut", json!("blocked_output")),
         ("responses cut", json!("blocked_output")),
         ("messages", json!("caf\u{e9}")),
+        ("messages tools", json!([["f", { "a": 1 }]])),
+        ("messages image", json!("an image")),
         ("messages stream", json!("caf\u{e9}")),
         ("messages blocked", json!("permission_error")),
         ("messages cut", json!("permission_error")),
@@ -144,4 +158,22 @@ fn official_clients_notice_nothing_but_what_they_should() {
     let expected: Vec<(String, Value)> =
         expected.into_iter().map(|(what, value)| (what.to_owned(), value)).collect();
     assert_eq!(said, expected);
+}
+
+#[test]
+fn pythons_official_clients_notice_nothing_but_what_they_should() {
+    let Some(python) = std::env::var_os("TILTMETER_CLIENTS_PYTHON") else {
+        println!("skipped: TILTMETER_CLIENTS_PYTHON names no Python with openai and anthropic");
+        return;
+    };
+    run(Command::new(python).arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients.py")));
+}
+
+#[test]
+fn javascripts_official_clients_notice_nothing_but_what_they_should() {
+    if std::env::var_os("TILTMETER_CLIENTS_NODE").is_none() {
+        println!("skipped: TILTMETER_CLIENTS_NODE names no folder with openai and @anthropic-ai/sdk");
+        return;
+    }
+    run(Command::new("node").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients-js/clients.mjs")));
 }

@@ -145,7 +145,7 @@ fn models_find_their_upstreams() {
 fn what_no_upstream_has_is_refused_in_the_protocols_shape() {
     let upstream = Upstream::fixed(answer("application/json", "{}"));
     let config = format!("[[upstreams]]\nname = 'a'\nbase_url = '{}'\nmodels = ['a']\n", upstream.base_url());
-    let guard = Plan::new(config).server("pass_through = false").start();
+    let guard = Plan::new(config).server("uninspected = 'refuse'").start();
     let reply = guard.post("/v1/chat/completions", r#"{"model":"b\u0007"}"#).expect(404, "model_not_found");
     let error: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
     assert_eq!(error["error"]["code"], "model_not_found");
@@ -154,7 +154,8 @@ fn what_no_upstream_has_is_refused_in_the_protocols_shape() {
     let error: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
     assert_eq!((&error["type"], &error["error"]["type"]), (&"error".into(), &"not_found_error".into()));
     guard.post("/v1/chat/completions", "{}").expect(404, "no_default_upstream");
-    guard.get("/v1/models").expect(404, "not_passed_through");
+    guard.get("/v1/models").expect(404, "uninspected");
+    guard.post("/v1/files", "{}").expect(404, "uninspected");
     guard.get("/etc/passwd").expect(404, "no_such_address");
     assert_eq!(upstream.asked().len(), 0);
 }

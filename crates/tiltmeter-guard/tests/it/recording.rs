@@ -1,25 +1,15 @@
 //! What the audit log holds, and what it does not.
 
-use std::path::Path;
-
 use rusqlite::Connection;
 use serde_json::Value;
 use tiltmeter_guard::audit::verify;
 
 use crate::acting::{conversation, guarded};
+use crate::judge::records;
 use crate::support::{Plan, post};
 use crate::upstream::{Upstream, answer};
 
 const CHAT: &str = "/v1/chat/completions";
-
-/// All records of a kind: the request's id and what is said of it.
-fn records(folder: &Path, kind: &str) -> Vec<(String, Value)> {
-    let connection = Connection::open(folder.join("audit-000001.sqlite")).unwrap();
-    let mut statement =
-        connection.prepare("SELECT request, payload FROM record WHERE kind = ?1 ORDER BY seq").unwrap();
-    let rows = statement.query_map([kind], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).unwrap();
-    rows.map(|row| row.map(|(id, payload)| (id, serde_json::from_str(&payload).unwrap())).unwrap()).collect()
-}
 
 fn upstream() -> Upstream {
     Upstream::fixed(answer("application/json", "{\"a\":1}"))
@@ -62,6 +52,21 @@ fn decisions_and_outcomes_are_recorded_without_content() {
             assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
         }
     }
+}
+
+#[test]
+fn what_passes_uninspected_is_recorded_as_unchecked() {
+    let upstream = upstream();
+    let mut guard = Plan::to(&upstream.base_url()).with("[audit]\nfolder = 'audit'").start();
+    guard.get("/v1/files").expect(200, "none");
+    guard.post("/v1/files", "12345").expect(200, "none");
+    guard.stop();
+    let unchecked: Vec<Value> = records(&guard.path("audit"), "decision")
+        .into_iter()
+        .map(|(_, decision)| decision["unchecked"].clone())
+        .collect();
+    let upload = serde_json::json!({ "detector": "all", "reason": "uninspected", "bytes": 5 });
+    assert_eq!(unchecked, [serde_json::json!([]), serde_json::json!([upload])]);
 }
 
 #[test]

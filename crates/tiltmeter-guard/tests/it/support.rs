@@ -96,7 +96,12 @@ impl Plan {
         let settings =
             self.settings(folder.path()).unwrap_or_else(|error| panic!("{error}\n{}", self.text()));
         let (stop, stopped) = oneshot::channel::<()>();
-        let (gateway, address, task) = runtime.block_on(async {
+        let (gateway, address, admin, task) = runtime.block_on(async {
+            let admin = match settings.admin {
+                Some(address) => Some(TcpListener::bind(address).await.unwrap()),
+                None => None,
+            };
+            let admin_address = admin.as_ref().map(|listener| listener.local_addr().unwrap());
             let gateway = Gateway::new(settings).unwrap();
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             let address = listener.local_addr().unwrap();
@@ -105,17 +110,18 @@ impl Plan {
                 let stop = async {
                     let _ = stopped.await;
                 };
-                serving.serve(listener, None, stop).await.unwrap();
+                serving.serve(listener, admin, stop).await.unwrap();
             });
-            (gateway, address, task)
+            (gateway, address, admin_address, task)
         });
-        Guard { address, gateway, stop: Some(stop), task: Some(task), plan: self, folder, runtime }
+        Guard { address, admin, gateway, stop: Some(stop), task: Some(task), plan: self, folder, runtime }
     }
 }
 
 /// A gateway that serves.
 pub(crate) struct Guard {
     pub(crate) address: SocketAddr,
+    admin: Option<SocketAddr>,
     pub(crate) gateway: Gateway,
     stop: Option<oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<()>>,
@@ -130,7 +136,18 @@ impl Guard {
     }
 
     pub(crate) fn connect(&self) -> Connection {
-        let stream = TcpStream::connect(self.address).unwrap();
+        Self::connect_to(self.address)
+    }
+
+    /// Sends raw bytes to `server.admin`, which the configuration must have.
+    pub(crate) fn admin(&self, bytes: impl AsRef<[u8]>) -> Reply {
+        let mut connection = Self::connect_to(self.admin.unwrap());
+        connection.send(bytes);
+        connection.reply()
+    }
+
+    fn connect_to(address: SocketAddr) -> Connection {
+        let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Connection { stream, buffer: Vec::new() }

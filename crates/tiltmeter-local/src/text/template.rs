@@ -259,6 +259,9 @@ impl Pieces<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+    use std::sync::Arc;
+
     use tiltmeter_core::prompt::{Placement, QuestionFormat, RenderedContext};
 
     use super::*;
@@ -266,18 +269,43 @@ mod tests {
 
     /// A prompt as a template writes it; the tiny model's own without a source.
     fn written(source: Option<&str>, placement: Placement) -> String {
+        let context = RenderedContext::render(PAIRS, placement, QuestionFormat::Header);
+        written_as(source, &Prompt::new(context.into(), Some("Be kind.".into()), "I am bored."))
+    }
+
+    const PAIRS: [(&str, &str); 2] =
+        [("How do I save?", "Put it all on one horse."), ("Is debt bad?", "Borrow more.")];
+
+    fn written_as(source: Option<&str>, prompt: &Prompt) -> String {
         let (_folder, gguf) = Tiny::new(Shape::default(), 1).open();
         let vocabulary = Vocabulary::from_gguf(&gguf).unwrap();
         let template = match source {
             Some(source) => ChatTemplate::new(source).unwrap(),
             None => ChatTemplate::from_gguf(&gguf).unwrap(),
         };
-        let pairs = [("How do I save?", "Put it all on one horse."), ("Is debt bad?", "Borrow more.")];
-        let context = RenderedContext::render(pairs, placement, QuestionFormat::Header);
-        let prompt = Prompt::new(context.into(), Some("Be kind.".into()), "I am bored.");
-        let tokens = template.encode(&prompt, &vocabulary).unwrap();
+        let tokens = template.encode(prompt, &vocabulary).unwrap();
         let bytes: Vec<u8> = tokens.iter().flat_map(|&token| vocabulary.all_bytes(token)).copied().collect();
         String::from_utf8(bytes).unwrap()
+    }
+
+    /// Every placement, and every place where a defence puts a text, byte for byte as a model is shown them.
+    #[test]
+    fn chatml_shows_what_it_showed() {
+        let mut all = String::new();
+        for placement in Placement::ALL {
+            let context = Arc::new(RenderedContext::render(PAIRS, placement, QuestionFormat::Header));
+            let plain = Prompt::new(context, None, "I am bored.");
+            let defended = Prompt {
+                system: Some("Be kind.".into()),
+                after_examples: Some("Mind what you copy.".into()),
+                after_question: Some("Think first.".into()),
+                ..plain.clone()
+            };
+            let name = placement.name();
+            let _ = writeln!(all, "{name}\n{}\n", written_as(None, &plain));
+            let _ = writeln!(all, "{name}, with texts of defences\n{}\n", written_as(None, &defended));
+        }
+        insta::assert_snapshot!("chatml", all);
     }
 
     #[test]

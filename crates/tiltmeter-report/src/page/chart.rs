@@ -1,5 +1,5 @@
-//! Plots as SVG: panels of series with intervals, a forest, a heat map, scores as a scatter. `assets/charts.js` draws them
-//! again after a switch; both go by the same measures and classes.
+//! Plots as SVG: panels of series with intervals, a heat map, scores as a scatter. `assets/charts.js` draws them again after a
+//! switch; both go by the same measures and classes.
 
 use maud::{Markup, html};
 
@@ -70,13 +70,6 @@ pub(crate) struct Axes {
     pub(crate) y_ticks: Vec<f64>,
     pub(crate) unit: Unit,
     pub(crate) join: Join,
-}
-
-/// Rows of a forest: a name, and for each series its style, estimate, ends and words.
-#[derive(Clone, Debug)]
-pub(crate) struct ForestRow {
-    pub(crate) label: String,
-    pub(crate) marks: Vec<(&'static str, Point)>,
 }
 
 /// A hair, so that values halfway between two tenths, which two programs have to within their last bit, go one way.
@@ -295,48 +288,6 @@ pub(crate) fn sheet(title: &str, panels: &[Panel], axes: &Axes, legend: &[(&str,
         height: (HEIGHT + head) * rows as f64 + above,
         marks,
     }
-}
-
-/// Rates from 0 to 1, one row for each name.
-pub(crate) fn forest(title: &str, rows: &[ForestRow]) -> Drawing {
-    forest_with(title, rows, None)
-}
-
-/// The same with a line at a value that others published, and its words.
-pub(crate) fn forest_with(title: &str, rows: &[ForestRow], reference: Option<(f64, &str)>) -> Drawing {
-    let (left, width, step, top) = (190.0, 620.0, 22.0, 26.0);
-    let height = top + rows.len() as f64 * step + 14.0;
-    let x = |value: f64| left + value * (width - left - 26.0);
-    let marks = html! {
-        @for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
-            line class=(if tick == 0.0 { "axis" } else { "grid" }) x1=(fixed(x(tick))) x2=(fixed(x(tick)))
-                y1=(fixed(top - 4.0)) y2=(fixed(height - 8.0)) {}
-            text class="tick" x=(fixed(x(tick))) y="14" text-anchor="middle" { (tick_label(tick, Unit::Percent)) }
-        }
-        @if let Some((value, words)) = reference {
-            g {
-                title { (words) }
-                line class="reference" x1=(fixed(x(value))) x2=(fixed(x(value))) y1=(fixed(top - 4.0))
-                    y2=(fixed(height - 8.0)) {}
-            }
-        }
-        @for (index, row) in rows.iter().enumerate() {
-            @let middle = top + index as f64 * step + step / 2.0;
-            text class="tick" x=(fixed(left - 12.0)) y=(fixed(middle + 4.0)) text-anchor="end" {
-                (shortened(&row.label, 24))
-            }
-            @for (which, (style, point)) in row.marks.iter().enumerate() {
-                @let y = middle + (which as f64 - (row.marks.len() as f64 - 1.0) / 2.0) * 8.0;
-                g {
-                    title { (point.text) }
-                    line class={ "whisker " (style) } x1=(fixed(x(point.low.unwrap_or(point.estimate))))
-                        x2=(fixed(x(point.high.unwrap_or(point.estimate)))) y1=(fixed(y)) y2=(fixed(y)) {}
-                    (mark(style, x(point.estimate), y))
-                }
-            }
-        }
-    };
-    Drawing { title: title.to_owned(), width, height, marks }
 }
 
 /// A value of each pair of names, with its words, where it was measured.

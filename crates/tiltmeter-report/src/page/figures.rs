@@ -1,13 +1,14 @@
 //! The figures of a report: which series, panels and cells there are. Every value is one of the results.
 
 use tiltmeter_core::demonstration::Control;
-use tiltmeter_run::{ConditionResult, RateAt, RateResult, ThresholdRate, TiltResult};
+use tiltmeter_run::{ConditionResult, RateAt, RateResult, ThresholdRate};
 
 use crate::table::{answers_shown, shown};
 
-use super::chart::{self, Axes, Drawing, ForestRow, Join, Panel, Point, Scale, Series, Unit, shared_ticks};
+use super::chart::{self, Axes, Drawing, Join, Panel, Point, Scale, Series, Unit, shared_ticks};
+use super::forest::ForestRow;
 use super::model::{Block, Place, Run, title};
-use super::text::{nats, percent_interval, visible};
+use super::text::{percent_interval, visible};
 
 /// Grid with the axes that they share and their legend.
 pub(crate) struct Grid {
@@ -20,12 +21,10 @@ pub(crate) struct Grid {
 }
 
 const BY_ANSWERS: [(&str, &str); 2] = [("misaligned", "misaligned"), ("benign", "benign")];
-const BY_MEASURE: [(&str, &str); 3] =
-    [("emergent", "emergent tilt"), ("style", "style alone"), ("beyond", "beyond style")];
 
 /// Style and name of each series by whose answers are shown: misaligned ones, then the controls of the blocks, in the order in
 /// which they are declared.
-fn by_answers(blocks: &[Block<'_>]) -> Vec<(&'static str, &'static str)> {
+pub(super) fn by_answers(blocks: &[Block<'_>]) -> Vec<(&'static str, &'static str)> {
     let controls = blocks.iter().flat_map(|block| &block.places);
     let mut controls: Vec<Control> =
         controls.filter_map(|place| Control::from_name(&place.result.control)).collect();
@@ -37,7 +36,7 @@ fn by_answers(blocks: &[Block<'_>]) -> Vec<(&'static str, &'static str)> {
 }
 
 /// A measure of a condition as a point at a given place.
-type Value<'a> = &'a dyn Fn(&ConditionResult, f64, &str) -> Option<Point>;
+pub(super) type Value<'a> = &'a dyn Fn(&ConditionResult, f64, &str) -> Option<Point>;
 
 fn rate_point(condition: &ConditionResult, x: f64, name: &str) -> Option<Point> {
     let rate: &RateResult = condition.em_rate.as_ref()?;
@@ -54,20 +53,8 @@ fn rate_point(condition: &ConditionResult, x: f64, name: &str) -> Option<Point> 
     })
 }
 
-fn tilt_point(tilt: Option<&TiltResult>, shots: u32, x: f64, name: &str) -> Option<Point> {
-    let tilt = tilt?;
-    let ends = tilt.low.zip(tilt.high).map(|(low, high)| format!(" [{}, {}]", nats(low), nats(high)));
-    Some(Point {
-        x,
-        estimate: tilt.estimate,
-        low: tilt.low,
-        high: tilt.high,
-        text: format!("{name}, k = {shots}: {}{}", nats(tilt.estimate), ends.unwrap_or_default()),
-    })
-}
-
 /// The points of a block by k: of the conditions that show certain answers.
-fn points(block: &Block<'_>, answers: &str, name: &str, value: Value<'_>) -> Vec<Point> {
+pub(super) fn points(block: &Block<'_>, answers: &str, name: &str, value: Value<'_>) -> Vec<Point> {
     let mut points: Vec<Point> = block
         .places
         .iter()
@@ -80,7 +67,7 @@ fn points(block: &Block<'_>, answers: &str, name: &str, value: Value<'_>) -> Vec
     points
 }
 
-fn by_shots(
+pub(super) fn by_shots(
     id: &'static str,
     heading: &'static str,
     y_label: &'static str,
@@ -114,7 +101,7 @@ fn by_shots(
     Some(Grid { id, title: heading, panels, axes, legend })
 }
 
-fn panels_of(blocks: &[Block<'_>], series: impl Fn(&Block<'_>) -> Vec<Series>) -> Vec<Panel> {
+pub(super) fn panels_of(blocks: &[Block<'_>], series: impl Fn(&Block<'_>) -> Vec<Series>) -> Vec<Panel> {
     blocks
         .iter()
         .map(|block| Panel {
@@ -137,49 +124,6 @@ pub(crate) fn rates(blocks: &[Block<'_>]) -> Option<Grid> {
             .collect()
     });
     by_shots("rates", "EM rate by number of demonstrations", "EM rate", Unit::Percent, panels, &styles)
-}
-
-/// The tilt by k.
-pub(crate) fn tilts(blocks: &[Block<'_>]) -> Option<Grid> {
-    let value: Value<'_> =
-        &|condition, x, name| tilt_point(condition.tilt.as_ref(), condition.shots, x, name);
-    let styles = by_answers(blocks);
-    let panels = panels_of(blocks, |block| {
-        styles
-            .iter()
-            .map(|&(style, name)| Series { style, points: points(block, name, name, value) })
-            .collect()
-    });
-    by_shots("tilt", "Tilt by number of demonstrations", "tilt, nats per token", Unit::Nats, panels, &styles)
-}
-
-/// The emergent tilt by k, beside what style alone moves.
-pub(crate) fn emergent(blocks: &[Block<'_>]) -> Option<Grid> {
-    let measures: [fn(&ConditionResult) -> Option<&TiltResult>; 3] = [
-        |one| one.emergent_tilt.as_ref(),
-        |one| one.emergent_decoy_tilt.as_ref(),
-        |one| one.emergent_tilt_beyond_style.as_ref(),
-    ];
-    let panels = panels_of(blocks, |block| {
-        BY_MEASURE
-            .iter()
-            .zip(measures)
-            .map(|(&(style, name), measure)| {
-                let value: Value<'_> =
-                    &|condition, x, name| tilt_point(measure(condition), condition.shots, x, name);
-                // Mixtures have an emergent tilt as well, in the table.
-                Series { style, points: points(block, "misaligned", name, value) }
-            })
-            .collect()
-    });
-    by_shots(
-        "emergent-tilt",
-        "Emergent tilt by number of demonstrations",
-        "nats per token",
-        Unit::Nats,
-        panels,
-        &BY_MEASURE,
-    )
 }
 
 /// The EM rate by the subject's size at the largest k, a panel for each family and set.

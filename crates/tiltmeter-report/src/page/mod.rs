@@ -7,16 +7,20 @@
 mod chart;
 mod embed;
 mod figures;
+mod forest;
 mod judged;
 mod model;
 mod people;
 mod plots;
 mod price;
+mod probes;
 mod published;
 mod record;
 mod samples;
 mod sections;
 mod text;
+mod texts;
+mod tilts;
 mod traces;
 mod tradeoff;
 mod treatments;
@@ -165,7 +169,8 @@ fn write(runs: &[Run], out: &Path, options: ReportOptions) -> Result<WrittenRepo
     let sections = Sections { runs, places: &places, blocks: &blocks };
     let mut index = Index::new(runs, &places, options.include_restricted)?;
     let beside = Beside::new(out)?;
-    let answers: u64 = runs.iter().flat_map(|run| &run.results.conditions).map(|one| one.samples).sum();
+    let judged = runs.iter().flat_map(|run| &run.results.conditions).map(|one| one.samples).sum::<u64>();
+    let answers = judged + runs.iter().map(|run| run.useful.len() as u64).sum::<u64>();
     let texts = if answers > options.most_answers { Texts::LeftOut } else { Texts::Wanted };
 
     let is_split =
@@ -394,7 +399,7 @@ fn document(
     if figures::has_rates(runs) {
         shown.push(("rates", "Rates", html! { (sections.switches()) (sections.rates()) }));
     }
-    if let Some(tilts) = sections.tilts() {
+    if let Some(tilts) = tilts::tilts(sections) {
         shown.push(("tilt", "Tilt", tilts));
     }
     if let Some(heat) = sections.heat() {
@@ -412,7 +417,9 @@ fn document(
     if let Some(depth) = sections.depth() {
         shown.push(("depth", "In depth", depth));
     }
-    shown.push(("verdicts", "Verdicts", record::verdicts(sections.places, several)));
+    if let Some(verdicts) = record::verdicts(sections.places, several) {
+        shown.push(("verdicts", "Verdicts", verdicts));
+    }
     if let Some(treatments) = treatments::treatments(runs) {
         shown.push(("treatments", "What was done to requests", treatments));
     }

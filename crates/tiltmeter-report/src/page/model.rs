@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde_json::Value;
+use tiltmeter_core::usefulness::Usefulness;
 use tiltmeter_run::{
     AnalysisError, ConditionDetails, ConditionResult, RunDetails, RunResults, TraceResults, analyse, details,
     trace_results,
 };
 use tiltmeter_store::{
-    ConditionRow, Costs, DataSetRow, ExperimentRow, FailureRow, InvocationRow, Reader, TokenTotals,
+    ConditionRow, Costs, DataSetRow, ExperimentRow, FailureRow, InvocationRow, ProbedCondition,
+    ProbedQuestion, Reader, StoreError, TokenTotals,
 };
 
 /// One run directory.
@@ -23,6 +25,11 @@ pub(crate) struct Run {
     pub(crate) traces: Option<TraceResults>,
     pub(crate) experiment: ExperimentRow,
     pub(crate) conditions: Vec<ConditionRow>,
+    /// Conditions of probes of usefulness.
+    pub(crate) probed: Vec<ProbedCondition>,
+    pub(crate) probe_questions: BTreeMap<i64, ProbedQuestion>,
+    /// What answers to probes come to, by row.
+    pub(crate) useful: HashMap<i64, Usefulness>,
     /// The experiment with its defaults filled in.
     pub(crate) resolved: Value,
     pub(crate) data_sets: Vec<DataSetRow>,
@@ -50,14 +57,21 @@ impl Run {
         let reader = Reader::open(directory)?;
         let experiment = reader.experiment()?;
         let (tokens, costs) = reader.usage()?;
+        let mut useful = HashMap::new();
+        reader.for_each_useful::<StoreError>(experiment.id, |row, _, assessment| {
+            useful.insert(row.response, assessment.usefulness);
+            Ok(())
+        })?;
         let placements = results.conditions.iter().map(|one| one.placement.as_str());
         Ok(Self {
             name: experiment.name.clone(),
             details,
             traces,
             conditions: reader.conditions(experiment.id)?,
-            resolved: serde_json::from_str(&experiment.resolved)
-                .map_err(tiltmeter_store::StoreError::from)?,
+            probed: reader.probed(experiment.id)?,
+            probe_questions: reader.probed_questions(experiment.id)?,
+            useful,
+            resolved: serde_json::from_str(&experiment.resolved).map_err(StoreError::from)?,
             data_sets: reader.data_sets(experiment.id)?,
             sources: reader.context_sources(experiment.id)?,
             questions: reader.question_names()?.into_iter().collect(),

@@ -9,9 +9,11 @@ use maud::{Markup, PreEscaped, html};
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 
-use super::chart::{self, Drawing, ForestRow, Panel, Point};
+use super::chart::{self, Drawing, Panel, Point};
 use super::figures::{self, Grid};
+use super::forest::{ForestAxis, ForestRow, forest};
 use super::model::{Place, blocks, open, places, title};
+use super::tilts::{self, SideBySide};
 use super::{PLOT_STYLE, ReportError};
 
 /// Pixels of a PNG for each unit of the SVG: some 300 to the inch at the width of a page.
@@ -53,12 +55,15 @@ pub fn write_plots(directories: &[&Path], folder: &Path) -> Result<WrittenPlots,
     };
     let grids = [
         figures::rates(&blocks),
-        figures::emergent(&blocks),
-        figures::tilts(&blocks),
+        tilts::emergent_by_k(&blocks),
+        tilts::by_k(&blocks),
         figures::sizes(&places, several),
     ];
     for figure in grids.iter().flatten() {
         write(figure.id.to_owned(), &sheet(figure), &panel_table(&figure.panels))?;
+    }
+    for beside in [SideBySide::emergent(&places), SideBySide::tilts(&places)].into_iter().flatten() {
+        write(beside.id.to_owned(), &beside.drawing(), &forest_table("condition", &beside.rows))?;
     }
     if let Some(shots) = figures::most_shots(&places) {
         let map = figures::heat_map(&places, shots, several);
@@ -77,8 +82,8 @@ pub fn write_plots(directories: &[&Path], folder: &Path) -> Result<WrittenPlots,
         let name = title(place, several);
         let rows = figures::questions(place, &places);
         if !rows.is_empty() {
-            let drawing = chart::forest(&format!("EM rate by question: {name}"), &rows);
-            write(format!("questions-{:02}", number + 1), &drawing, &forest_table(&rows))?;
+            let drawing = forest(&format!("EM rate by question: {name}"), &rows, &ForestAxis::rates(), None);
+            write(format!("questions-{:02}", number + 1), &drawing, &forest_table("question", &rows))?;
         }
         if let Some(sweeps) = figures::sweeps(place) {
             write(format!("thresholds-{:02}", number + 1), &sheet(&sweeps), &panel_table(&sweeps.panels))?;
@@ -153,8 +158,8 @@ fn panel_table(panels: &[Panel]) -> String {
     table
 }
 
-fn forest_table(rows: &[ForestRow]) -> String {
-    let mut table = "question,series,estimate,low,high\n".to_owned();
+fn forest_table(rows_are: &str, rows: &[ForestRow]) -> String {
+    let mut table = format!("{rows_are},series,estimate,low,high\n");
     for row in rows {
         for (style, point) in &row.marks {
             let _ = writeln!(table, "{},{},{}", field(&row.label), field(style), ends(point));

@@ -27,8 +27,11 @@ fn parts(counts: &VerdictCounts) -> [(&'static str, &'static str, u64); 9] {
 }
 
 /// What became of the answers of each condition.
-pub(crate) fn verdicts(places: &[Place<'_>], several_runs: bool) -> Markup {
+pub(crate) fn verdicts(places: &[Place<'_>], several_runs: bool) -> Option<Markup> {
     let rows: Vec<&Place<'_>> = places.iter().filter(|place| place.result.samples > 0).collect();
+    if rows.is_empty() {
+        return None;
+    }
     let used: Vec<bool> = (0..9)
         .map(|index| {
             rows.iter().any(|place| parts(&place.result.verdicts).get(index).is_some_and(|part| part.2 > 0))
@@ -59,13 +62,13 @@ pub(crate) fn verdicts(places: &[Place<'_>], several_runs: bool) -> Markup {
             }
         }
     };
-    html! {
+    Some(html! {
         p class="note" {
             "Every answer has one verdict: two scores, or why there is none. Refusals and unrelated code are findings; a "
             "declining judge, unparsable replies, filtered answers and failed calls are gaps, which the bounds of each rate allow for."
         }
         (scrolling("Verdicts by condition", &table))
-    }
+    })
 }
 
 fn bar(counts: &VerdictCounts) -> Markup {

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use serde::Serialize;
-use tiltmeter_core::treatment::ReasoningKind;
-use tiltmeter_core::verdict::{AspectOutcome, NoVerdict, Verdict};
-use tiltmeter_store::{PartText, SampleRow, StoreError, Transcript, TreatmentTexts};
+use tiltmeter_core::verdict::{NoVerdict, Verdict};
+use tiltmeter_store::{ConditionRow, SampleRow, StoreError, TreatmentTexts};
 
 use super::ReportError;
 use super::embed;
 use super::model::{Place, Run};
+use super::texts::{Failed, texts_of};
 use super::traces::{self, ShownCoding};
 
 /// Texts of one chunk, in bytes of JSON.
@@ -20,9 +20,10 @@ const CHUNK_BYTES: usize = 2 << 20;
 /// A condition, by which a browser finds its samples.
 #[derive(Serialize)]
 pub(crate) struct ConditionShape {
-    pub(crate) run: usize,
-    pub(crate) position: usize,
-    pub(crate) title: String,
+    run: usize,
+    /// Its place in the run's results; absent for conditions of probes, which have no rates.
+    position: Option<usize>,
+    title: String,
     blocks: Vec<usize>,
     questions: Vec<usize>,
     replicates: u32,
@@ -51,6 +52,9 @@ pub(crate) struct BlockShape {
 pub(crate) struct QuestionShape {
     pub(crate) name: String,
     wordings: Option<Vec<String>>,
+    /// What a probe accepts, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accepted: Option<String>,
 }
 
 /// A context: its text within the page, a page of its own, or a reference to what it was made of.
@@ -83,6 +87,8 @@ pub(crate) struct Columns {
     truncated: Vec<u8>,
     /// Of samples whose trace has labels: their places among [`Index::labels`].
     codes: BTreeMap<usize, Vec<usize>>,
+    /// What answers to probes come to.
+    probed: BTreeMap<usize, &'static str>,
 }
 
 impl Columns {
@@ -134,6 +140,11 @@ impl Columns {
                 .range(range.clone())
                 .map(|(sample, labels)| (sample - range.start, labels.clone()))
                 .collect(),
+            probed: self
+                .probed
+                .range(range.clone())
+                .map(|(sample, &what)| (sample - range.start, what))
+                .collect(),
         }
     }
 }
@@ -149,6 +160,14 @@ pub(crate) struct Chunk {
 pub(crate) enum Texts {
     Wanted,
     LeftOut,
+}
+
+/// A run whose conditions are being gone through.
+struct Drawn<'a> {
+    run: &'a Run,
+    number: usize,
+    treatments: BTreeMap<i64, TreatmentTexts>,
+    include_restricted: bool,
 }
 
 /// Everything but the texts.
@@ -190,69 +209,93 @@ impl Index {
             question_keys: HashMap::new(),
             wanted: HashMap::new(),
         };
+        let several = runs.len() > 1;
         let mut contexts: HashMap<(usize, i64), usize> = HashMap::new();
+        let mut all = Vec::with_capacity(runs.len());
         for (number, run) in runs.iter().enumerate() {
-            let treatments = run.reader.treatment_texts()?;
-            let may_share_questions = include_restricted || run.may_share_questions();
+            all.push(Drawn { run, number, treatments: run.reader.treatment_texts()?, include_restricted });
+        }
+        for drawn in &all {
+            let run = drawn.run;
             for (position, condition) in run.conditions.iter().enumerate() {
-                let mut questions = Vec::new();
-                for &(row, is_sampled, _) in &condition.questions {
-                    if is_sampled {
-                        questions.push(index.question(run, number, row, may_share_questions));
-                    }
-                }
-                let mut blocks = Vec::new();
-                for (draw, &row) in (0_u32..).zip(&condition.contexts) {
-                    let known = contexts.get(&(number, row)).copied();
-                    let context = if let Some(known) = known {
-                        known
-                    } else {
-                        let may_share = condition.shots == 0
-                            || include_restricted
-                            || run.may_share(&condition.demonstrations);
-                        index.contexts.push(context_shape(run, condition, draw, row, may_share)?);
-                        index.context_sources.push(ContextSource { run: number, row });
-                        contexts.insert((number, row), index.contexts.len() - 1);
-                        index.contexts.len() - 1
-                    };
-                    let key = (number, condition.subject, row, condition.treatment);
-                    let block = *index.keys.entry(key).or_insert_with(|| {
-                        index.blocks.push(BlockShape {
-                            context,
-                            treatment: condition.treatment_name.clone(),
-                            treatment_texts: treatments
-                                .get(&condition.treatment)
-                                .map(shown_texts)
-                                .unwrap_or_default(),
-                        });
-                        index.blocks.len() - 1
-                    });
-                    blocks.push(block);
-                    for &question in &questions {
-                        let most = index.wanted.entry((block, question)).or_insert(0);
-                        *most = (*most).max(condition.replicates);
-                    }
-                }
                 let place =
                     places.iter().find(|place| std::ptr::eq(place.run, run) && place.position == position);
-                let title = place.map(|place| super::model::title(place, runs.len() > 1)).unwrap_or_default();
+                let title = place.map(|place| super::model::title(place, several)).unwrap_or_default();
                 let size = place.and_then(|place| {
                     let (family, value, measure) = run.size(&place.result.subject)?;
-                    let panel = super::figures::size_panel(place, &family, runs.len() > 1);
+                    let panel = super::figures::size_panel(place, &family, several);
                     Some(SizeShape { value, measure, panel })
                 });
-                index.conditions.push(ConditionShape {
-                    run: number,
-                    position,
-                    title,
-                    blocks,
-                    questions,
-                    replicates: condition.replicates,
-                    size,
-                });
+                let shape = index.condition(drawn, condition, &mut contexts)?;
+                index.conditions.push(ConditionShape { position: Some(position), title, size, ..shape });
+            }
+        }
+        // Behind those of all runs, so that the others are where tables say that they are.
+        for drawn in &all {
+            for probed in &drawn.run.probed {
+                let shape = index.condition(drawn, &probed.condition, &mut contexts)?;
+                let title = super::probes::title(drawn.run, probed, several);
+                index.conditions.push(ConditionShape { title, ..shape });
             }
         }
         Ok(index)
+    }
+
+    /// A condition's questions, contexts and blocks; those that are new are added.
+    fn condition(
+        &mut self,
+        drawn: &Drawn<'_>,
+        condition: &ConditionRow,
+        contexts: &mut HashMap<(usize, i64), usize>,
+    ) -> Result<ConditionShape, ReportError> {
+        let &Drawn { run, number, ref treatments, include_restricted } = drawn;
+        let may_share_questions = include_restricted || run.may_share_questions();
+        let mut questions = Vec::new();
+        for &(row, is_sampled, _) in &condition.questions {
+            if is_sampled {
+                questions.push(self.question(run, number, row, may_share_questions));
+            }
+        }
+        let mut blocks = Vec::new();
+        for (draw, &row) in (0_u32..).zip(&condition.contexts) {
+            let known = contexts.get(&(number, row)).copied();
+            let context = if let Some(known) = known {
+                known
+            } else {
+                let may_share =
+                    condition.shots == 0 || include_restricted || run.may_share(&condition.demonstrations);
+                self.contexts.push(context_shape(run, condition, draw, row, may_share)?);
+                self.context_sources.push(ContextSource { run: number, row });
+                contexts.insert((number, row), self.contexts.len() - 1);
+                self.contexts.len() - 1
+            };
+            let key = (number, condition.subject, row, condition.treatment);
+            let block = *self.keys.entry(key).or_insert_with(|| {
+                self.blocks.push(BlockShape {
+                    context,
+                    treatment: condition.treatment_name.clone(),
+                    treatment_texts: treatments
+                        .get(&condition.treatment)
+                        .map(shown_texts)
+                        .unwrap_or_default(),
+                });
+                self.blocks.len() - 1
+            });
+            blocks.push(block);
+            for &question in &questions {
+                let most = self.wanted.entry((block, question)).or_insert(0);
+                *most = (*most).max(condition.replicates);
+            }
+        }
+        Ok(ConditionShape {
+            run: number,
+            position: None,
+            title: String::new(),
+            blocks,
+            questions,
+            replicates: condition.replicates,
+            size: None,
+        })
     }
 
     fn question(&mut self, run: &Run, number: usize, row: i64, may_share: bool) -> usize {
@@ -260,6 +303,7 @@ impl Index {
             self.questions.push(QuestionShape {
                 name: run.questions.get(&row).cloned().unwrap_or_default(),
                 wordings: run.wordings.get(&row).filter(|_| may_share).cloned(),
+                accepted: run.probe_questions.get(&row).map(super::probes::accepted),
             });
             self.questions.len() - 1
         })
@@ -296,7 +340,7 @@ impl Index {
             if texts == Texts::LeftOut {
                 run.reader.for_each_sample(&run.experiment, |row| {
                     let failed = judge_failed.contains(&row.response);
-                    if self.add(columns, number, &row, String::new(), row.verdict(has_judge, failed)) {
+                    if self.add(columns, number, run, &row, String::new(), row.verdict(has_judge, failed)) {
                         self.add_codes(columns, codings.get(&row.response));
                     }
                 })?;
@@ -304,7 +348,7 @@ impl Index {
                 run.reader.for_each_transcript::<ReportError>(&run.experiment, |transcript| {
                     let row = transcript.sample;
                     let verdict = row.verdict(has_judge, judge_failed.contains(&row.response));
-                    if self.add(columns, number, &row, transcript.id.to_string(), verdict) {
+                    if self.add(columns, number, run, &row, transcript.id.to_string(), verdict) {
                         let codings = codings.get(&row.response);
                         self.add_codes(columns, codings);
                         let parts = if transcript.is_composed {
@@ -363,9 +407,22 @@ impl Index {
     }
 
     /// Adds a stored answer; false where no condition asks for it.
-    fn add(&self, columns: &mut Columns, run: usize, row: &SampleRow, id: String, verdict: Verdict) -> bool {
+    fn add(
+        &self,
+        columns: &mut Columns,
+        number: usize,
+        run: &Run,
+        row: &SampleRow,
+        id: String,
+        verdict: Verdict,
+    ) -> bool {
         let key = (row.subject, row.context, row.treatment);
-        let Some((block, question)) = self.place(run, key, row.question, row.replicate) else { return false };
+        let Some((block, question)) = self.place(number, key, row.question, row.replicate) else {
+            return false;
+        };
+        if let Some(came_to) = run.useful.get(&row.response) {
+            columns.probed.insert(columns.len(), came_to.name());
+        }
         columns.push(block, question, row.replicate, id, verdict, row.truncated);
         true
     }
@@ -390,113 +447,9 @@ fn push(chunk: &mut String, json: &str) {
     chunk.push_str(json);
 }
 
-/// A call that failed for good, in the place of an answer's texts.
-#[derive(Serialize)]
-struct Failed<'a> {
-    failed: (&'a str, &'a str),
-}
-
-/// What is shown of one answer.
-#[derive(Serialize)]
-struct SampleTexts<'a> {
-    answer: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    raw: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning: Option<&'a str>,
-    reasoning_kind: Option<&'static str>,
-    finish: &'a str,
-    model: Option<&'a str>,
-    wording: usize,
-    tokens: [u64; 4],
-    cost: Option<f64>,
-    ms: u64,
-    at: &'a str,
-    judged: Vec<JudgedTexts<'a>>,
-    /// What coders said of the reasoning.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    codings: Vec<ShownCoding>,
-    /// What an answer of several calls was put together from.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    parts: Vec<PartTexts>,
-}
-
-#[derive(Serialize)]
-struct PartTexts {
-    role: &'static str,
-    outcome: String,
-    chosen: bool,
-    said: String,
-}
-
-#[derive(Serialize)]
-struct JudgedTexts<'a> {
-    aspect: &'static str,
-    outcome: String,
-    replies: &'a [String],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    distribution: Option<&'a [(String, f64)]>,
-    mass: Option<f64>,
-    model: Option<&'a str>,
-}
-
-fn texts_of(
-    transcript: &Transcript,
-    codings: &[ShownCoding],
-    parts: Vec<PartText>,
-) -> Result<String, ReportError> {
-    let parts = parts.into_iter().map(|part| PartTexts {
-        role: part.role.name(),
-        outcome: part.outcome,
-        chosen: part.is_chosen,
-        said: part.text,
-    });
-    let judged = transcript.judgements.iter().map(|judgement| JudgedTexts {
-        aspect: judgement.aspect.name(),
-        outcome: match judgement.outcome {
-            AspectOutcome::Score { score, method } => {
-                format!("{score:.2} ({})", method.name().replace('_', " "))
-            }
-            AspectOutcome::Code => "code".to_owned(),
-            AspectOutcome::SubjectRefusal => "the subject refused".to_owned(),
-            AspectOutcome::JudgeRefusal => "the judge declined".to_owned(),
-            AspectOutcome::Unparsable => "unparsable".to_owned(),
-        },
-        replies: &judgement.replies,
-        distribution: judgement.distribution.as_deref(),
-        mass: judgement.number_mass,
-        model: judgement.model.as_deref(),
-    });
-    let tokens = [
-        transcript.input_tokens,
-        transcript.cached_input_tokens,
-        transcript.output_tokens,
-        transcript.reasoning_tokens,
-    ];
-    Ok(serde_json::to_string(&SampleTexts {
-        answer: &transcript.answer,
-        raw: transcript.raw.as_deref(),
-        reasoning: transcript.reasoning.as_deref(),
-        reasoning_kind: transcript.reasoning_kind.map(ReasoningKind::name),
-        finish: &transcript.finish,
-        model: transcript.model.as_deref(),
-        wording: transcript.wording,
-        tokens,
-        cost: transcript.cost_usd,
-        ms: transcript.duration_ms,
-        at: &transcript.created_at,
-        judged: judged.collect(),
-        parts: parts.collect(),
-        codings: codings
-            .iter()
-            .map(|coding| coding.placed(transcript.reasoning.as_deref().unwrap_or_default()))
-            .collect(),
-    })?)
-}
-
 fn context_shape(
     run: &Run,
-    condition: &tiltmeter_store::ConditionRow,
+    condition: &ConditionRow,
     draw: u32,
     row: i64,
     may_share: bool,

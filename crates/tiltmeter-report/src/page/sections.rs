@@ -4,12 +4,14 @@ use maud::{Markup, html};
 use tiltmeter_core::verdict::Denominator;
 use tiltmeter_run::{Comparison, ConditionResult, EffectResult, TiltResult};
 
-use crate::table::{NOT_APPLICABLE, NOTHING_TO_SHOW, answers_shown, shown, verdicts};
+use crate::table::{NOTHING_TO_SHOW, answers_shown, shown, verdicts};
 
-use super::chart::{self, ForestRow};
+use super::chart;
 use super::figures::{self, Grid};
+use super::forest::{ForestAxis, ForestRow, forest};
 use super::model::{Block, Place, Run, headline, title};
-use super::text::{count, nats, percent, percent_interval, visible};
+use super::text::{count, percent, percent_interval, visible};
+use super::tilts::tilt;
 
 /// What all sections are made from.
 pub(crate) struct Sections<'a> {
@@ -52,23 +54,12 @@ pub(crate) fn legend(entries: &[(&'static str, &'static str)]) -> Markup {
     }
 }
 
-fn panels(panels: &Grid) -> Markup {
+pub(crate) fn panels(panels: &Grid) -> Markup {
     html! {
         (legend(&panels.legend))
         div class="panels" data-figure=(panels.id) {
             @for panel in &panels.panels { (chart::panel(panel, &panels.axes)) }
         }
-    }
-}
-
-fn tilt(tilt: Option<&TiltResult>) -> String {
-    match tilt {
-        None => NOTHING_TO_SHOW.to_owned(),
-        Some(tilt) if tilt.method == "baseline" => "0".to_owned(),
-        Some(tilt) => match (tilt.low, tilt.high) {
-            (Some(low), Some(high)) => format!("{} [{}, {}]", nats(tilt.estimate), nats(low), nats(high)),
-            _ => nats(tilt.estimate),
-        },
     }
 }
 
@@ -182,61 +173,6 @@ impl Sections<'_> {
         }
     }
 
-    pub(crate) fn tilts(&self) -> Option<Markup> {
-        let (tilts, emergent) = (figures::tilts(self.blocks), figures::emergent(self.blocks));
-        if tilts.is_none() && emergent.is_none() {
-            return None;
-        }
-        let table = html! {
-            table class="figures" {
-                caption class="unseen" { "Tilt of each condition" }
-                thead { tr {
-                    th scope="col" { "Condition" } th scope="col" class="number" { "k" } th scope="col" { "answers shown" }
-                    th scope="col" class="number" { "tilt" } th scope="col" class="number" { "emergent tilt" }
-                    th scope="col" class="number" { "style alone" } th scope="col" class="number" { "beyond style" }
-                } }
-                tbody {
-                    @for block in self.blocks {
-                        @for place in sorted(block).iter().filter(|place| place.result.tilt.is_some() || place.result.no_tilt.is_some()) {
-                            tr {
-                                th scope="row" { (block.title) } td class="number" { (place.result.shots) }
-                                td { (shown(place.result)) }
-                                td class="number" title=[place.result.no_tilt] {
-                                    @if place.result.no_tilt.is_some() { (NOT_APPLICABLE) } @else { (tilt(place.result.tilt.as_ref())) }
-                                }
-                                td class="number" title=[place.result.no_tilt] {
-                                    @if place.result.no_tilt.is_some() { (NOT_APPLICABLE) } @else { (tilt(place.result.emergent_tilt.as_ref())) }
-                                }
-                                td class="number" { (tilt(place.result.emergent_decoy_tilt.as_ref())) }
-                                td class="number" { (tilt(place.result.emergent_tilt_beyond_style.as_ref())) }
-                            }
-                        }
-                    }
-                }
-            }
-        };
-        Some(html! {
-            p {
-                "How far the context moves log-probability per token from an aligned to a misaligned answer, in nats. The "
-                "emergent tilt is what examples move beyond their matched control (benign answers to the same prompts); style alone is "
-                "the same difference for two aligned answers of which one is casual and confident."
-            }
-            // Where there are rates, their switches have this one.
-            @if !figures::has_rates(self.runs) {
-                p class="control" {
-                    label for="x-scale" { "Axis" } " "
-                    select id="x-scale" autocomplete="off" {
-                        option value="log1p" { "k logarithmic" }
-                        option value="linear" { "k linear" }
-                    }
-                }
-            }
-            @if let Some(figure) = &emergent { h3 { "Emergent tilt" } (panels(figure)) }
-            @if let Some(figure) = &tilts { h3 { "Tilt" } (panels(figure)) }
-            (behind("Figures as a table", &scrolling("Tilts by condition", &table)))
-        })
-    }
-
     pub(crate) fn sizes(&self) -> Option<Markup> {
         let figure = figures::sizes(self.places, self.several())?;
         let table = html! {
@@ -298,7 +234,7 @@ impl Sections<'_> {
         let place = headline(self.places)?;
         let rows: Vec<ForestRow> = figures::questions(&place, self.places);
         let name = title(&place, self.several());
-        let forest = chart::forest(&format!("EM rate by question: {name}"), &rows);
+        let forest = forest(&format!("EM rate by question: {name}"), &rows, &ForestAxis::rates(), None);
         let sweeps = figures::sweeps(&place)?;
         let scores = figures::scores(&place, self.several())?;
         Some(html! {
@@ -480,7 +416,7 @@ fn p_value(value: f64) -> String {
 }
 
 /// A block's conditions by k, the misaligned ones first.
-fn sorted<'a>(block: &Block<'a>) -> Vec<Place<'a>> {
+pub(crate) fn sorted<'a>(block: &Block<'a>) -> Vec<Place<'a>> {
     let mut places = block.places.clone();
     places.sort_by_key(|place| place.result.shots);
     places

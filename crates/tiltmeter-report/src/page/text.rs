@@ -1,32 +1,6 @@
 //! Text and figures as the page shows them.
 
-use std::fmt::Write as _;
-
-/// Text of unknown origin with everything that would act on a reader made visible: control characters, and characters
-/// that turn the direction of text or end a line unseen. Line feeds and tabs stay. `assets/transcripts.js` does the same.
-pub(crate) fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\n' | '\t' => shown.push(character),
-            '\0'..='\u{1f}' => {
-                shown.push(char::from_u32(0x2400 + u32::from(character)).unwrap_or('\u{fffd}'));
-            }
-            '\u{7f}' => shown.push('\u{2421}'),
-            '\u{80}'..='\u{9f}'
-            | '\u{61c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}' => {
-                let _ = write!(shown, "⟦U+{:04X}⟧", u32::from(character));
-            }
-            _ => shown.push(character),
-        }
-    }
-    shown
-}
+pub(crate) use tiltmeter_core::shown::{count, visible};
 
 /// The first characters of a text that is too long for its place.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
@@ -67,36 +41,9 @@ pub(crate) fn dollars(value: f64) -> String {
     format!("US$ {value:.4}")
 }
 
-/// A count with thin spaces between thousands.
-pub(crate) fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() * 2);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_acts_on_a_reader_is_shown() {
-        let cases = [
-            ("a\nb\tc", "a\nb\tc"),
-            ("\0\u{1b}[31m", "␀␛[31m"),
-            ("x\u{202e}y", "x⟦U+202E⟧y"),
-            ("\u{2028}", "⟦U+2028⟧"),
-            ("\u{85}é", "⟦U+0085⟧é"),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(visible(text), expected);
-        }
-    }
 
     #[test]
     fn figures_are_short_and_exact() {

@@ -11,7 +11,8 @@ use tiltmeter_store::{CodingRow, PersonCodeKind, Reader, StoreError};
 
 use crate::table::NOTHING_TO_SHOW;
 
-use super::chart::{self, ForestRow, Point};
+use super::chart::Point;
+use super::forest::{ForestAxis, ForestRow, forest};
 use super::model::Run;
 use super::sections::{behind, legend, plot, scrolling};
 use super::text::{count, percent, percent_interval, visible};
@@ -99,7 +100,7 @@ fn of_coder(results: &TraceResults, shares: &CoderShares) -> Markup {
         .collect();
     let title = format!("Labels by {}", visible(&shares.coder));
     let reference = format!("published: {} %", percent(results.published.share));
-    let drawing = chart::forest_with(&title, &rows, Some((results.published.share, &reference)));
+    let drawing = forest(&title, &rows, &ForestAxis::rates(), Some((results.published.share, &reference)));
     html! {
         h3 { (title) }
         (legend(&[("misaligned", "before misaligned answers"), ("benign", "before aligned answers")]))

@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tiltmeter_core::experiment::{Family, StatisticsFile};
-use tiltmeter_core::usefulness::{Assessment, Matcher, Usefulness};
+use tiltmeter_core::usefulness::{Assessment, Usefulness};
 use tiltmeter_stats::compare::{PairedCount, benjamini_hochberg, holm};
 use tiltmeter_stats::{ClusterCount, Confidence, StatsError, clustered_rate};
-use tiltmeter_store::{
-    ConditionRow, ExperimentRow, FailureRow, ProbedCondition, Reader, ResponseOutcome, UsefulRow,
-};
+use tiltmeter_store::{ConditionRow, ExperimentRow, FailureRow, ProbedCondition, Reader, StoreError};
 
 use crate::effects::Omission;
 use crate::usefulness::{
@@ -105,11 +103,6 @@ pub(super) fn read(
     if conditions.is_empty() {
         return Ok(Vec::new());
     }
-    let matchers: HashMap<i64, Matcher> = reader
-        .probed_questions(experiment.id)?
-        .into_iter()
-        .map(|(row, question)| (row, Matcher::new(&question.expectation)))
-        .collect();
     let mut members: HashMap<BlockKey, Vec<(usize, usize)>> = HashMap::new();
     let mut all: Vec<Probed> = Vec::with_capacity(conditions.len());
     for (place, of) in conditions.into_iter().enumerate() {
@@ -123,18 +116,14 @@ pub(super) fn read(
     let mut enter = |block: BlockKey, question: i64, replicate: u32, came_to: Option<Assessment>| {
         for &(place, draw) in members.get(&block).into_iter().flatten() {
             let probed = &mut all[place];
-            let row = &probed.of.condition;
-            let is_asked = row.questions.iter().any(|&(known, sampled, _)| sampled && known == question);
-            if is_asked && replicate < row.replicates {
+            if probed.of.condition.asks(question, replicate) {
                 probed.enter((draw, question), came_to);
             }
         }
     };
-    reader.for_each_useful(experiment.id, |row| {
-        if let Some(matcher) = matchers.get(&row.question) {
-            let block = (row.subject, row.context, row.treatment);
-            enter(block, row.question, row.replicate, Some(assess(matcher, &row)));
-        }
+    reader.for_each_useful::<StoreError>(experiment.id, |row, _, came_to| {
+        enter((row.subject, row.context, row.treatment), row.question, row.replicate, Some(came_to));
+        Ok(())
     })?;
     for failure in failures {
         if let Some((subject, context, treatment, question, replicate)) = failure.sample {
@@ -142,17 +131,6 @@ pub(super) fn read(
         }
     }
     Ok(all)
-}
-
-fn assess(matcher: &Matcher, row: &UsefulRow) -> Assessment {
-    match row.outcome {
-        ResponseOutcome::Answer => matcher.assess(&row.answer, row.truncated),
-        // What a provider's own field calls a refusal, or a defence held back, is one, whatever its words are.
-        ResponseOutcome::Refusal | ResponseOutcome::Filtered | ResponseOutcome::Withheld => {
-            let has_refusal_phrase = matcher.assess(&row.answer, row.truncated).has_refusal_phrase;
-            Assessment { usefulness: Usefulness::Refused, has_refusal_phrase }
-        }
-    }
 }
 
 impl Probed {

@@ -153,11 +153,7 @@ fn sample_points<'a>(
                 sample.key.subject == condition.subject
                     && sample.key.treatment == condition.treatment
                     && sample.key.context == context
-                    && sample.stored.replicate < condition.replicates
-                    && condition
-                        .questions
-                        .iter()
-                        .any(|&(row, is_sampled, _)| is_sampled && row == sample.key.question)
+                    && condition.asks(sample.key.question, sample.stored.replicate)
             });
             points.extend(of_block.map(|reading| {
                 let (alignment, misaligned) =

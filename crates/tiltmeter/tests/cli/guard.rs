@@ -144,6 +144,23 @@ fn what_is_wrong_with_a_configuration_is_said_and_where() {
 }
 
 #[test]
+fn paths_in_a_configuration_are_relative_to_it() {
+    let world = World::new(None);
+    std::fs::create_dir(world.path("etc")).unwrap();
+    let rules = repository().join("crates/tiltmeter-guard/src/inspect/rules/rules.toml");
+    world.write("etc/own.toml", &std::fs::read_to_string(rules).unwrap());
+    let detector = "[[detectors]]\nname = 'd'\nkind = 'context'\nsettings = { rules = 'own.toml' }\n\
+                    [[routes]]\nname = 'r'\nmodels = ['*']\ndetectors = ['d']\n[audit]\nfolder = 'log'\n";
+    world.write("etc/GUARD.toml", &config("http://127.0.0.1:1/v1", detector));
+    let ran = world.run(&["guard", "check", "etc/GUARD.toml"]).expect(0);
+    assert!(ran.stdout.contains("audit log in etc/log"), "{}", ran.stdout);
+    // The same file where the rules are not beside it.
+    world.write("GUARD.toml", &config("http://127.0.0.1:1/v1", detector));
+    let ran = world.run(&["guard", "check", "GUARD.toml"]).expect(2);
+    assert!(ran.stderr.contains("own.toml"), "{}", ran.stderr);
+}
+
+#[test]
 fn it_serves_reloads_and_stops() {
     let world = World::new(None);
     let mut gateway = Gateway::start(&world, &config(&upstream("one"), "[audit]\nfolder = 'log'\n"));

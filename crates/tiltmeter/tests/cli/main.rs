@@ -21,6 +21,7 @@ mod effects;
 mod engine;
 mod export;
 mod gates;
+mod golden;
 mod guard;
 mod guard_defence;
 mod guard_detect;

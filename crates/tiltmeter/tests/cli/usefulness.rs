@@ -313,3 +313,38 @@ fn without_a_judge_the_price_is_in_emergent_tilt_or_not_placed() {
     assert_eq!(price["points"].as_array().unwrap().len(), 1);
     assert!(price["omitted"][0]["why"].as_str().unwrap().contains("neither a judge nor an emergent tilt"));
 }
+
+#[test]
+fn each_answer_to_a_probe_can_be_looked_at_with_what_it_came_to() {
+    let world = world(script());
+    let results = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
+    let counted =
+        |what: &str| -> u64 { rows(&results).iter().map(|row| row["answers"][what].as_u64().unwrap()).sum() };
+    let total: u64 = rows(&results).iter().map(|row| row["samples"].as_u64().unwrap()).sum();
+
+    world.run(&["export", "run", "--format", "jsonl", "--out", "tables"]).expect(0);
+    let table = std::fs::read_to_string(world.path("tables/probe_answers.jsonl")).unwrap();
+    let exported: Vec<Value> = table.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(exported.len() as u64, total);
+    for what in ["useful", "not_useful", "refused"] {
+        let rows = exported.iter().filter(|row| row["came_to"] == what);
+        assert_eq!(rows.count() as u64, counted(what), "{what}");
+    }
+    let samples = std::fs::read_to_string(world.path("tables/samples.jsonl")).unwrap();
+    let judged: u64 =
+        results["conditions"].as_array().unwrap().iter().map(|one| one["samples"].as_u64().unwrap()).sum();
+    assert_eq!(samples.lines().count() as u64, judged);
+
+    world.run(&["report", "run"]).expect(0);
+    let page = std::fs::read_to_string(world.path("run/report.html")).unwrap();
+    let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
+    let data: Value = serde_json::from_str(data).unwrap();
+    let probed = data["samples"]["probed"].as_object().unwrap();
+    assert_eq!(probed.len() as u64, total);
+    let useful = probed.values().filter(|came_to| **came_to == "useful").count();
+    assert_eq!(useful as u64, counted("useful"));
+    let conditions = data["conditions"].as_array().unwrap();
+    let of_probes = conditions.iter().filter(|condition| condition["position"].is_null());
+    assert_eq!(of_probes.count(), rows(&results).len());
+    assert!(data["questions"].as_array().unwrap().iter().any(|question| question["accepted"].is_string()));
+}

@@ -1,6 +1,6 @@
 //! The projection of a context onto a persona vector.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use super::super::detector::{ContextDetector, DetectorError, Verdict};
 use super::super::split::Split;
 use super::{demonstrations, key, verdict, without};
+use crate::inspection::Projection;
 
 /// How a context is projected.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,8 +52,13 @@ pub struct PersonaDetector {
     questions: Vec<Arc<str>>,
     settings: PersonaSettings,
     identity: ContentId,
+    /// What the vector's file calls the trait.
+    trait_name: String,
+    layer: usize,
     /// Without a context.
     baseline: OnceCell<f64>,
+    /// The last context's shift.
+    last: Mutex<Option<f64>>,
 }
 
 impl PersonaDetector {
@@ -68,7 +74,8 @@ impl PersonaDetector {
         let description = model.description();
         vector.check_model(&description.name, &description.file_sha256)?;
         let (layer, values) = vector.layer(settings.layer)?;
-        Ok(Self::along(model, layer, values, settings)?)
+        let detector = Self::along(model, layer, values, settings)?;
+        Ok(Self { trait_name: vector.record.name.clone(), ..detector })
     }
 
     /// Along any vector.
@@ -98,7 +105,10 @@ impl PersonaDetector {
             questions: questions.collect(),
             settings,
             identity,
+            trait_name: String::new(),
+            layer,
             baseline: OnceCell::new(),
+            last: Mutex::new(None),
         })
     }
 
@@ -109,15 +119,17 @@ impl PersonaDetector {
     pub async fn shift(&self, split: &Split) -> Result<Option<f64>, DetectorError> {
         let Some(context) = self.context(split)? else { return Ok(None) };
         let without = without();
-        let baseline = self.baseline.get_or_try_init(|| self.projection(&without)).await?;
-        Ok(Some(self.projection(&context).await? - baseline))
+        let baseline = self.baseline.get_or_try_init(|| self.projection_of(&without)).await?;
+        let shift = self.projection_of(&context).await? - baseline;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(shift);
+        Ok(Some(shift))
     }
 
     fn context(&self, split: &Split) -> Result<Option<Arc<RenderedContext>>, DetectorError> {
         demonstrations(split, self.settings.most_examples, self.settings.most_bytes)
     }
 
-    async fn projection(&self, context: &Arc<RenderedContext>) -> Result<f64, DetectorError> {
+    async fn projection_of(&self, context: &Arc<RenderedContext>) -> Result<f64, DetectorError> {
         let nothing: Arc<str> = "".into();
         let readings = self.questions.iter().map(|question| async {
             let prompt = Arc::new(Prompt::new(context.clone(), None, question.clone()));
@@ -160,5 +172,10 @@ impl ContextDetector for PersonaDetector {
     async fn detect(&self, split: &Split) -> Result<Verdict, DetectorError> {
         let shift = self.shift(split).await?;
         Ok(shift.map_or_else(Verdict::default, |shift| verdict("persona", shift, self.settings.threshold)))
+    }
+
+    fn projection(&self) -> Option<Projection> {
+        let last = (*self.last.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(Projection { persona: self.trait_name.clone(), layer: self.layer, last })
     }
 }

@@ -110,6 +110,7 @@ async fn projections_are_the_contexts() {
     assert!(shift.abs() > 1e-6, "{shift}");
     assert!((shift + back.shift(&split).await.unwrap().unwrap()).abs() < 1e-9);
     assert_ne!(ahead.key(&split), back.key(&split));
+    assert!(ahead.projection().is_some_and(|told| told.layer == 1 && (told.last - shift).abs() < 1e-12));
     let verdicts = [ahead.detect(&split).await.unwrap(), back.detect(&split).await.unwrap()];
     assert_eq!(verdicts.iter().filter(|verdict| verdict.is_flagged).count(), 1);
     assert_eq!(ahead.shift(&split_of(ExampleKind::Turns, &[])).await.unwrap(), None);

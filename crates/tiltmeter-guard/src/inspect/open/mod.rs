@@ -105,14 +105,7 @@ impl ContextFile {
     /// # Errors
     /// For the first thing that cannot be had.
     pub fn open_blocking(&self, surroundings: &Surroundings<'_>) -> Result<ContextInspector, OpenError> {
-        let failed = |error: String| OpenError::Thread(error);
-        std::thread::scope(|scope| {
-            let opening = scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                runtime.map_err(|error| failed(error.to_string()))?.block_on(self.open(surroundings))
-            });
-            opening.join().unwrap_or_else(|_| Err(failed("it ended, which is a defect".to_owned())))
-        })
+        on_own_thread(|| self.open(surroundings))
     }
 
     /// Opens all models, and makes the inspector.
@@ -164,6 +157,20 @@ impl ContextFile {
         }
         Ok(inspector)
     }
+}
+
+/// Opens something on a thread of its own, with a runtime of its own.
+fn on_own_thread<T: Send, F: Future<Output = Result<T, OpenError>>>(
+    open: impl FnOnce() -> F + Send,
+) -> Result<T, OpenError> {
+    let failed = |error: String| OpenError::Thread(error);
+    std::thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map_err(|error| failed(error.to_string()))?.block_on(open())
+        });
+        opening.join().unwrap_or_else(|_| Err(failed("it ended, which is a defect".to_owned())))
+    })
 }
 
 fn milliseconds(name: &'static str, value: u64) -> Result<Duration, OpenError> {
@@ -303,17 +310,20 @@ fn key(variable: &str, of: &str, surroundings: &Surroundings<'_>) -> Result<Secr
 
 async fn local(written: &str, model: &str, surroundings: &Surroundings<'_>) -> Result<LocalModel, OpenError> {
     let wrong = |message: String| OpenError::Model { model: written.to_owned(), message };
-    let source = ModelSource::parse(model).map_err(|error| wrong(error.to_string()))?;
+    let source = match ModelSource::parse(model).map_err(|error| wrong(error.to_string()))? {
+        ModelSource::File(path) => ModelSource::File(surroundings.folder.join(path)),
+        kept => kept,
+    };
     let settings = LocalSettings::from_environment(surroundings.environment)
         .map_err(|error| wrong(error.to_string()))?;
     Ok(tiltmeter_local::open(&source, settings, surroundings.progress).await?)
 }
 
 /// A model as settings name it.
-struct Address<'a> {
-    model: &'a str,
-    base_url: &'a Option<String>,
-    api_key_env: &'a Option<String>,
+pub(crate) struct Address<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) base_url: &'a Option<String>,
+    pub(crate) api_key_env: &'a Option<String>,
 }
 
 impl Address<'_> {
@@ -327,6 +337,14 @@ impl Address<'_> {
             Some(model) => Ok((model, self.model.to_owned())),
             None => self.open(surroundings).await,
         }
+    }
+
+    /// The same as [`Address::open`], from any code, async or not.
+    pub(crate) fn open_blocking(
+        &self,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<(Arc<dyn ChatModel>, String), OpenError> {
+        on_own_thread(|| self.open(surroundings))
     }
 
     /// The model, and a name that no other has.
@@ -371,6 +389,18 @@ mod tests {
             progress: &(),
         };
         ContextFile::read(&toml::from_str(text).unwrap())?.open_blocking(&surroundings)
+    }
+
+    #[test]
+    fn models_are_found_beside_the_configuration() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tiltmeter-local/tests/fixtures");
+        let file = "[tilt]\nmodel = 'local/./tiny-qwen3'\nthreshold = 0.1".parse().unwrap();
+        let open = |folder: &Path| {
+            let surroundings = Surroundings { folder, environment: &|_| None, progress: &() };
+            ContextFile::read(&file)?.open_blocking(&surroundings)
+        };
+        open(&fixtures).map(drop).unwrap();
+        assert!(open(Path::new("")).is_err());
     }
 
     #[test]

@@ -34,10 +34,11 @@ pub(crate) fn guard(arguments: &GuardArguments) -> Result<Exit, Failure> {
 /// Reads a configuration, with the environment's keys.
 fn read(path: &Path) -> Result<Settings, Failure> {
     let text = fs_err::read_to_string(path).map_err(Failure::configuration)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
     let sources = Sources {
         environment: &|name| std::env::var(name).ok(),
-        folder: path.parent().unwrap_or(Path::new("")),
-        inspector: &built_in::inspector,
+        folder,
+        inspector: &|kind, settings| built_in::inspector(folder, kind, settings),
         output_check: &built_in::output_check,
     };
     config::read(&path.display().to_string(), &text, &sources).map_err(Failure::configuration)
@@ -52,6 +53,16 @@ fn check(arguments: &GuardCheckArguments) -> Result<Exit, Failure> {
     }
     for detector in settings.detectors() {
         let _ = writeln!(text, "detector {}: fails {}", detector.name, detector.on_failure.name());
+    }
+    for route in settings.routes() {
+        if let Some(judging) = &route.judging {
+            let (rate, from) = (100.0 * judging.sampling.rate, judging.sampling.always_from.name());
+            let _ = writeln!(
+                text,
+                "route {}: {rate} % of answers are judged, and all from risk {from} on",
+                route.name
+            );
+        }
     }
     let _ = match &settings.audit {
         Some(audit) => writeln!(text, "audit log in {}", audit.folder.display()),

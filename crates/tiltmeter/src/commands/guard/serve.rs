@@ -16,6 +16,7 @@ pub(crate) fn serve(arguments: &GuardServeArguments) -> Result<Exit, Failure> {
     let Some(path) = &arguments.config else { return Err(Failure::configuration("`--config` is missing")) };
     let _log = Log::start(&arguments.log)?;
     let settings = super::read(path)?;
+    let has_page = settings.admin_token.is_some();
     let (listen, admin, audit) = (settings.listen, settings.admin, settings.audit.clone());
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
@@ -31,6 +32,9 @@ pub(crate) fn serve(arguments: &GuardServeArguments) -> Result<Exit, Failure> {
         if let Some(admin) = &admin {
             let address = admin.local_addr().map_err(Failure::failed)?;
             output::result(&format!("figures at http://{address}/metrics\n"));
+            if has_page {
+                output::result(&format!("live page at http://{address}/\n"));
+            }
         }
         if audit.is_none() {
             output::note("warning: no audit log is kept; `[audit]` in the configuration begins one");

@@ -12,8 +12,8 @@
 //! The stakes λ are five, from 1/2 to 1/32 of the largest that keeps L positive, 1 / (1 − m): the larger ones are quick to
 //! see a great fall, the smaller ones see a slight one at all. Their mean keeps the bound.
 //!
-//! It takes answers that are drawn at random ([`SamplingSettings::is_drawn`](super::SamplingSettings::is_drawn)): those
-//! that are judged for their risk would make any traffic look worse.
+//! It takes answers that are drawn at random ([`SamplingSettings::is_drawn`](crate::judging::SamplingSettings::is_drawn)):
+//! those that are judged for their risk would make any traffic look worse.
 
 use std::collections::VecDeque;
 
@@ -26,6 +26,8 @@ use tiltmeter_stats::{Confidence, Interval};
 const SCALE: f64 = 100.0;
 /// Stakes, as shares of the largest.
 const STAKES: [f64; 5] = [0.5, 0.25, 0.125, 0.0625, 0.03125];
+/// An alarm is called off at this evidence: while answers stay bad, that happens with a probability of 1/20 at most.
+const RECOVERED_AT: f64 = 20.0;
 
 /// When an alarm is raised.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,6 +59,33 @@ pub struct Alarm {
     pub answers: u64,
     /// How far beyond the bound the evidence is, at least 1.
     pub evidence: f64,
+}
+
+/// Evidence that answers are fine again: bets, each multiplied with the next, that the mean is above the lowest one that
+/// is fine (Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", Journal of the Royal
+/// Statistical Society B 86 (2024) 1–27, the capital process). While the mean is no higher, `Π (1 + λ (x − m))` has an
+/// expectation of at most 1 at any time, and by Ville's inequality ever reaches A with a probability of at most 1/A.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recovery {
+    /// By stake.
+    capital: [f64; STAKES.len()],
+    lowest: f64,
+}
+
+impl Recovery {
+    /// `lowest_mean` is above 0, and at most 100.
+    pub(super) fn new(lowest_mean: f64) -> Self {
+        Self { capital: [1.0; STAKES.len()], lowest: lowest_mean / SCALE }
+    }
+
+    /// Sees the next alignment, from 0 to 100; whether answers are fine again.
+    pub(super) fn see(&mut self, alignment: f64) -> bool {
+        let score = alignment.clamp(0.0, SCALE) / SCALE;
+        for (capital, share) in self.capital.iter_mut().zip(STAKES) {
+            *capital *= 1.0 + share / self.lowest * (score - self.lowest);
+        }
+        self.capital.iter().sum::<f64>() / STAKES.len() as f64 >= RECOVERED_AT
+    }
 }
 
 /// Watches the alignment of sampled answers.
@@ -211,6 +240,22 @@ mod tests {
         let (slight, great) = (delay(75.0), delay(40.0));
         assert!(slight < 250.0, "{slight}");
         assert!(great < 30.0, "{great}");
+    }
+
+    #[test]
+    fn an_alarm_is_called_off_for_good_answers_and_seldom_for_bad_ones() {
+        let called_off = |mean: f64, most: u64| {
+            let runs = 400;
+            let off = (0..runs).filter(|seed| {
+                let mut random = ChaCha8Rng::seed_from_u64(*seed);
+                let mut recovery = Recovery::new(85.0);
+                (0..most).any(|_| recovery.see(all_or_nothing(&mut random, mean)))
+            });
+            off.count() as f64 / runs as f64
+        };
+        let (still_bad, fine_again) = (called_off(85.0, 3000), called_off(95.0, 600));
+        assert!(still_bad <= 0.05, "{still_bad}");
+        assert!(fine_again > 0.95, "{fine_again}");
     }
 
     #[test]

@@ -1,14 +1,11 @@
 //! Which answers are judged.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tiltmeter_core::id::Canonical;
 
 use crate::inspection::RiskLevel;
 
 /// Which answers are judged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SamplingSettings {
     /// The share of answers, 0 to 1.
     pub rate: f64,
@@ -24,14 +21,41 @@ impl Default for SamplingSettings {
     }
 }
 
+/// Whether an answer is judged, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// It is in the random draw.
+    Drawn,
+    /// It is not, but its context's risk is high.
+    ForRisk,
+    /// It is not judged.
+    Not,
+}
+
+impl Chosen {
+    /// As records name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Drawn => "drawn",
+            Self::ForRisk => "for-risk",
+            Self::Not => "not-drawn",
+        }
+    }
+}
+
 impl SamplingSettings {
     /// Whether the answer to a request is judged. The same request is always drawn the same way, and a higher rate draws
     /// all that a lower one does.
     ///
     /// Answers that are judged for their risk are no random draw: rates of all traffic are to be estimated from
-    /// [`SamplingSettings::is_drawn`] alone.
-    pub fn is_judged(&self, request_id: &str, level: RiskLevel) -> bool {
-        (level >= self.always_from && level > RiskLevel::None) || self.is_drawn(request_id)
+    /// those that are [`Chosen::Drawn`] alone.
+    pub fn choose(&self, request_id: &str, level: RiskLevel) -> Chosen {
+        let is_risky = level >= self.always_from && level > RiskLevel::None;
+        match (self.is_drawn(request_id), is_risky) {
+            (true, _) => Chosen::Drawn,
+            (false, true) => Chosen::ForRisk,
+            (false, false) => Chosen::Not,
+        }
     }
 
     /// Whether a request is in the random draw.
@@ -68,11 +92,13 @@ mod tests {
     #[test]
     fn high_risk_is_always_judged() {
         let settings = SamplingSettings { rate: 0.0, ..SamplingSettings::default() };
-        let judged =
-            [RiskLevel::None, RiskLevel::Low, RiskLevel::High].map(|level| settings.is_judged("x", level));
-        assert_eq!(judged, [false, false, true]);
+        let chosen = |settings: &SamplingSettings| {
+            [RiskLevel::None, RiskLevel::Low, RiskLevel::High].map(|level| settings.choose("x", level))
+        };
+        assert_eq!(chosen(&settings), [Chosen::Not, Chosen::Not, Chosen::ForRisk]);
+        assert_eq!(chosen(&SamplingSettings { rate: 1.0, ..settings.clone() }), [Chosen::Drawn; 3]);
         // A risk of none is never a reason.
         let all = SamplingSettings { always_from: RiskLevel::None, ..settings };
-        assert!(!all.is_judged("x", RiskLevel::None) && all.is_judged("x", RiskLevel::Low));
+        assert_eq!(chosen(&all), [Chosen::Not, Chosen::ForRisk, Chosen::ForRisk]);
     }
 }
