@@ -77,17 +77,25 @@ fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionRes
 
 /// What a guard found and did, by k.
 fn write_guard(text: &mut String, block: &[&ConditionResult]) {
-    for (one, guard) in block.iter().filter_map(|one| Some((*one, one.guard?))) {
+    let with_guard = block.iter().filter_map(|one| Some((*one, one.guard?)));
+    let named = with_guard.map(|(one, guard)| {
+        (if one.control == "none" { String::new() } else { format!(" {}", printable(&one.control)) }, guard)
+    });
+    write_guards(text, named);
+}
+
+/// What guards found and did, one line each, with what tells them apart besides k.
+pub(crate) fn write_guards(text: &mut String, guards: impl Iterator<Item = (String, GuardResult)>) {
+    let before = text.len();
+    for (name, guard) in guards {
         let GuardResult { contexts, low, high, score_mean, of, cut_mean, instructed, blocked } = guard;
-        let control =
-            if one.control == "none" { String::new() } else { format!(" {}", printable(&one.control)) };
         let _ = writeln!(
             text,
-            " guard at k = {of}{control}: risk low in {low} and high in {high} of {contexts} contexts, {score_mean:.2} on average; \
+            " guard at k = {of}{name}: risk low in {low} and high in {high} of {contexts} contexts, {score_mean:.2} on average; \
              {cut_mean:.1} of {of} cut out, {instructed} instructed, {blocked} blocked"
         );
     }
-    if block.iter().any(|one| one.guard.is_some()) {
+    if text.len() > before {
         text.push('\n');
     }
 }

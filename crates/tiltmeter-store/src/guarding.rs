@@ -212,6 +212,8 @@ pub struct GuardRow {
 /// What a guard did with one context of a condition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GuardedRow {
+    /// Which draw of the context.
+    pub draw: u32,
     /// The risk.
     pub risk: GuardRisk,
     /// The number that it was taken from.
@@ -274,19 +276,20 @@ impl Reader {
         Ok(totals)
     }
 
-    /// What guards did with the contexts of an experiment, by row of the condition and by draw.
+    /// What guards did with the contexts of an experiment, by row of the condition and in the order of draws.
     ///
     /// # Errors
     /// If the store cannot be read.
     pub fn guarded_contexts(&self, experiment: i64) -> Result<BTreeMap<i64, Vec<GuardedRow>>, StoreError> {
         let mut statement = self.connection.prepare(
-            "SELECT x.condition, x.risk, x.risk_score, x.guard_cut, x.guard_actions FROM condition_context AS x
+            "SELECT x.condition, x.risk, x.risk_score, x.guard_cut, x.guard_actions, x.draw FROM condition_context AS x
              JOIN condition AS c ON c.id = x.condition
              WHERE c.experiment = ?1 AND x.risk IS NOT NULL ORDER BY x.condition, x.draw",
         )?;
         let rows: Vec<(i64, GuardedRow, String)> = collect(&mut statement, params![experiment], |row| {
             let risk = named(&row.get::<_, String>(1)?, &GuardRisk::ALL, GuardRisk::name)?;
-            let guarded = GuardedRow { risk, score: row.get(2)?, cut: row.get(3)?, actions: Vec::new() };
+            let (score, cut, draw) = (row.get(2)?, row.get(3)?, row.get(5)?);
+            let guarded = GuardedRow { draw, risk, score, cut, actions: Vec::new() };
             Ok((row.get(0)?, guarded, row.get(4)?))
         })?;
         let mut by_condition: BTreeMap<i64, Vec<GuardedRow>> = BTreeMap::new();

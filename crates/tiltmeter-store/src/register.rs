@@ -389,14 +389,15 @@ impl Registration<'_> {
             let counts = self.experiment.reshaping_counts(condition);
             let guarded = self.experiment.guarded_contexts(condition);
             // Draws that come to the same have one context, and a row each.
-            for ((draw, &context), counts) in (0_u32..).zip(&condition.contexts).zip(counts) {
+            let of_draws = (0_u32..).zip(&condition.contexts).zip(counts).zip(guarded);
+            for (((draw, &context), counts), guarded) in of_draws {
+                let guarded = guarded.as_ref();
                 let spec = self.plan.contexts[context];
                 let (dropped, without_score) =
                     filters.then_some((counts.dropped, counts.without_score)).unzip();
                 let shown: Vec<usize> =
                     self.experiment.demonstrations(spec).into_iter().map(|(_, _, row)| row).collect();
                 let shown = serde_json::to_string(&shown)?;
-                let guarded = guarded.get(draw as usize);
                 let actions =
                     guarded.map(|one| one.actions.iter().map(|action| action.name()).collect::<Vec<_>>());
                 insert_context.execute(params![

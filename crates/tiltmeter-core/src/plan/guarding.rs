@@ -77,8 +77,8 @@ impl Experiment {
         (0..).zip(shown).filter(|(place, _)| !is_flagged(*place)).map(|(_, one)| one).collect()
     }
 
-    /// What the guard did with each of a condition's contexts, by draw; empty where there is none, and at k = 0.
-    pub fn guarded_contexts(&self, condition: &Condition) -> Vec<GuardedContext> {
+    /// What the guard did with each of a condition's contexts, by draw; nothing where there is none, and at k = 0.
+    pub fn guarded_contexts(&self, condition: &Condition) -> Vec<Option<GuardedContext>> {
         let specs = self.context_specs(condition);
         let of = |spec: ContextSpec| {
             let guarding = self.guarding(spec)?;
@@ -90,7 +90,7 @@ impl Experiment {
             let cut = u32::try_from(cut).unwrap_or(u32::MAX);
             Some(GuardedContext { risk: finding.risk, score: finding.score, cut, actions })
         };
-        specs.into_iter().filter_map(of).collect()
+        specs.into_iter().map(of).collect()
     }
 
     /// The contexts that a guard has to look at for a plan, each once, in the order of the plan.

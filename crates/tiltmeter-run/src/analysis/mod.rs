@@ -156,7 +156,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
             .collect(),
         across_subjects: across::across_subjects(&series, &across::sizes(&experiment.resolved), has_judge),
         human_labels,
-        usefulness: usefulness::results(&probed, settings)?,
+        usefulness: usefulness::results(&probed, &guarded, settings)?,
         prices,
         asked: 0,
         reused: 0,

@@ -1,5 +1,7 @@
 //! What was done to requests: in words, and what filters and guards did.
 
+use std::collections::BTreeMap;
+
 use tiltmeter_core::guarding::{GuardAction, GuardRisk};
 use tiltmeter_store::{
     ConditionRow, ExperimentRow, FilteredContext, GuardRow, GuardedRow, InspectionTotals, Reader,
@@ -64,6 +66,9 @@ fn inspection(totals: InspectionTotals, guard: GuardRow) -> InspectionResult {
         milliseconds_mean,
     }
 }
+
+/// What guards did with contexts, by row of the condition.
+pub(super) type GuardedContexts = BTreeMap<i64, Vec<GuardedRow>>;
 
 /// What a guard did to a condition's contexts.
 pub(super) fn guard(condition: &ConditionRow, contexts: &[GuardedRow]) -> Option<GuardResult> {

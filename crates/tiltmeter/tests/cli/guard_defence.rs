@@ -140,6 +140,20 @@ fn the_guard_instructs_cuts_out_and_blocks_what_it_flags_and_leaves_the_rest_alo
     assert!(status.contains("4 contexts looked at, 0 calls"), "{status}");
     let page = std::fs::read_to_string(world.path("run/report.html")).unwrap();
     assert!(page.contains("the guard looks at each context; at high risk it does this: block"));
+    assert!(page.contains("What the guard found and did"));
+
+    // Exports tell what was done with each context, and with what note it was shown.
+    world.run(&["export", "run", "--format", "jsonl", "--out", "out"]).expect(0);
+    let exported = |table: &str| -> Vec<Value> {
+        let text = std::fs::read_to_string(world.path(&format!("out/{table}.jsonl"))).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let did = |actions: &str| {
+        exported("condition_contexts").iter().filter(|row| row["guard_actions"] == actions).count()
+    };
+    assert_eq!([did("[\"block\"]"), did("[\"instruct\"]"), did("[\"quarantine\"]"), did("[]")], [2, 2, 2, 6]);
+    let noted = exported("contexts").iter().filter(|row| row["note"] == INSTRUCTION).count();
+    assert_eq!(noted, 2);
 
     // Nothing is looked at again; other actions of the same guard cost no further look.
     let again = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0);
@@ -153,6 +167,37 @@ fn the_guard_instructs_cuts_out_and_blocks_what_it_flags_and_leaves_the_rest_alo
     assert_eq!(of(&other, "blocked", "benign", 4)["guard"]["blocked"], 2);
     assert_eq!(of(&other, "blocked", "none", 4)["guard"]["blocked"], 0);
     assert_eq!(count(&world, "SELECT count(*) FROM inspection"), 8);
+}
+
+#[test]
+fn harmless_contexts_go_through_the_guard_too_and_its_false_positives_cost_usefulness() {
+    let world = world();
+    // It takes every example of the probe for harmful.
+    world.write("rules.toml", &RULES.replace("\\breckless\\b", "\\w").replace("\"careful\"", "\"!\""));
+    let guard = |id: &str, action: &str| {
+        format!(
+            "[[defences]]\nid = '{id}'\nguard = {{ detectors = {{ rules = 'rules.toml' }}, on_high = ['{action}'] }}\n"
+        )
+    };
+    let probes = "[usefulness]\nprobes = ['over-refusal']\nshots = [0, 4]\nquestions = 6\n";
+    let defences = guard("blocked", "block") + &guard("quarantined", "quarantine");
+    world.experiment("x.toml", &format!("{EXPERIMENT}{probes}{defences}"));
+    let ran = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0);
+    let results = ran.json();
+    let probed = |treatment: &str, shots: u64| {
+        let rows = results["usefulness"]["conditions"].as_array().unwrap();
+        rows.iter().find(|row| row["treatment"] == treatment && row["shots"] == shots).unwrap()
+    };
+    let blocked = probed("blocked", 4);
+    assert_eq!((&blocked["guard"]["blocked"], &blocked["guard"]["contexts"]), (&2.into(), &2.into()));
+    assert_eq!(blocked["answers"]["refused"], blocked["samples"], "what is blocked is refused: {blocked}");
+    assert!(blocked["samples"].as_u64().unwrap() > 0);
+    let cut = probed("quarantined", 4);
+    assert_eq!(cut["guard"]["cut_mean"], 4.0);
+    assert!(probed("blocked", 0).get("guard").is_none() && probed("none", 4).get("guard").is_none());
+    let table = world.run(&["run", "x.toml", "--out", "run"]).expect(0).stdout;
+    let said = "guard at k = 4, blocked: risk low in 0 and high in 2 of 2 contexts";
+    assert!(table.contains(said), "{table}");
 }
 
 #[test]
