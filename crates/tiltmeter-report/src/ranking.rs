@@ -24,12 +24,17 @@ pub fn ranking_table(ranking: &TreatmentRanking) -> String {
 pub(crate) fn write_beforehand(text: &mut String, beforehand: &[Beforehand]) {
     for one in beforehand {
         let treatments: Vec<String> = one.treatments.iter().map(|name| printable(name)).collect();
-        let what = if one.kind == "filter" { "demonstrations screened" } else { "contexts looked at" };
+        let (what, in_part) = if one.kind == "filter" {
+            ("demonstrations screened", "without a score")
+        } else {
+            ("contexts looked at", "of them in part only")
+        };
+        let in_part = if one.in_part == 0 { String::new() } else { format!(" ({} {in_part})", one.in_part) };
         let cost = one.cost_usd.map_or_else(|| "cost not known".to_owned(), |cost| format!("US$ {cost:.4}"));
         let time = one.milliseconds_mean.map_or_else(String::new, |time| format!("; {time:.0} ms a context"));
         let _ = writeln!(
             text,
-            "{} ({}), for {}: {} {what}, {} calls, {} tokens in and {} out, {cost}{time}",
+            "{} ({}), for {}: {} {what}{in_part}, {} calls, {} tokens in and {} out, {cost}{time}",
             one.kind,
             printable(&one.by),
             treatments.join(", "),

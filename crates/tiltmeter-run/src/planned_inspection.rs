@@ -51,10 +51,11 @@ fn of_judge(contexts: &[ToInspect], batch: u32) -> Work {
     let mut work = Work::default();
     for context in contexts {
         let new: Vec<f64> = context
-            .demonstrations
+            .demonstration_ids
             .iter()
-            .filter(|demonstration| known.insert(*demonstration))
-            .map(|(prompt, response)| (prompt.chars().count() + response.chars().count()) as f64)
+            .zip(&context.demonstrations)
+            .filter(|(id, _)| known.insert(**id))
+            .map(|(_, (prompt, response))| (prompt.chars().count() + response.chars().count()) as f64)
             .collect();
         let calls = new.len().div_ceil(batch as usize) as u64;
         work.calls += calls;

@@ -46,6 +46,8 @@ pub struct Beforehand {
     pub by: String,
     /// Demonstrations that were screened, or contexts that were looked at.
     pub items: u64,
+    /// Of these, demonstrations without a score, or contexts of which some detector did not see all.
+    pub in_part: u64,
     /// Calls to models.
     pub calls: u64,
     /// Tokens sent.
@@ -70,6 +72,7 @@ pub(crate) fn beforehand(treatments: &[TreatmentResult]) -> Vec<Beforehand> {
             guard: None,
             by: one.model.clone(),
             items: one.demonstrations,
+            in_part: one.without_score,
             calls: one.calls,
             input_tokens: one.input_tokens,
             output_tokens: one.output_tokens,
@@ -82,6 +85,7 @@ pub(crate) fn beforehand(treatments: &[TreatmentResult]) -> Vec<Beforehand> {
             guard: Some(one.guard.clone()),
             by: one.detectors.join(", "),
             items: one.contexts,
+            in_part: one.with_gaps,
             calls: one.calls,
             input_tokens: one.input_tokens,
             output_tokens: one.output_tokens,

@@ -8,7 +8,7 @@ use super::reshape::Shown;
 use super::{Condition, ContextSpec, Plan};
 use crate::experiment::Experiment;
 use crate::guarding::{GuardAction, GuardFinding, GuardRisk, Guarding};
-use crate::id::ContentId;
+use crate::id::{Canonical, ContentId};
 use crate::prompt::{Prompt, RenderedContext};
 
 /// A context that a guard looks at.
@@ -20,6 +20,8 @@ pub struct ToInspect {
     pub prompt: Arc<Prompt>,
     /// The context's demonstrations in order, prompt and response.
     pub demonstrations: Vec<(Arc<str>, Arc<str>)>,
+    /// What tells each of them from others.
+    pub demonstration_ids: Vec<ContentId>,
 }
 
 /// What a guard did with one context of a condition.
@@ -105,10 +107,23 @@ impl Experiment {
                 }
                 let own = self.own_demonstrations(spec);
                 let context = Arc::new(self.render_shown(spec, &own));
-                found.entry(context.id).or_insert_with(|| ToInspect {
+                let demonstration_ids: Vec<ContentId> = own
+                    .iter()
+                    .map(|(prompt, response, row)| {
+                        self.told_apart(spec.set, spec.control, prompt, response, *row)
+                    })
+                    .collect();
+                // Contexts of fillers are alike, too.
+                let key = demonstration_ids
+                    .iter()
+                    .fold(Canonical::new("tiltmeter.inspected/1").id(&context.id), |canonical, id| {
+                        canonical.id(id)
+                    });
+                found.entry(key.finish()).or_insert_with(|| ToInspect {
                     context: context.id,
                     prompt: Arc::new(Prompt::new(context, None, question.wording(0).clone())),
                     demonstrations: own.into_iter().map(|(prompt, response, _)| (prompt, response)).collect(),
+                    demonstration_ids,
                 });
             }
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::{Condition, ContextSpec, Plan, draw_rows};
+use crate::demonstration::Control;
 use crate::experiment::Experiment;
 use crate::id::{Canonical, ContentId};
 use crate::prompt::RenderedContext;
@@ -146,20 +147,28 @@ impl Experiment {
             for (prompt, response, row) in
                 self.specs_of(condition).into_iter().flat_map(|spec| self.own_demonstrations(spec))
             {
-                let id = if self.stand_ins.is_empty() {
-                    demonstration_id(&prompt, &response)
-                } else {
-                    // All fillers have the same text, and the sets that they stand in for do not.
-                    Canonical::new("tiltmeter.filler/1")
-                        .integer(condition.set as u64)
-                        .text(condition.control.name())
-                        .integer(row as u64)
-                        .finish()
-                };
+                let id = self.told_apart(condition.set, condition.control, &prompt, &response, row);
                 found.entry(id).or_insert((id, prompt, response));
             }
         }
         found.into_values().collect()
+    }
+
+    /// What tells a demonstration from others: its hash. All fillers have the same text, and the sets that they stand in
+    /// for do not, so that those go by their place.
+    pub(super) fn told_apart(
+        &self,
+        set: usize,
+        control: Control,
+        prompt: &str,
+        response: &str,
+        row: usize,
+    ) -> ContentId {
+        if self.stand_ins.is_empty() {
+            return demonstration_id(prompt, response);
+        }
+        let canonical = Canonical::new("tiltmeter.filler/1").integer(set as u64).text(control.name());
+        canonical.integer(row as u64).finish()
     }
 
     /// Whether what a context shows is not known yet, because its filter's model was not asked, or its guard has

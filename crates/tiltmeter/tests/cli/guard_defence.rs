@@ -201,6 +201,20 @@ fn harmless_contexts_go_through_the_guard_too_and_its_false_positives_cost_usefu
 }
 
 #[test]
+fn a_plan_counts_what_the_guard_looks_at_though_no_set_is_fetched() {
+    let world = World::new(None);
+    let file = crate::support::repository().join("experiments/guard.toml");
+    let planned = world.run(&["plan", file.to_str().unwrap(), "--json"]).expect(0).json();
+    let inspection = planned["inspection"].as_array().unwrap();
+    // Two sets with benign twins and four probes, three draws each, at three and two numbers of demonstrations.
+    assert!(inspection.iter().all(|one| one["contexts"] == 2 * 2 * 3 * 3 + 4 * 3 * 2), "{inspection:?}");
+    assert_eq!(inspection[0]["defences"], json!(["guard-instruct", "guard-quarantine", "guard-both"]));
+    // The judge rates each demonstration once; those of three draws of 256 rows, two sets and two answers overlap little.
+    let calls = inspection[0]["calls"].as_u64().unwrap();
+    assert!((2 * 2 * 256 / 8..=60 * 256 / 8).contains(&calls), "{calls}");
+}
+
+#[test]
 fn what_a_guard_cannot_do_is_refused_before_anything_is_asked() {
     let world = world();
     for (defence, expected) in [
