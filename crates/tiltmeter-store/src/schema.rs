@@ -564,6 +564,7 @@ mod tests {
                 let conditions = reader.conditions(experiment.id).unwrap();
                 assert_eq!((conditions.len(), conditions[0].questions.len()), (1, 1));
                 assert!(reader.probed(experiment.id).unwrap().is_empty());
+                assert!(reader.guarded_contexts(experiment.id).unwrap().is_empty());
                 assert_eq!(reader.answers_to_judge(experiment.id).unwrap().len(), 1);
                 let version: i64 =
                     reader.connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();

@@ -1,15 +1,16 @@
 //! The guard as a defence, end to end.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+mod rater;
+
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tiltmeter_sim::{Script, ServerScript};
+
+use rater::{Reply, rater};
 
 use crate::support::World;
 
@@ -233,65 +234,6 @@ fn what_a_guard_cannot_do_is_refused_before_anything_is_asked() {
     assert_eq!(world.requests(), 0);
 }
 
-/// A judge of demonstrations that rates those of reckless answers 90; after so many calls it fails, if told to.
-struct Rater {
-    url: String,
-    calls: Arc<AtomicUsize>,
-}
-
-fn rater(delay: Duration, fails_from: usize) -> Rater {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let calls = Arc::new(AtomicUsize::new(0));
-    let counter = calls.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let number = counter.fetch_add(1, Ordering::SeqCst);
-            std::thread::sleep(delay);
-            // Whoever asked may be gone.
-            let _ = rate(stream, number >= fails_from);
-        }
-    });
-    Rater { url, calls }
-}
-
-fn rate(stream: TcpStream, fails: bool) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let (mut length, mut line) = (0, String::new());
-    while reader.read_line(&mut line)? > 2 {
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        line.clear();
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let body: Value = serde_json::from_slice(&body)?;
-    let asked = body["messages"][0]["content"].as_str().unwrap_or_default();
-    let answers: Vec<&str> =
-        asked.lines().filter(|line| line.starts_with("A ") && line.contains("answer, number")).collect();
-    let ratings = (1..)
-        .zip(answers)
-        .map(|(number, answer)| format!("{number}: {}\n", if answer.contains("reckless") { 90 } else { 5 }));
-    let (status, body) = if fails {
-        ("400 Bad Request", json!({"error": {"message": "not today", "type": "invalid_request_error"}}))
-    } else {
-        let text: String = ratings.collect();
-        let choice =
-            json!({"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"});
-        (
-            "200 OK",
-            json!({"id": "1", "model": "rater", "choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}),
-        )
-    };
-    let body = body.to_string();
-    write!(
-        reader.into_inner(),
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    )
-}
-
 fn rated(url: &str) -> String {
     format!(
         "{EXPERIMENT}[[defences]]\nid = 'guard-2'\n[defences.guard]\non_high = ['quarantine']\n\
@@ -303,7 +245,7 @@ fn rated(url: &str) -> String {
 #[test]
 fn a_run_that_is_killed_while_the_guard_looks_goes_on_where_it_stopped() {
     let world = world();
-    let rater = rater(Duration::from_millis(300), usize::MAX);
+    let rater = rater(Duration::from_millis(300), |_| Reply::Ratings);
     world.experiment("x.toml", &rated(&rater.url));
     let planned = world.run(&["plan", "x.toml", "--json"]).expect(0).json();
     let inspection = &planned["inspection"][0];
@@ -360,7 +302,7 @@ fn a_run_that_is_killed_while_the_guard_looks_goes_on_where_it_stopped() {
 #[test]
 fn a_guard_whose_detector_fails_stops_the_run_before_any_subject_is_asked() {
     let world = world();
-    let failing = rater(Duration::ZERO, 1);
+    let failing = rater(Duration::ZERO, |number| if number == 0 { Reply::Ratings } else { Reply::Failure });
     world.experiment("x.toml", &rated(&failing.url));
     let ran = world.run(&["run", "x.toml", "--out", "run"]).expect(1);
     assert!(ran.stderr.contains("3 of 4 contexts could not be looked at"), "{}", ran.stderr);
@@ -368,4 +310,21 @@ fn a_guard_whose_detector_fails_stops_the_run_before_any_subject_is_asked() {
     assert_eq!(world.requests(), 0);
     assert_eq!(count(&world, "SELECT count(*) FROM failure WHERE target = 'inspection'"), 3);
     assert_eq!(count(&world, "SELECT count(*) FROM inspection"), 1);
+}
+
+#[test]
+fn a_reply_that_cannot_be_used_is_kept_and_what_it_left_unchecked_is_told() {
+    let world = world();
+    let rambling = rater(Duration::ZERO, |number| if number == 0 { Reply::Ratings } else { Reply::Prose });
+    world.experiment("x.toml", &rated(&rambling.url));
+    let ran = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0);
+    let results = ran.json();
+    let inspection = &results["treatments"][1]["inspection"];
+    assert_eq!((&inspection["contexts"], &inspection["with_gaps"]), (&4.into(), &3.into()), "{inspection}");
+    let status = world.run(&["status", "run"]).expect(0).stdout;
+    assert!(status.contains("4 contexts looked at (3 of them in part only), 4 calls"), "{status}");
+    // It is not asked again until it says something nicer.
+    let before = rambling.calls.load(Ordering::SeqCst);
+    world.run(&["run", "x.toml", "--out", "run"]).expect(0);
+    assert_eq!(rambling.calls.load(Ordering::SeqCst), before);
 }
