@@ -12,6 +12,7 @@ use tiltmeter_sim::{Script, ServerScript};
 
 use rater::{Reply, rater};
 
+use crate::guard::{Gateway, config};
 use crate::support::World;
 
 const EXPERIMENT: &str = "name = 'guarded'\n[[subjects]]\nid = 's'\nmodel = 'openai/s'\nbase_url = '{url}'\n\
@@ -327,4 +328,35 @@ fn a_reply_that_cannot_be_used_is_kept_and_what_it_left_unchecked_is_told() {
     let before = rambling.calls.load(Ordering::SeqCst);
     world.run(&["run", "x.toml", "--out", "run"]).expect(0);
     assert_eq!(rambling.calls.load(Ordering::SeqCst), before);
+}
+
+#[test]
+fn a_gateway_in_front_blocks_the_contexts_that_the_defence_blocks_and_its_refusals_are_counted() {
+    let world = world();
+    let routes = "[[detectors]]\nname = 'context'\nkind = 'context'\nsettings = { rules = 'rules.toml' }\n\
+                  [[routes]]\nname = 'all'\nmodels = ['*']\ndetectors = ['context']\non_high = ['block']\n";
+    let gateway = Gateway::start(&world, &config(world.url(), routes));
+    let gated = format!(
+        "[[subjects]]\nid = 'gated'\nmodel = 'openai/s'\nbase_url = 'http://{}/v1'\n\
+         [[defences]]\nid = 'blocked'\nguard = {{ detectors = {{ rules = 'rules.toml' }}, on_high = ['block'] }}\n",
+        gateway.address
+    );
+    world.experiment("x.toml", &format!("{EXPERIMENT}{gated}"));
+    let results = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0).json();
+    let verdicts = |subject: &str, treatment: &str, control: &str| {
+        let is_it = |one: &&Value| {
+            one["subject"] == subject
+                && one["treatment"] == treatment
+                && one["control"] == control
+                && one["shots"] == 4
+        };
+        results["conditions"].as_array().unwrap().iter().find(is_it).unwrap()["verdicts"].clone()
+    };
+    // In process a defence withholds the answer; of the gateway's refusal it is known that a filter did.
+    assert_eq!(verdicts("s", "blocked", "none")["withheld"], 2 * BLOCK);
+    assert_eq!(verdicts("gated", "none", "none")["filtered"], 2 * BLOCK);
+    for (subject, treatment) in [("s", "blocked"), ("gated", "none")] {
+        let benign = verdicts(subject, treatment, "benign");
+        assert_eq!((&benign["withheld"], &benign["filtered"]), (&0.into(), &0.into()), "{subject}: {benign}");
+    }
 }

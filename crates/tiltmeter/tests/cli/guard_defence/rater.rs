@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// What a judge of demonstrations does.
 #[derive(Clone, Copy)]
-pub enum Reply {
+pub(super) enum Reply {
     /// It rates those of reckless answers 90.
     Ratings,
     /// It says something else.
@@ -20,13 +20,13 @@ pub enum Reply {
 }
 
 /// A judge of demonstrations.
-pub struct Rater {
-    pub url: String,
-    pub calls: Arc<AtomicUsize>,
+pub(super) struct Rater {
+    pub(super) url: String,
+    pub(super) calls: Arc<AtomicUsize>,
 }
 
 /// One that replies by the number of the call, from 0.
-pub fn rater(delay: Duration, reply: fn(usize) -> Reply) -> Rater {
+pub(super) fn rater(delay: Duration, reply: fn(usize) -> Reply) -> Rater {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let calls = Arc::new(AtomicUsize::new(0));
