@@ -233,20 +233,20 @@ impl Reader {
         let mut statement = self
             .connection
             .prepare("SELECT context, risk, score, flagged, remains FROM inspection WHERE guard = ?1")?;
-        let rows: Vec<([u8; 16], GuardRisk, f64, String, Option<String>)> =
-            collect(&mut statement, params![guard.as_bytes()], |row| {
-                let risk = named(&row.get::<_, String>(1)?, &GuardRisk::ALL, GuardRisk::name)?;
-                Ok((row.get(0)?, risk, row.get(2)?, row.get(3)?, row.get(4)?))
-            })?;
-        let finding = |(context, risk, score, flagged, remains): (_, _, _, String, Option<String>)| {
+        let rows = collect(&mut statement, params![guard.as_bytes()], |row| {
+            let risk = named(row.get_ref(1)?.as_str()?, &GuardRisk::ALL, GuardRisk::name)?;
+            let finding = GuardFinding { risk, score: row.get(2)?, ..GuardFinding::default() };
+            let json: (String, Option<String>) = (row.get(3)?, row.get(4)?);
+            Ok((row.get(0).map(ContentId::from_bytes)?, finding, json))
+        })?;
+        let read = |(context, finding, (flagged, remains)): (_, _, (String, Option<String>))| {
             let left = match remains {
                 Some(json) => Some(Arc::new(serde_json::from_str::<Remains>(&json)?.context()?)),
                 None => None,
             };
-            let flagged = serde_json::from_str(&flagged)?;
-            Ok((ContentId::from_bytes(context), GuardFinding { risk, score, left, flagged }))
+            Ok((context, GuardFinding { left, flagged: serde_json::from_str(&flagged)?, ..finding }))
         };
-        rows.into_iter().map(finding).collect()
+        rows.into_iter().map(read).collect()
     }
 
     /// What a guard's looking at contexts took.

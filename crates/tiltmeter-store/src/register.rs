@@ -205,9 +205,9 @@ impl Registration<'_> {
         Ok(())
     }
 
-    fn experiment(&self, connection: &Transaction<'_>, rows: &Registered) -> Result<i64, StoreError> {
-        let resolved = serde_json::to_string(&self.experiment.file)?;
-        let mut canonical = Canonical::new("tiltmeter.experiment/1").text(&resolved);
+    /// What tells an experiment from others: all that its results depend on.
+    fn identity(&self, resolved: &str, rows: &Registered) -> ContentId {
+        let mut canonical = Canonical::new("tiltmeter.experiment/1").text(resolved);
         for set in &self.experiment.sets {
             canonical = canonical.id(&set.hash);
         }
@@ -224,14 +224,19 @@ impl Registration<'_> {
         for condition in &self.plan.conditions {
             canonical = canonical.integer(condition.scored.len() as u64);
         }
-        // Which demonstrations are shown goes by what they said.
+        // Which demonstrations are shown goes by what these said.
         for screen in &self.experiment.screens {
             canonical = canonical.id(&screen.model.hash).text(&screen.prompt);
         }
         for guard in &self.guards {
             canonical = canonical.id(guard);
         }
-        let hash = canonical.finish();
+        canonical.finish()
+    }
+
+    fn experiment(&self, connection: &Transaction<'_>, rows: &Registered) -> Result<i64, StoreError> {
+        let resolved = serde_json::to_string(&self.experiment.file)?;
+        let hash = self.identity(&resolved, rows);
         let definition =
             self.experiment.judge.as_ref().map_or_else(RateDefinition::default, |judge| judge.definition);
         let notes = serde_json::to_string(&self.experiment.notes)?;

@@ -35,10 +35,10 @@ impl Resolver<'_> {
             let Some(table) = defence.guard.as_ref().or(by_name.then_some(&default)) else { continue };
             let at = [Key("defences"), Index(index), Key("guard")];
             let path = |key| [at.as_slice(), &[Key(key)]].concat();
-            let is_with = if *reshaping != Reshaping::default() {
-                Some("`filter`, `append_benign` or `quote`")
-            } else {
+            let is_with = if *reshaping == Reshaping::default() {
                 defence.subsample.is_some().then_some("`subsample`")
+            } else {
+                Some("`filter`, `append_benign` or `quote`")
             };
             if let Some(other) = is_with {
                 let message = format!("`guard` cannot stand in one defence with {other}");

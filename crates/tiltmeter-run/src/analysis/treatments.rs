@@ -20,7 +20,7 @@ pub(super) fn treatments(
     let result = |row: TreatmentRow| {
         let TreatmentRow { name, is_built_in, does, texts, screen, guard } = row;
         let inspection = match guard {
-            Some(guard) => Some(inspection(reader.inspection_totals(guard.hash)?, guard)),
+            Some(guard) => Some(inspection(&reader.inspection_totals(guard.hash)?, guard)),
             None => None,
         };
         let totals = screen.map(|screen| reader.screening_totals(screen)).transpose()?;
@@ -50,8 +50,8 @@ fn screening(totals: ScreeningTotals) -> ScreeningResult {
     ScreeningResult { model, demonstrations, without_score, calls, input_tokens, output_tokens, cost_usd }
 }
 
-fn inspection(totals: InspectionTotals, guard: GuardRow) -> InspectionResult {
-    let InspectionTotals { contexts, with_gaps, calls, input_tokens, output_tokens, cost_usd, duration_ms } =
+fn inspection(totals: &InspectionTotals, guard: GuardRow) -> InspectionResult {
+    let &InspectionTotals { contexts, with_gaps, calls, input_tokens, output_tokens, cost_usd, duration_ms } =
         totals;
     let milliseconds_mean = (contexts > 0).then(|| duration_ms as f64 / contexts as f64);
     InspectionResult {

@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         execute(run, reader).await
     })?;
     let before = [screened.outcome, looked.outcome];
-    let outcome = before.iter().flatten().fold(outcome, |outcome, before| outcome.after(before));
+    let outcome = before.iter().flatten().fold(outcome, Outcome::after);
     start.end(invocation, &outcome, &arguments.ending)
 }
 
