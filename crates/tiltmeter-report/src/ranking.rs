@@ -183,10 +183,25 @@ fn write_legend(text: &mut String, ranking: &TreatmentRanking) {
         text,
         "place: by the estimate alone; treatments whose intervals overlap are not told apart by it"
     );
-    let _ = writeln!(text, "tokens and money are the subject's, on average; the judge's are not in them");
+    let has_usage = cells().any(|cell| cell.usage.answers > 0);
+    let _ = writeln!(
+        text,
+        "{}",
+        if has_usage {
+            "tokens and money are the subject's, on average; the judge's are not in them"
+        } else {
+            "tokens and money an answer: not measured, as no answer was drawn"
+        }
+    );
     if !ranking.beforehand.is_empty() {
         let _ =
             writeln!(text, "what filters and guards took beforehand, once for all answers, is in no average");
+    }
+    if ranking.beforehand.iter().any(|one| one.kind == "guard") {
+        let _ = writeln!(
+            text,
+            "ms a context: for looking at it, in process; what a gateway in front adds to a request is not measured"
+        );
     }
     if cells().any(|cell| cell.tilt_not_applicable.is_some()) {
         let mut reasons: Vec<&str> = cells().filter_map(|cell| cell.tilt_not_applicable).collect();

@@ -32,8 +32,8 @@ pub struct DefenceFile {
     /// introduction, or your own, in which `{mark}` stands for these lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quote: Option<Wording>,
-    /// The guard looks at each context and acts by what it finds, as the gateway would. Not together with `filter`,
-    /// `append_benign`, `quote` and `subsample`.
+    /// The guard looks at each context and acts by what it finds; docs/guard.md says how that differs from the gateway.
+    /// Not together with `filter`, `append_benign`, `quote` and `subsample`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<GuardFile>,
     /// What the system message says: the id of an instruction (built in, or of `[[instructions]]`).

@@ -1,6 +1,5 @@
 //! Guards look at contexts before any is shown to a subject, each once.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -81,6 +80,18 @@ struct Took {
     error: Option<ModelError>,
 }
 
+impl Took {
+    fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.usage.input_tokens += other.usage.input_tokens;
+        self.usage.output_tokens += other.usage.output_tokens;
+        self.cost_usd += other.cost_usd;
+        self.has_unpriced |= other.has_unpriced;
+        self.failed.extend(other.failed);
+        self.error = other.error.or(self.error.take());
+    }
+}
+
 impl DetectorModel {
     /// A model that is not asked before [`inspect`] says by what rules.
     pub fn new(model: Arc<Model>) -> Arc<Self> {
@@ -120,6 +131,8 @@ impl DetectorModel {
                     None => took.has_unpriced = true,
                 }
             }
+            // What a filter refuses is an outcome: asking again would give the same.
+            Err(error) if error.kind == ErrorKind::Filtered => {}
             Err(error) => took.error = Some(error.clone()),
         }
         result
@@ -207,17 +220,16 @@ pub async fn inspect(run: Inspecting) -> Outcome {
     }
     let total = missing.len() as u64;
     ledger.tell(Event::InspectionStarted { contexts: total, reused });
-    let failed = AtomicU64::new(0);
+    let mut failed = 0;
     for one in missing {
         if ledger.is_stopping() {
             break;
         }
         let Some(guard) = guards.get(one.guard) else { continue };
         if !look(&ledger, guard, &one).await {
-            failed.fetch_add(1, Ordering::Relaxed);
+            failed += 1;
         }
     }
-    let failed = failed.into_inner();
     if failed > 0 && !ledger.is_stopping() {
         ledger.stop_for(Stop::Inspection { failed, total });
     }
@@ -245,29 +257,22 @@ async fn look(ledger: &Ledger, guard: &OpenGuard, missing: &MissingInspection) -
     let mut took = Took::default();
     for model in &guard.models {
         let one = model.take();
-        took.calls += one.calls;
-        took.usage.input_tokens += one.usage.input_tokens;
-        took.usage.output_tokens += one.usage.output_tokens;
-        took.cost_usd += one.cost_usd;
-        took.has_unpriced |= one.has_unpriced;
-        took.failed.extend(one.failed);
-        if let Some(error) = one.error.clone()
-            && error.kind.stops_the_run()
-        {
-            ledger.stop_for(Stop::Model { model: model.model.name.clone(), error });
-            return false;
-        } else if one.error.is_some() {
-            took.error = one.error;
+        if let Some(error) = one.error.as_ref().filter(|error| error.kind.stops_the_run()) {
+            ledger.stop_for(Stop::Model { model: model.model.name.clone(), error: error.clone() });
         }
+        took.add(one);
     }
     let Inspected { finding, examples, reasons, unchecked } = inspected;
     if let Some(gap) = unchecked.iter().find(|gap| has_to_be_repeated(gap, took.error.is_some())) {
-        let error = took.error.map_or_else(String::new, |error| format!(": {error}"));
-        let message = format!("detector `{}`: {}{error}", gap.detector, gap.reason);
         if ledger.is_stopping() {
             // Nothing is wrong with the context: the next start looks at it.
+            if !took.failed.is_empty() {
+                ledger.store(|writer| async move { writer.attempts(missing.id, took.failed).await }).await;
+            }
             return false;
         }
+        let error = took.error.map_or_else(String::new, |error| format!(": {error}"));
+        let message = format!("detector `{}`: {}{error}", gap.detector, gap.reason);
         let record = FailureRecord {
             hash: missing.id,
             target: FailureTarget::Inspection,
