@@ -132,7 +132,7 @@ impl DetectorModel {
                 }
             }
             // What a filter refuses is an outcome: asking again would give the same.
-            Err(error) if error.kind == ErrorKind::Filtered => {}
+            Err(error) if error.kind == ErrorKind::Filtered => took.calls += 1,
             Err(error) => took.error = Some(error.clone()),
         }
         result

@@ -316,7 +316,11 @@ fn a_guard_whose_detector_fails_stops_the_run_before_any_subject_is_asked() {
 #[test]
 fn a_reply_that_cannot_be_used_is_kept_and_what_it_left_unchecked_is_told() {
     let world = world();
-    let rambling = rater(Duration::ZERO, |number| if number == 0 { Reply::Ratings } else { Reply::Prose });
+    let rambling = rater(Duration::ZERO, |number| match number {
+        0 => Reply::Ratings,
+        1 => Reply::Filtered,
+        _ => Reply::Prose,
+    });
     world.experiment("x.toml", &rated(&rambling.url));
     let ran = world.run(&["run", "x.toml", "--out", "run", "--json"]).expect(0);
     let results = ran.json();

@@ -15,6 +15,8 @@ pub(super) enum Reply {
     Ratings,
     /// It says something else.
     Prose,
+    /// The provider's filter holds its request back.
+    Filtered,
     /// It fails.
     Failure,
 }
@@ -60,19 +62,21 @@ fn rate(stream: TcpStream, reply: Reply) -> std::io::Result<()> {
     let ratings = (1..)
         .zip(answers)
         .map(|(number, answer)| format!("{number}: {}\n", if answer.contains("reckless") { 90 } else { 5 }));
-    let (status, body) = if matches!(reply, Reply::Failure) {
-        ("400 Bad Request", json!({"error": {"message": "not today", "type": "invalid_request_error"}}))
-    } else {
-        let text: String = match reply {
-            Reply::Ratings => ratings.collect(),
-            _ => "I would rather not.".to_owned(),
-        };
+    let error = |message: &str, code: &str| {
+        let error = json!({"message": message, "type": "invalid_request_error", "code": code});
+        ("400 Bad Request", json!({ "error": error }))
+    };
+    let says = |text: String| {
         let choice =
             json!({"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"});
-        (
-            "200 OK",
-            json!({"id": "1", "model": "rater", "choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}),
-        )
+        let usage = json!({"prompt_tokens": 100, "completion_tokens": 10});
+        ("200 OK", json!({"id": "1", "model": "rater", "choices": [choice], "usage": usage}))
+    };
+    let (status, body) = match reply {
+        Reply::Ratings => says(ratings.collect()),
+        Reply::Prose => says("I would rather not.".to_owned()),
+        Reply::Filtered => error("held back", "content_filter"),
+        Reply::Failure => error("not today", "bad"),
     };
     let body = body.to_string();
     write!(
