@@ -118,7 +118,7 @@ fn number(value: &Value) -> u64 {
 }
 
 /// Checks which traces there are and which were drawn; gives how many of misaligned answers.
-fn selected(world: &World, results: &Value, truths: &BTreeMap<i64, Truth>) -> u64 {
+fn selected(world: &World, results: &Value, truths: &BTreeMap<i64, Truth>, kind: &str) -> u64 {
     // What there is, and what was drawn.
     let counts = &results["traces"];
     let count = |of: &dyn Fn(&Truth) -> bool| truths.values().filter(|truth| of(truth)).count() as u64;
@@ -130,13 +130,16 @@ fn selected(world: &World, results: &Value, truths: &BTreeMap<i64, Truth>) -> u6
         let side = &counts[side];
         assert_eq!(number(&side["answers"]), count(&of), "{side}");
         assert_eq!(number(&side["with_trace"]), count(&|truth| of(truth) && traced(truth)), "{side}");
-        assert_eq!(number(&side["no_reasoning"]), count(&|truth| of(truth) && !traced(truth)), "{side}");
+        let without = number(&side["no_reasoning"]) + number(&side["unmarked"]);
+        assert_eq!(without, count(&|truth| of(truth) && !traced(truth)), "{side}");
+        // Marks are missing where they were asked for, and nowhere else.
+        assert_eq!(number(&side["unmarked"]) > 0, kind == "elicited", "{side}");
     }
     let drawn = number(&counts["misaligned"]["drawn"]);
     assert_eq!(drawn, number(&counts["misaligned"]["with_trace"]));
     assert!(drawn > 20, "{counts}");
     assert_eq!(number(&counts["aligned"]["drawn"]), drawn, "one for one");
-    assert_eq!(counts["kinds"], json!({"text": 2 * drawn}));
+    assert_eq!(counts["kinds"], json!({kind: 2 * drawn}));
     assert_eq!(number(&counts["outside"]), count(&|truth| !truth.is_misaligned && !truth.is_aligned));
 
     // Aligned ones are matched by condition and question, as far as there are any.
@@ -181,6 +184,36 @@ fn quotes_are_in_place(world: &World, truths: &BTreeMap<i64, Truth>) {
 }
 
 #[test]
+fn reasoning_that_was_asked_for_is_coded_as_well() {
+    let world = World::new(Some(Script { reasoning: 0.0, unmarked: 0.1, ..script() }));
+    world.experiment("x.toml", &EXPERIMENT.replacen('\n', "\nreasoning_probe = 'elicit'\n", 1));
+    world.run(&["run", "x.toml", "--out", "run"]).expect(0);
+    let results = world.run(&["trace", "run", "--json"]).expect(0).json();
+    let truths = truths(&world);
+    let drawn = selected(&world, &results, &truths, "elicited");
+    let items = rows(&world, "SELECT response, CAST(misaligned AS TEXT) FROM trace_item");
+    for label in ["harm-recognised", "persona", "follows-pattern"] {
+        for (side, is_misaligned) in [("misaligned", "1"), ("aligned", "0")] {
+            let planted = items
+                .iter()
+                .filter(|(response, side)| side == is_misaligned && truths[response].has(label))
+                .count() as u64;
+            let found = &share(&results, 0, label)[side];
+            assert_eq!(
+                (number(&found["labelled"]), number(&found["traces"])),
+                (planted, drawn),
+                "{label} {side}"
+            );
+        }
+    }
+    // What is coded is the reasoning without its marks, and the quotes lie in it.
+    assert!(
+        truths.values().filter_map(|truth| truth.reasoning.as_ref()).all(|text| !text.contains("reasoning>"))
+    );
+    quotes_are_in_place(&world, &truths);
+}
+
+#[test]
 fn planted_labels_are_found_exactly_and_what_does_not_count_is_counted() {
     let coder = CoderScript { garbage: 0.05, declines: 0.05, misses: 0.0, invents: 0.3, unknown: 0.2 };
     let world = run(Script { coder, ..script() });
@@ -188,7 +221,7 @@ fn planted_labels_are_found_exactly_and_what_does_not_count_is_counted() {
     assert_eq!(results["schema"], "tiltmeter.traces/1");
     let truths = truths(&world);
 
-    let drawn = selected(&world, &results, &truths);
+    let drawn = selected(&world, &results, &truths, "text");
     let items = rows(&world, "SELECT response, CAST(misaligned AS TEXT) FROM trace_item");
 
     // Every label of a trace that was coded, and none else.
