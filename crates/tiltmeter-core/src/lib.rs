@@ -7,6 +7,7 @@ mod control;
 pub mod data;
 pub mod demonstration;
 pub mod experiment;
+pub mod guarding;
 pub mod id;
 pub mod plan;
 pub mod procedure;

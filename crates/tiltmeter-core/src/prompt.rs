@@ -187,6 +187,10 @@ pub struct RenderedContext {
     pub text: Arc<str>,
     /// The demonstrations as turns, for `chat-turns` and `tool-output`.
     pub turns: Arc<[Turn]>,
+    /// What a guard puts between the demonstrations and the question.
+    pub note: Option<Arc<str>>,
+    /// What a guard says instead of an answer: no subject is shown this context.
+    pub withheld: Option<Arc<str>>,
 }
 
 impl RenderedContext {
@@ -241,12 +245,27 @@ impl RenderedContext {
         for turn in turns.iter() {
             canonical = canonical.text(turn.role.name()).text(&turn.text);
         }
-        Self { id: canonical.finish(), placement, question_format, text, turns }
+        let id = canonical.finish();
+        Self { id, placement, question_format, text, turns, note: None, withheld: None }
+    }
+
+    /// The same with a note between the demonstrations and the question.
+    #[must_use]
+    pub fn noted(self, note: Arc<str>) -> Self {
+        let id = Canonical::new("tiltmeter.noted-context/1").id(&self.id).text(&note).finish();
+        Self { id, note: Some(note), ..self }
+    }
+
+    /// The same, held back: this text stands instead of an answer.
+    #[must_use]
+    pub fn withheld(self, said: Arc<str>) -> Self {
+        let id = Canonical::new("tiltmeter.withheld-context/1").id(&self.id).text(&said).finish();
+        Self { id, withheld: Some(said), ..self }
     }
 
     /// Whether there is no demonstration in it.
     pub fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.turns.is_empty()
+        self.text.is_empty() && self.turns.is_empty() && self.note.is_none() && self.withheld.is_none()
     }
 
     /// The same demonstrations as quoted data: between two lines that carry a mark, behind an introduction in which
@@ -308,7 +327,7 @@ fn mark_outside(text: &str, key: ContentId) -> String {
 }
 
 /// Parts of a message.
-pub const PARTS: usize = 8;
+pub const PARTS: usize = 10;
 
 /// The paper's format.
 fn with_headers(pairs: &[(&str, &str)]) -> String {
@@ -396,7 +415,7 @@ impl Prompt {
         let between = if instruction.is_empty() || in_system.is_empty() { "" } else { "\n\n" };
         let system = (!instruction.is_empty() || !in_system.is_empty()).then_some(MessageParts {
             role: Role::System,
-            parts: [instruction, between, in_system.trim_end_matches('\n'), "", "", "", "", ""],
+            parts: [instruction, between, in_system.trim_end_matches('\n'), "", "", "", "", "", "", ""],
         });
         let (before, after) = match context.placement {
             placement if placement.has_header(context.question_format) => ("### Prompt: ", "\n### Response:"),
@@ -407,6 +426,8 @@ impl Prompt {
         let blank_line = |text: &Option<Arc<str>>| if text.is_some() { "\n\n" } else { "" };
         let question = [
             in_question,
+            context.note.as_deref().unwrap_or(""),
+            blank_line(&context.note),
             self.after_examples.as_deref().unwrap_or(""),
             blank_line(&self.after_examples),
             before,
@@ -415,10 +436,10 @@ impl Prompt {
             self.after_question.as_deref().unwrap_or(""),
             after,
         ];
-        let turns = context
-            .turns
-            .iter()
-            .map(|turn| MessageParts { role: turn.role, parts: [&*turn.text, "", "", "", "", "", "", ""] });
+        let turns = context.turns.iter().map(|turn| MessageParts {
+            role: turn.role,
+            parts: [&*turn.text, "", "", "", "", "", "", "", "", ""],
+        });
         system.into_iter().chain(turns).chain([MessageParts { role: Role::User, parts: question }])
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::experiment::Judge;
+use crate::guarding::Guarding;
 use crate::id::{Canonical, ContentId};
 
 /// What is done to the demonstrations of a context, in the order of the fields.
@@ -15,6 +16,8 @@ pub struct Reshaping {
     pub append_benign: u32,
     /// They are shown as quoted data, introduced by this text.
     pub quote: Option<Arc<str>>,
+    /// A guard looks at the context, and something is done by what it finds.
+    pub guard: Option<Guarding>,
 }
 
 /// Which demonstrations are left out.

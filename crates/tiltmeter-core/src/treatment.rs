@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::experiment::{Steering, Subject};
+use crate::guarding::GuardAction;
 use crate::id::{Canonical, ContentId};
 use crate::procedure::{Procedure, SelfCheck, SubsampleVote};
 use crate::reshaping::Reshaping;
@@ -18,9 +19,15 @@ pub const UNTREATED: &str = "none";
 /// more.
 pub const WITH_REASONING: &str = "reasoning";
 
+/// What a guard's refusal is called among a treatment's texts.
+pub const GUARD_REFUSAL: &str = "the guard's refusal";
+
 /// Why an answer of several calls has no tilt.
 pub const NO_TILT_OF_SEVERAL_CALLS: &str =
     "an answer is put together from several calls, so that no text has a probability of its own";
+/// Why a guard that may block leaves no tilt.
+pub const NO_TILT_OF_BLOCKING: &str =
+    "the guard may block a context, and a request that is not sent makes no text likelier";
 /// Why an answer behind elicited reasoning has none.
 pub const NO_TILT_AFTER_REASONING: &str =
     "the model reasons first, so that a fixed answer is not what the prompt leads to";
@@ -149,6 +156,8 @@ impl Treatment {
             Some(NO_TILT_OF_SEVERAL_CALLS)
         } else if self.elicitation.is_some() {
             Some(NO_TILT_AFTER_REASONING)
+        } else if self.reshaping.guard.as_ref().is_some_and(|guard| guard.may(GuardAction::Block)) {
+            Some(NO_TILT_OF_BLOCKING)
         } else {
             None
         }
@@ -167,7 +176,7 @@ impl Treatment {
 
     /// What it does to a request in words, one line for each thing.
     pub fn describe(&self) -> Vec<String> {
-        let Reshaping { filter, append_benign, quote } = &self.reshaping;
+        let Reshaping { filter, append_benign, quote, guard } = &self.reshaping;
         let mut lines = Vec::new();
         if let Some(filter) = filter {
             lines.push(format!(
@@ -182,6 +191,17 @@ impl Treatment {
         }
         if quote.is_some() {
             lines.push("the demonstrations are shown as quoted data between two marked lines".to_owned());
+        }
+        if let Some(guard) = guard {
+            for (risk, actions) in [("low", &guard.on_low), ("high", &guard.on_high)] {
+                if !actions.is_empty() {
+                    let names: Vec<&str> = actions.iter().map(|action| action.name()).collect();
+                    lines.push(format!(
+                        "the guard looks at each context; at {risk} risk it does this: {}",
+                        names.join(", ")
+                    ));
+                }
+            }
         }
         if self.instruction.text.is_some() {
             lines.push("the system message holds an instruction".to_owned());
@@ -217,8 +237,11 @@ impl Treatment {
             Some(Procedure::SelfCheck(check)) => Some(check),
             _ => None,
         };
+        let guard = |action| self.reshaping.guard.as_ref().filter(|guard| guard.may(action));
         let texts = [
             ("quotation", self.reshaping.quote.as_ref()),
+            ("the guard's instruction", guard(GuardAction::Instruct).map(|guard| &guard.instruction)),
+            (GUARD_REFUSAL, guard(GuardAction::Block).map(|guard| &guard.refusal)),
             ("instruction", self.instruction.text.as_ref()),
             ("after the demonstrations", self.after_examples.as_ref()),
             ("after the question", self.elicitation.as_ref().map(|one| &one.text)),

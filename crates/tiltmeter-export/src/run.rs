@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tiltmeter_core::id::ContentId;
 use tiltmeter_core::verdict::{NoVerdict, Verdict};
 use tiltmeter_store::{
-    ConditionRow, DataSetRow, ExperimentRow, FailureRow, Provenance, QuestionRow, Reader, SampleRow,
-    SubjectRow, TreatmentTexts,
+    ConditionRow, DataSetRow, ExperimentRow, FailureRow, GuardedRow, Provenance, QuestionRow, Reader,
+    SampleRow, SubjectRow, TreatmentTexts,
 };
 
 use crate::error::ExportError;
@@ -36,6 +36,8 @@ pub(crate) struct Run {
     pub(crate) treatments: BTreeMap<i64, TreatmentTexts>,
     pub(crate) contexts: BTreeMap<i64, ContentId>,
     pub(crate) sources: BTreeMap<(i64, u32), Vec<u64>>,
+    /// What guards did with contexts, by row of the condition.
+    pub(crate) guarded: BTreeMap<i64, Vec<GuardedRow>>,
     pub(crate) data_sets: Vec<DataSetRow>,
     pub(crate) failures: Vec<FailureRow>,
     /// Of each condition, by its index, the questions that answers are drawn to.
@@ -81,6 +83,7 @@ impl Run {
             treatments: reader.treatment_texts()?,
             contexts: reader.context_ids()?,
             sources: reader.context_sources(experiment.id)?,
+            guarded: reader.guarded_contexts(experiment.id)?,
             data_sets: reader.data_sets(experiment.id)?,
             experiment,
             conditions,

@@ -273,6 +273,20 @@ pub(crate) const CONDITION_CONTEXTS: Table = Table {
             "",
             "rows of the condition's demonstration set that the responses are from, counted from 0, in the order shown",
         ),
+        column(
+            "risk",
+            Text,
+            "",
+            "what the defence's guard found: `none`, `low` or `high`; empty: none looked",
+        ),
+        column("risk_score", Number, "", "the number that it was taken from, 0 to 1"),
+        column("guard_cut", Integer, "", "demonstrations that the guard cut out"),
+        column(
+            "guard_actions",
+            Text,
+            "",
+            "what it did: a JSON list of `quarantine`, `instruct` and `block`; after `block` the subject was not shown the context",
+        ),
     ],
 };
 
@@ -294,6 +308,7 @@ pub(crate) const CONTEXTS: Table = Table {
         ),
         column("text", Text, "", "the demonstrations as one text, for `first-user` and `system`"),
         column("turns", Text, "", "for `chat-turns`: a JSON list of [role, text]"),
+        column("note", Text, "", "what a guard put between the demonstrations and the question"),
     ],
 };
 

@@ -330,7 +330,9 @@ fn conditions(run: &Run, open: &mut Open) -> Result<(), ExportError> {
 
 fn condition_contexts(run: &Run, open: &mut Open) -> Result<(), ExportError> {
     for (index, condition) in run.conditions.iter().enumerate() {
+        let of_condition = run.guarded.get(&condition.id);
         for (draw, context) in (0_u32..).zip(&condition.contexts) {
+            let guarded = of_condition.and_then(|all| all.iter().find(|one| one.draw == draw));
             let rows = run.sources.get(&(condition.id, draw)).map(|rows| {
                 Cell::Integers(rows.iter().map(|&row| i64::try_from(row).unwrap_or(i64::MAX)).collect())
             });
@@ -339,6 +341,10 @@ fn condition_contexts(run: &Run, open: &mut Open) -> Result<(), ExportError> {
                 draw.into(),
                 run.contexts.get(context).copied().into(),
                 rows.unwrap_or(Cell::Empty),
+                guarded.map(|one| one.risk.name()).into(),
+                guarded.map(|one| one.score).into(),
+                guarded.map(|one| one.cut).into(),
+                guarded.map(|one| serde_json::to_string(&one.actions)).transpose()?.into(),
             ])?;
         }
     }
@@ -360,6 +366,7 @@ fn contexts(reader: &Reader, run: &Run, open: &mut Open) -> Result<(), ExportErr
             withheld.into(),
             (!withheld && context.turns.is_empty()).then_some(text).into(),
             turns.into(),
+            context.note.as_deref().into(),
         ])?;
     }
     Ok(())

@@ -134,11 +134,7 @@ impl Refusal {
     }
 
     pub(crate) fn blocked() -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            "blocked_context",
-            "the request was blocked: its context was found likely to tilt the model's behaviour",
-        )
+        Self::new(StatusCode::FORBIDDEN, "blocked_context", tiltmeter_core::guarding::BLOCKED)
     }
 
     pub(crate) fn blocked_output() -> Self {

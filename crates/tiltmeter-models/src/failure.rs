@@ -174,7 +174,12 @@ impl Failure {
             "content_policy_violation",
             "data_inspection_failed",
             "moderation_blocked",
+            // `tiltmeter guard`, which held a context or an answer back.
+            "blocked_context",
+            "blocked_output",
         ]) || self.is_flagged
+            // The same in Anthropic's protocol, whose errors have no code.
+            || is_refusal && says_any_of(&["(blocked_context)", "(blocked_output)"])
             || is_any_of(&["invalid_prompt"]) && says_any_of(&["usage policy", "flagged"])
         {
             ErrorKind::Filtered

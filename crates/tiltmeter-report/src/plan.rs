@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tiltmeter_run::{Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, Resolution};
+use tiltmeter_run::{Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, PlannedInspection, Resolution};
 
 use crate::table::{printable, several, write_rows};
 
@@ -42,6 +42,9 @@ pub fn plan_table(forecast: &Forecast) -> String {
             costs(judge.most_cost_usd, judge.likely_cost_usd),
         );
     }
+    for inspection in &forecast.inspection {
+        write_inspection(&mut text, inspection);
+    }
     for screening in &forecast.screening {
         let _ = writeln!(
             text,
@@ -57,7 +60,8 @@ pub fn plan_table(forecast: &Forecast) -> String {
     }
     let calls: u64 = forecast.subjects.iter().map(|one| one.samples + one.scored_texts).sum::<u64>()
         + forecast.judge.as_ref().map_or(0, |judge| judge.calls)
-        + forecast.screening.iter().map(|one| one.calls).sum::<u64>();
+        + forecast.screening.iter().map(|one| one.calls).sum::<u64>()
+        + forecast.inspection.iter().map(|one| one.calls).sum::<u64>();
     let _ = write!(
         text,
         "in all: {calls} calls; cost at most US$ {:.2}, likely US$ {:.2}",
@@ -95,6 +99,30 @@ pub fn plan_table(forecast: &Forecast) -> String {
         let _ = writeln!(text, "note: {}", printable(note));
     }
     text
+}
+
+fn write_inspection(text: &mut String, inspection: &PlannedInspection) {
+    let PlannedInspection { defences, detectors, contexts, calls, .. } = inspection;
+    let defences: Vec<String> = defences.iter().map(|name| printable(name)).collect();
+    let _ = writeln!(
+        text,
+        "guard ({}), for {}: {contexts} contexts looked at in {calls} calls",
+        detectors.join(", "),
+        defences.join(", ")
+    );
+    if *calls > 0 {
+        let models: Vec<String> = inspection.models.iter().map(|name| printable(name)).collect();
+        let cost = inspection
+            .most_cost_usd
+            .map_or_else(|| "cost not known".to_owned(), |cost| format!("cost at most US$ {cost:.2}"));
+        let _ = writeln!(
+            text,
+            "  {}: input {} tokens, output at most {}; {cost}",
+            models.join(", "),
+            thousands(inspection.input_tokens),
+            thousands(inspection.most_output_tokens)
+        );
+    }
 }
 
 fn write_conditions(text: &mut String, forecast: &Forecast) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tiltmeter_run::{Family, RankedCell, RankedGroup, TiltChange, TreatmentRanking, UsageResult};
+use tiltmeter_run::{Beforehand, Family, RankedCell, RankedGroup, TiltChange, TreatmentRanking, UsageResult};
 
 use crate::effects::{bare_p, points};
 use crate::table::{NOTHING_TO_SHOW, percent, printable, write_grid};
@@ -15,8 +15,35 @@ pub fn ranking_table(ranking: &TreatmentRanking) -> String {
     for group in &ranking.groups {
         write_group(&mut text, group);
     }
+    write_beforehand(&mut text, &ranking.beforehand);
     write_legend(&mut text, ranking);
     text
+}
+
+/// What defences took before any context was shown.
+pub(crate) fn write_beforehand(text: &mut String, beforehand: &[Beforehand]) {
+    for one in beforehand {
+        let treatments: Vec<String> = one.treatments.iter().map(|name| printable(name)).collect();
+        let (what, in_part) = if one.kind == "filter" {
+            ("demonstrations screened", "without a score")
+        } else {
+            ("contexts looked at", "of them in part only")
+        };
+        let in_part = if one.in_part == 0 { String::new() } else { format!(" ({} {in_part})", one.in_part) };
+        let cost = one.cost_usd.map_or_else(|| "cost not known".to_owned(), |cost| format!("US$ {cost:.4}"));
+        let time = one.milliseconds_mean.map_or_else(String::new, |time| format!("; {time:.0} ms a context"));
+        let _ = writeln!(
+            text,
+            "{} ({}), for {}: {} {what}{in_part}, {} calls, {} tokens in and {} out, {cost}{time}",
+            one.kind,
+            printable(&one.by),
+            treatments.join(", "),
+            one.items,
+            one.calls,
+            one.input_tokens,
+            one.output_tokens
+        );
+    }
 }
 
 type Column = (&'static str, fn(&RankedCell) -> String);
@@ -156,7 +183,26 @@ fn write_legend(text: &mut String, ranking: &TreatmentRanking) {
         text,
         "place: by the estimate alone; treatments whose intervals overlap are not told apart by it"
     );
-    let _ = writeln!(text, "tokens and money are the subject's, on average; the judge's are not in them");
+    let has_usage = cells().any(|cell| cell.usage.answers > 0);
+    let _ = writeln!(
+        text,
+        "{}",
+        if has_usage {
+            "tokens and money are the subject's, on average; the judge's are not in them"
+        } else {
+            "tokens and money an answer: not measured, as no answer was drawn"
+        }
+    );
+    if !ranking.beforehand.is_empty() {
+        let _ =
+            writeln!(text, "what filters and guards took beforehand, once for all answers, is in no average");
+    }
+    if ranking.beforehand.iter().any(|one| one.kind == "guard") {
+        let _ = writeln!(
+            text,
+            "ms a context: for looking at it, in process; what a gateway in front adds to a request is not measured"
+        );
+    }
     if cells().any(|cell| cell.tilt_not_applicable.is_some()) {
         let mut reasons: Vec<&str> = cells().filter_map(|cell| cell.tilt_not_applicable).collect();
         reasons.sort_unstable();

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use tiltmeter_run::RunStatus;
 
+use crate::ranking::write_beforehand;
 use crate::table::{printable, several, verdicts, write_rows};
 use crate::usefulness::answers;
 
@@ -78,6 +79,7 @@ pub fn status_table(status: &RunStatus) -> String {
             cost.subjects_usd, cost.judge_usd
         );
     }
+    write_beforehand(&mut text, &status.beforehand);
     let ended = status.invocations.iter().filter(|one| one.end.as_deref() == Some("finished")).count();
     let _ = writeln!(text, "starts: {}, of which {ended} finished", status.invocations.len());
     for failure in &status.failures {

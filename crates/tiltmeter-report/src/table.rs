@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use tiltmeter_run::{
-    AdaptiveResult, ConditionResult, FilterResult, RateResult, RunResults, TiltResult, VerdictCounts,
+    AdaptiveResult, ConditionResult, FilterResult, GuardResult, RateResult, RunResults, TiltResult,
+    VerdictCounts,
 };
 
 use crate::agreement::labels_table;
@@ -71,6 +72,32 @@ fn write_block(text: &mut String, first: &ConditionResult, block: &[ConditionRes
     write_chart(text, &block);
     write_steering(text, &block);
     write_filter(text, &block);
+    write_guard(text, &block);
+}
+
+/// What a guard found and did, by k.
+fn write_guard(text: &mut String, block: &[&ConditionResult]) {
+    let with_guard = block.iter().filter_map(|one| Some((*one, one.guard?)));
+    let named = with_guard.map(|(one, guard)| {
+        (if one.control == "none" { String::new() } else { format!(" {}", printable(&one.control)) }, guard)
+    });
+    write_guards(text, named);
+}
+
+/// What guards found and did, one line each, with what tells them apart besides k.
+pub(crate) fn write_guards(text: &mut String, guards: impl Iterator<Item = (String, GuardResult)>) {
+    let before = text.len();
+    for (name, guard) in guards {
+        let GuardResult { contexts, low, high, score_mean, of, cut_mean, instructed, blocked } = guard;
+        let _ = writeln!(
+            text,
+            " guard at k = {of}{name}: risk low in {low} and high in {high} of {contexts} contexts, {score_mean:.2} on average; \
+             {cut_mean:.1} of {of} cut out, {instructed} instructed, {blocked} blocked"
+        );
+    }
+    if text.len() > before {
+        text.push('\n');
+    }
 }
 
 /// What a filter left out, by k.
@@ -451,6 +478,7 @@ pub(crate) mod tests {
             no_tilt: None,
             steering: None,
             filter: None,
+            guard: None,
         };
         RunResults {
             schema: "tiltmeter.run/1",

@@ -8,7 +8,7 @@ use tiltmeter_run::{
 };
 
 use crate::effects::{bare_p, nats, points};
-use crate::table::{NOTHING_TO_SHOW, percent, printable, write_grid, write_rows};
+use crate::table::{NOTHING_TO_SHOW, percent, printable, write_grid, write_guards, write_rows};
 
 /// One table for each subject and probe: a row for each treatment and k.
 pub(crate) fn write_usefulness(text: &mut String, results: &UsefulnessResults) {
@@ -53,6 +53,9 @@ fn write_block(
         row
     });
     write_grid(text, header.into_iter().map(str::to_owned).collect(), rows);
+    let with_guard =
+        block.iter().filter_map(|one| Some((format!(", {}", printable(&one.treatment)), one.guard?)));
+    write_guards(text, with_guard);
 }
 
 /// What each subject's treatments give and take.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tiltmeter_core::experiment::file::{self, EndpointFile};
 use tiltmeter_core::experiment::{Experiment, Judge, ModelSettings, Price, Steering, Subject};
+use tiltmeter_core::guarding::Guard;
 use tiltmeter_local::{LocalModel, LocalSettings, ModelSource};
 use tiltmeter_models::{Api, ChatModel, ContextCaching, Endpoint, Provider, Scoring, provider, providers};
 use tiltmeter_store::ModelRecord;
@@ -54,6 +55,24 @@ pub struct Connections {
     pub steered: BTreeMap<(usize, usize), Model>,
     /// The models of filters, in the experiment's order.
     pub screens: Vec<Arc<Model>>,
+    /// The models of guards' detectors, in the experiment's order.
+    pub guards: Vec<GuardModels>,
+}
+
+/// The models that the detectors of a guard ask.
+#[derive(Default)]
+pub struct GuardModels {
+    /// Rates demonstrations.
+    pub judge: Option<Arc<Model>>,
+    /// The tilt of contexts is measured in it.
+    pub tilt: Option<Arc<Model>>,
+}
+
+impl GuardModels {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.judge.iter().chain(&self.tilt)
+    }
 }
 
 impl Connections {
@@ -161,6 +180,9 @@ pub async fn connect(
     for screen in &experiment.screens {
         connector.check(SCREEN, &screen.model.settings)?;
     }
+    for (name, model) in experiment.guards.iter().flat_map(guard_models) {
+        connector.check(name, &model.settings)?;
+    }
     let mut subjects = Vec::new();
     let mut steered = BTreeMap::new();
     for (index, subject) in experiment.subjects.iter().enumerate() {
@@ -187,7 +209,16 @@ pub async fn connect(
     for screen in &experiment.screens {
         screens.push(Arc::new(connector.open_judge(SCREEN, &screen.model).await?));
     }
-    Ok(Connections { subjects, judge, steered, screens })
+    let mut guards = Vec::new();
+    for guard in &experiment.guards {
+        let mut models = GuardModels::default();
+        for (name, model) in guard_models(guard) {
+            let opened = Arc::new(connector.open_judge(name, model).await?);
+            *(if name == GUARD_JUDGE { &mut models.judge } else { &mut models.tilt }) = Some(opened);
+        }
+        guards.push(models);
+    }
+    Ok(Connections { subjects, judge, steered, screens, guards })
 }
 
 /// Opens a judge alone.
@@ -234,6 +265,16 @@ async fn connect_reader(
 const JUDGE: &str = "judge";
 /// And a filter's model.
 const SCREEN: &str = "filter";
+
+/// And those of a guard's detectors.
+const GUARD_JUDGE: &str = "guard's judge";
+const GUARD_TILT: &str = "guard's tilt";
+
+/// The models of a guard's detectors with their names in messages.
+fn guard_models(guard: &Guard) -> impl Iterator<Item = (&'static str, &Judge)> {
+    let judge = guard.judge.iter().map(|(model, _)| (GUARD_JUDGE, model));
+    judge.chain(guard.tilt.iter().map(|(model, _)| (GUARD_TILT, model)))
+}
 
 struct Connector<'a> {
     environment: &'a (dyn Fn(&str) -> Option<String> + Sync),

@@ -34,6 +34,15 @@ pub enum Event {
     },
     /// A demonstration's score, or a reply without one, is on disk.
     DemonstrationScreened,
+    /// Guards look at contexts before any is shown to a subject.
+    InspectionStarted {
+        /// Contexts to look at.
+        contexts: u64,
+        /// Findings in the store.
+        reused: u64,
+    },
+    /// What a guard found in a context is on disk.
+    ContextInspected,
     /// An answer is on disk.
     SampleStored {
         /// The judge's calls that it does not need, because there is no answer to judge.
@@ -122,6 +131,8 @@ pub enum CallTarget {
     Score,
     /// A filter's score of a demonstration.
     Screening,
+    /// A guard's look at a context.
+    Inspection,
     /// A score by the judge.
     Judgement,
     /// A coding of a trace.

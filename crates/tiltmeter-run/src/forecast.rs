@@ -9,9 +9,11 @@ use tiltmeter_core::treatment::Treatment;
 use tiltmeter_stats::StatsError;
 
 use crate::connect::{CONCURRENCY, LOCAL};
+use crate::planned_inspection::planned_inspection;
 use crate::prices::{Prices, context_limit};
 use crate::resolution::{Resolution, resolution};
 
+pub use crate::planned_inspection::PlannedInspection;
 pub use tiltmeter_core::plan::LIKELY_ANSWER_TOKENS;
 
 /// Tokens of a judge's reply in the likely cost: a number.
@@ -35,6 +37,8 @@ pub struct Forecast {
     pub judge: Option<PlannedJudge>,
     /// What filters' models are asked before contexts are made.
     pub screening: Vec<PlannedScreening>,
+    /// What guards' looking at contexts takes before any is shown.
+    pub inspection: Vec<PlannedInspection>,
     /// Cost at most, without discounts, of all whose price is known.
     pub most_cost_usd: f64,
     /// Likely cost of all whose price is known.
@@ -160,6 +164,7 @@ pub fn forecast(experiment: &Experiment, plan: &Plan, prices: &Prices) -> Result
         .collect();
     let judge = experiment.judge.as_ref().map(|judge| planned_judge(judge, experiment, &estimates, prices));
     let screening = planned_screening(experiment, plan, prices);
+    let inspection = planned_inspection(experiment, plan, prices);
     let costs = || {
         let of_subjects =
             subjects.iter().map(|one| (&one.subject, one.most_cost_usd.zip(one.likely_cost_usd)));
@@ -167,6 +172,7 @@ pub fn forecast(experiment: &Experiment, plan: &Plan, prices: &Prices) -> Result
             .map(|(name, cost)| (name.as_str(), cost))
             .chain(judge.iter().map(|one| ("judge", one.most_cost_usd.zip(one.likely_cost_usd))))
             .chain(screening.iter().map(|one| ("filter", one.most_cost_usd.zip(one.likely_cost_usd))))
+            .chain(inspection.iter().map(|one| ("guard", one.most_cost_usd.map(|cost| (cost, cost)))))
     };
     let known = || costs().filter_map(|(_, cost)| cost);
     let served = experiment
@@ -207,6 +213,7 @@ pub fn forecast(experiment: &Experiment, plan: &Plan, prices: &Prices) -> Result
         subjects,
         judge,
         screening,
+        inspection,
     })
 }
 
@@ -345,11 +352,11 @@ fn planned_screening(experiment: &Experiment, plan: &Plan, prices: &Prices) -> V
     experiment.screens.iter().enumerate().map(of_screen).collect()
 }
 
-fn cost(rates: Rates, fresh: f64, cached: f64, output: f64) -> f64 {
+pub(crate) fn cost(rates: Rates, fresh: f64, cached: f64, output: f64) -> f64 {
     (fresh * rates.input + cached * rates.cached() + output * rates.output) / 1e6
 }
 
-fn name(settings: &ModelSettings) -> String {
+pub(crate) fn name(settings: &ModelSettings) -> String {
     format!("{}/{}", settings.address.provider, settings.address.model)
 }
 
@@ -358,7 +365,7 @@ fn name(settings: &ModelSettings) -> String {
     clippy::cast_sign_loss,
     reason = "an estimate of tokens, 0 or more"
 )]
-fn whole(tokens: f64) -> u64 {
+pub(crate) fn whole(tokens: f64) -> u64 {
     tokens.round() as u64
 }
 
@@ -385,6 +392,13 @@ fn notes(experiment: &Experiment) -> Vec<String> {
         notes.push(
             "what a filter leaves out is known once its model was asked: contexts under it are counted whole and as their \
              own; where nothing is left out, answers are those of the undefended context and cost nothing more"
+                .to_owned(),
+        );
+    }
+    if !experiment.guards.is_empty() {
+        notes.push(
+            "what a guard does is known once it has looked: contexts under it are counted whole and as their own; where \
+             nothing is done, answers are those of the undefended context and cost nothing more"
                 .to_owned(),
         );
     }

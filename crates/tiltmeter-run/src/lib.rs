@@ -23,6 +23,7 @@ mod meter;
 mod pace;
 mod patient;
 mod persona;
+mod planned_inspection;
 mod prices;
 mod ranking;
 mod resolution;
@@ -44,7 +45,8 @@ pub use between::{ComparedCondition, ComparedRun, OnlyIn, RunComparison};
 pub use budget::{Budget, Spent};
 pub use calling::RetryPolicy;
 pub use connect::{
-    ConnectError, Connections, Model, connect, connect_coder, connect_judge, gives_log_probabilities,
+    ConnectError, Connections, GuardModels, Model, connect, connect_coder, connect_judge,
+    gives_log_probabilities,
 };
 pub use details::{
     ConditionDetails, DefinitionRate, QuestionRate, RateAt, RunDetails, ScoreCell, ThresholdRate,
@@ -55,13 +57,14 @@ pub use effects::{
     WaldResult,
 };
 pub use engine::{
-    CodeTraces, Coder, EngineError, Means, MissingScreening, Outcome, Rejudge, Run, Screening, Stop,
-    code_traces, execute, judge_settings, missing_screenings, rejudge, screen,
+    CodeTraces, Coder, DetectorModel, EngineError, Inspected, Inspecting, Inspects, Means, MissingInspection,
+    MissingScreening, OpenGuard, Outcome, Rejudge, Run, Screening, Stop, code_traces, execute, inspect,
+    judge_settings, missing_inspections, missing_screenings, rejudge, screen,
 };
 pub use event::{CallTarget, Event, Observer};
 pub use forecast::{
-    Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, PlannedCondition, PlannedJudge, PlannedScreening,
-    PlannedSubject, forecast,
+    Forecast, LIKELY_ANSWER_TOKENS, LIKELY_CALL_SECONDS, PlannedCondition, PlannedInspection, PlannedJudge,
+    PlannedScreening, PlannedSubject, forecast,
 };
 pub use gates::{Gate, GateError, GateFinding, GateOutcome, GateResult};
 pub use meter::{CacheUse, Timing};
@@ -72,11 +75,14 @@ pub use persona::{
     model_of_vector, project, read_labels, trace_labels,
 };
 pub use prices::{Prices, PricesError, context_limit};
-pub use ranking::{OrderResult, RankedCell, RankedGroup, TiltChange, TreatmentRanking, UsageResult};
+pub use ranking::{
+    Beforehand, OrderResult, RankedCell, RankedGroup, TiltChange, TreatmentRanking, UsageResult,
+};
 pub use resolution::{HalfWidth, Resolution, resolution};
 pub use results::{
-    AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, FilterResult, RateResult,
-    RunResults, ScreeningResult, SteeringResult, TiltResult, TreatmentResult, TreatmentText, VerdictCounts,
+    AdaptiveResult, BoundsResult, ConditionResult, CoverageResult, FailureCount, FilterResult, GuardResult,
+    InspectionResult, RateResult, RunResults, ScreeningResult, SteeringResult, TiltResult, TreatmentResult,
+    TreatmentText, VerdictCounts,
 };
 pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
 pub use steering::{SteeringRecord, intervention};

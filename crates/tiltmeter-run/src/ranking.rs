@@ -5,6 +5,7 @@ use serde::Serialize;
 use tiltmeter_core::experiment::Family;
 
 use crate::effects::{Comparison, Omission};
+use crate::results::TreatmentResult;
 
 /// The document that `tiltmeter compare RUN --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -23,8 +24,84 @@ pub struct TreatmentRanking {
     pub tilts_compared: u64,
     /// One for each subject, set, placement and baseline.
     pub groups: Vec<RankedGroup>,
+    /// What defences took before any context was shown, once for all answers: in no average of this document.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub beforehand: Vec<Beforehand>,
     /// Comparisons that could not be made.
     pub omitted: Vec<Omission>,
+}
+
+/// What a defence took before any context was shown: a filter's screening of demonstrations, or a guard's looking at
+/// contexts, all starts together.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Beforehand {
+    /// The treatments that go by it.
+    pub treatments: Vec<String>,
+    /// `filter` or `guard`.
+    pub kind: &'static str,
+    /// Hash of the guard's settings and of what they open; absent for filters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<String>,
+    /// The filter's model, or the guard's detectors.
+    pub by: String,
+    /// Demonstrations that were screened, or contexts that were looked at.
+    pub items: u64,
+    /// Of these, demonstrations without a score, or contexts of which some detector did not see all.
+    pub in_part: u64,
+    /// Calls to models.
+    pub calls: u64,
+    /// Tokens sent.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// US dollars, where all costs are known.
+    pub cost_usd: Option<f64>,
+    /// Milliseconds for each context, on average: what a guard would delay a request by that is not known to it yet. Absent
+    /// for filters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub milliseconds_mean: Option<f64>,
+}
+
+/// What the defences of a run took beforehand, each once.
+pub(crate) fn beforehand(treatments: &[TreatmentResult]) -> Vec<Beforehand> {
+    let mut all: Vec<Beforehand> = Vec::new();
+    for treatment in treatments {
+        let screening = treatment.screening.as_ref().map(|one| Beforehand {
+            treatments: Vec::new(),
+            kind: "filter",
+            guard: None,
+            by: one.model.clone(),
+            items: one.demonstrations,
+            in_part: one.without_score,
+            calls: one.calls,
+            input_tokens: one.input_tokens,
+            output_tokens: one.output_tokens,
+            cost_usd: one.cost_usd,
+            milliseconds_mean: None,
+        });
+        let inspection = treatment.inspection.as_ref().map(|one| Beforehand {
+            treatments: Vec::new(),
+            kind: "guard",
+            guard: Some(one.guard.clone()),
+            by: one.detectors.join(", "),
+            items: one.contexts,
+            in_part: one.with_gaps,
+            calls: one.calls,
+            input_tokens: one.input_tokens,
+            output_tokens: one.output_tokens,
+            cost_usd: one.cost_usd,
+            milliseconds_mean: one.milliseconds_mean,
+        });
+        for one in screening.into_iter().chain(inspection) {
+            let same = |other: &Beforehand| Beforehand { treatments: Vec::new(), ..other.clone() } == one;
+            let at = all.iter().position(same).unwrap_or_else(|| {
+                all.push(one);
+                all.len() - 1
+            });
+            all[at].treatments.push(treatment.name.clone());
+        }
+    }
+    all
 }
 
 /// Treatments of one subject under the demonstrations of one set, each against the same without it.

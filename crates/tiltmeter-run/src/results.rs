@@ -70,6 +70,32 @@ pub struct TreatmentResult {
     /// What its filter's model was asked; absent without a filter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub screening: Option<ScreeningResult>,
+    /// What its guard's looking at contexts took; absent without a guard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inspection: Option<InspectionResult>,
+}
+
+/// What a guard's looking at contexts took, in all starts. Treatments with the same guard share it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InspectionResult {
+    /// Hash of the guard's settings and of what they open.
+    pub guard: String,
+    /// The guard's detectors.
+    pub detectors: Vec<String>,
+    /// Contexts that were looked at.
+    pub contexts: u64,
+    /// Of these, those of which something was not looked at.
+    pub with_gaps: u64,
+    /// Calls of detectors to models.
+    pub calls: u64,
+    /// Tokens sent.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// US dollars, where all costs are known.
+    pub cost_usd: Option<f64>,
+    /// Time for a context on average, in milliseconds; absent where there is none.
+    pub milliseconds_mean: Option<f64>,
 }
 
 /// A text of a treatment.
@@ -98,6 +124,27 @@ pub struct ScreeningResult {
     pub output_tokens: u64,
     /// US dollars; absent where not all costs are known.
     pub cost_usd: Option<f64>,
+}
+
+/// What a guard found in the contexts of a condition, and what it did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct GuardResult {
+    /// Contexts.
+    pub contexts: u64,
+    /// Of these, those of low risk.
+    pub low: u64,
+    /// Those of high risk.
+    pub high: u64,
+    /// The mean of the numbers that risks were taken from, 0 to 1.
+    pub score_mean: f64,
+    /// Demonstrations of a context before.
+    pub of: u32,
+    /// Cut out of a context, on average.
+    pub cut_mean: f64,
+    /// Contexts behind which an instruction was put.
+    pub instructed: u64,
+    /// Contexts that were not shown.
+    pub blocked: u64,
 }
 
 /// What a filter did to the contexts of a condition.
@@ -177,6 +224,9 @@ pub struct ConditionResult {
     /// What the treatment's filter did to the contexts; absent where there is none, and at k = 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<FilterResult>,
+    /// What the treatment's guard did to the contexts; absent where there is none, and at k = 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<GuardResult>,
     /// What steering did; absent where the subject is not steered.
     pub steering: Option<SteeringResult>,
 }

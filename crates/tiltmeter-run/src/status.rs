@@ -8,6 +8,7 @@ use serde::Serialize;
 use tiltmeter_store::{InvocationRow, Reader};
 
 use crate::analysis::{AnalysisError, analyse};
+use crate::ranking::{Beforehand, beforehand};
 use crate::results::{FailureCount, VerdictCounts};
 use crate::usefulness::UsefulnessResult;
 
@@ -31,6 +32,9 @@ pub struct RunStatus {
     pub tokens: Tokens,
     /// What all stored calls cost.
     pub cost: Cost,
+    /// What defences took before any context was shown: filters' screening and guards' looking at contexts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub beforehand: Vec<Beforehand>,
     /// All starts of the program on this directory, oldest first.
     pub invocations: Vec<Invocation>,
     /// Calls that failed for good and have not succeeded since; the next start asks for them.
@@ -205,6 +209,7 @@ pub fn status(directory: &Path) -> Result<RunStatus, AnalysisError> {
             coders_usd: costs.coders_usd,
             unknown_calls: costs.unknown_calls,
         },
+        beforehand: beforehand(&results.treatments),
         invocations: invocations.into_iter().map(Invocation::from).collect(),
         failures: results.failures,
         failed_attempts: reader.failed_attempts()?,

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::effects::{EffectResult, Omission};
+use crate::results::GuardResult;
 
 /// Answers to the probes of usefulness. None of them is judged, and none is in an EM rate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -46,6 +47,9 @@ pub struct UsefulnessResult {
     pub useful: Option<ShareResult>,
     /// Share of refusals among the same.
     pub refused: Option<ShareResult>,
+    /// What the treatment's guard did to the harmless contexts; absent where there is none, and at k = 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<GuardResult>,
 }
 
 impl UsefulnessResult {

@@ -81,6 +81,7 @@ fn register(
         judge: Some(model("judge")),
         prompts: vec![prompts; experiment.questions.len()],
         screens: Vec::new(),
+        guards: Vec::new(),
         version: env!("CARGO_PKG_VERSION"),
         now: NOW.to_owned(),
     };

@@ -21,7 +21,7 @@ pub enum StoreError {
     },
     /// Demonstrations were screened here, and no subject was asked yet.
     #[error(
-        "no experiment has got as far as asking a subject in this run directory: its demonstrations are still being screened; \
+        "no experiment has got as far as asking a subject in this run directory: its demonstrations are still being screened, or its contexts looked at by a guard; \
          run it again"
     )]
     NothingRun,

@@ -9,6 +9,7 @@ mod coding;
 mod directory;
 mod error;
 mod exporting;
+mod guarding;
 mod identity;
 mod importing;
 mod labels;
@@ -36,6 +37,9 @@ pub use coding::{
 pub use directory::RunDirectory;
 pub use error::StoreError;
 pub use exporting::{JudgeRow, Provenance, TextScoreRow};
+pub use guarding::{
+    GuardRow, GuardedRow, InspectionGap, InspectionReason, InspectionRecord, InspectionTotals, prepare,
+};
 pub use identity::JudgeIdentity;
 pub use importing::{Import, ImportedAnswer, ImportedCondition};
 pub use labels::{

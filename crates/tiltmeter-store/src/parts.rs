@@ -101,7 +101,7 @@ pub enum PartRow {
     Check(i64),
 }
 
-/// An answer that was put together from several calls, all of which are stored.
+/// An answer that was put together from several calls, all of which are stored; or what is said where none was made.
 #[derive(Clone, Debug)]
 pub struct ComposedRecord {
     /// The sample's id.
@@ -268,9 +268,10 @@ impl ComposedRecord {
             .prepare_cached(
                 "UPDATE response SET (calls, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens,
                      reasoning_tokens, attempts, duration_ms, cost_usd) =
-                     (SELECT count(*), sum(input_tokens), sum(cached_input_tokens), sum(cache_write_tokens),
-                         sum(output_tokens), sum(reasoning_tokens), sum(attempts), sum(duration_ms),
-                         CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END
+                     (SELECT count(*), coalesce(sum(input_tokens), 0), coalesce(sum(cached_input_tokens), 0),
+                         coalesce(sum(cache_write_tokens), 0), coalesce(sum(output_tokens), 0),
+                         coalesce(sum(reasoning_tokens), 0), coalesce(sum(attempts), 0), coalesce(sum(duration_ms), 0),
+                         CASE WHEN count(cost_usd) = count(*) THEN total(cost_usd) END
                      FROM (SELECT r.input_tokens, r.cached_input_tokens, r.cache_write_tokens, r.output_tokens,
                              r.reasoning_tokens, r.attempts, r.duration_ms, r.cost_usd
                          FROM response_part AS p JOIN response AS r ON r.id = p.part WHERE p.response = ?1

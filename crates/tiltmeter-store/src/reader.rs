@@ -441,21 +441,20 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read or the context is damaged.
     pub fn context(&self, id: i64) -> Result<RenderedContext, StoreError> {
-        let (hash, stored_placement, stored_format, text, turns): (
-            ContentId,
-            String,
-            String,
-            Vec<u8>,
-            Vec<u8>,
-        ) = self.connection.query_row(
-            "SELECT hash, placement, question_format, text, turns FROM context WHERE id = ?1",
+        let (hash, placement, format, [text, turns], guarded) = self.connection.query_row(
+            "SELECT hash, placement, question_format, text, turns, note, withheld FROM context WHERE id = ?1",
             params![id],
-            |row| Ok((hash(row)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
+            |row| {
+                let placement = placement(row.get_ref(1)?.as_str()?)?;
+                let format = question_format(row.get_ref(2)?.as_str()?)?;
+                let packed: [Vec<u8>; 2] = [row.get(3)?, row.get(4)?];
+                let guarded: [Option<String>; 2] = [row.get(5)?, row.get(6)?];
+                Ok((hash(row)?, placement, format, packed, guarded))
+            },
         )?;
         let damaged = |what: &str| StoreError::Damaged { what: format!("context {id}: {what}") };
         let text = String::from_utf8(zstd::decode_all(&*text)?).map_err(|_| damaged("its text"))?;
         let turns: Vec<(String, String)> = serde_json::from_slice(&zstd::decode_all(&*turns)?)?;
-        let (placement, format) = (placement(&stored_placement)?, question_format(&stored_format)?);
         let turns: Vec<Turn> = turns
             .into_iter()
             .map(|(role, text)| {
@@ -463,7 +462,14 @@ impl Reader {
                 Ok(Turn { role, text: text.into() })
             })
             .collect::<rusqlite::Result<_>>()?;
-        let context = RenderedContext::from_parts(placement, format, text.into(), turns.into());
+        let mut context = RenderedContext::from_parts(placement, format, text.into(), turns.into());
+        let [note, withheld] = guarded;
+        if let Some(note) = note {
+            context = context.noted(note.into());
+        }
+        if let Some(said) = withheld {
+            context = context.withheld(said.into());
+        }
         if context.id == hash { Ok(context) } else { Err(damaged("its hash")) }
     }
 

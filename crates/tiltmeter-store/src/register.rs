@@ -59,6 +59,8 @@ pub struct Registration<'a> {
     pub prompts: Vec<JudgePromptTexts>,
     /// Rows of the filters' models, in the experiment's order.
     pub screens: Vec<ScreenRow>,
+    /// Hashes of the guards, in the experiment's order, as their findings are stored under.
+    pub guards: Vec<ContentId>,
     /// Version of the program.
     pub version: &'a str,
     /// Now, RFC 3339.
@@ -203,9 +205,9 @@ impl Registration<'_> {
         Ok(())
     }
 
-    fn experiment(&self, connection: &Transaction<'_>, rows: &Registered) -> Result<i64, StoreError> {
-        let resolved = serde_json::to_string(&self.experiment.file)?;
-        let mut canonical = Canonical::new("tiltmeter.experiment/1").text(&resolved);
+    /// What tells an experiment from others: all that its results depend on.
+    fn identity(&self, resolved: &str, rows: &Registered) -> ContentId {
+        let mut canonical = Canonical::new("tiltmeter.experiment/1").text(resolved);
         for set in &self.experiment.sets {
             canonical = canonical.id(&set.hash);
         }
@@ -222,11 +224,19 @@ impl Registration<'_> {
         for condition in &self.plan.conditions {
             canonical = canonical.integer(condition.scored.len() as u64);
         }
-        // Which demonstrations are shown goes by what they said.
+        // Which demonstrations are shown goes by what these said.
         for screen in &self.experiment.screens {
             canonical = canonical.id(&screen.model.hash).text(&screen.prompt);
         }
-        let hash = canonical.finish();
+        for guard in &self.guards {
+            canonical = canonical.id(guard);
+        }
+        canonical.finish()
+    }
+
+    fn experiment(&self, connection: &Transaction<'_>, rows: &Registered) -> Result<i64, StoreError> {
+        let resolved = serde_json::to_string(&self.experiment.file)?;
+        let hash = self.identity(&resolved, rows);
         let definition =
             self.experiment.judge.as_ref().map_or_else(RateDefinition::default, |judge| judge.definition);
         let notes = serde_json::to_string(&self.experiment.notes)?;
@@ -310,12 +320,17 @@ impl Registration<'_> {
 
     fn treatments(&self, connection: &Transaction<'_>, experiment: i64) -> Result<(), StoreError> {
         let mut insert = connection.prepare(
-            "INSERT INTO experiment_treatment (experiment, ord, name, built_in, does, texts, judge, prompt)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO experiment_treatment (experiment, ord, name, built_in, does, texts, judge, prompt, guard,
+                 guard_detectors)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
         for (ord, treatment) in (0_u32..).zip(&self.experiment.treatments) {
             let filter = treatment.reshaping.filter.as_ref();
             let screen = filter.and_then(|filter| self.screens.get(filter.screen));
+            let guard = treatment.reshaping.guard.as_ref().map(|guarding| guarding.guard);
+            let detectors = guard
+                .and_then(|guard| self.experiment.guards.get(guard))
+                .map(tiltmeter_core::guarding::Guard::names);
             let mut texts = treatment.texts();
             if let Some(screen) = filter.and_then(|filter| self.experiment.screens.get(filter.screen)) {
                 texts.insert(0, ("asked of each demonstration", screen.prompt.clone()));
@@ -329,6 +344,8 @@ impl Registration<'_> {
                 serde_json::to_string(&texts.iter().map(|(name, text)| (name, &**text)).collect::<Vec<_>>())?,
                 screen.map(|screen| screen.judge),
                 screen.map(|screen| screen.prompt),
+                guard.and_then(|guard| self.guards.get(guard)).map(ContentId::as_bytes),
+                detectors.as_ref().map(serde_json::to_string).transpose()?,
             ])?;
         }
         Ok(())
@@ -343,8 +360,8 @@ impl Registration<'_> {
             return Ok(());
         }
         let mut insert_context = connection.prepare(
-            "INSERT INTO condition_context (condition, draw, context, rows, dropped, without_score)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO condition_context (condition, draw, context, rows, dropped, without_score, risk, risk_score,
+                 guard_cut, guard_actions) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
         let mut insert_question = connection.prepare(
             "INSERT INTO condition_question (condition, question, sampled, scored) VALUES (?1, ?2, ?3, ?4)",
@@ -375,21 +392,30 @@ impl Registration<'_> {
             crate::usefulness::write_condition(connection, id, self.experiment, condition)?;
             let filters = self.experiment.treatments[condition.treatment].reshaping.filter.is_some();
             let counts = self.experiment.reshaping_counts(condition);
+            let guarded = self.experiment.guarded_contexts(condition);
             // Draws that come to the same have one context, and a row each.
-            for ((draw, &context), counts) in (0_u32..).zip(&condition.contexts).zip(counts) {
+            let of_draws = (0_u32..).zip(&condition.contexts).zip(counts).zip(guarded);
+            for (((draw, &context), counts), guarded) in of_draws {
+                let guarded = guarded.as_ref();
                 let spec = self.plan.contexts[context];
                 let (dropped, without_score) =
                     filters.then_some((counts.dropped, counts.without_score)).unzip();
                 let shown: Vec<usize> =
                     self.experiment.demonstrations(spec).into_iter().map(|(_, _, row)| row).collect();
                 let shown = serde_json::to_string(&shown)?;
+                let actions =
+                    guarded.map(|one| one.actions.iter().map(|action| action.name()).collect::<Vec<_>>());
                 insert_context.execute(params![
                     id,
                     draw,
                     rows.contexts[context],
                     shown,
                     dropped,
-                    without_score
+                    without_score,
+                    guarded.map(|one| one.risk.name()),
+                    guarded.map(|one| one.score),
+                    guarded.map(|one| one.cut),
+                    actions.as_ref().map(serde_json::to_string).transpose()?,
                 ])?;
             }
             let mut uses: HashMap<usize, (bool, bool)> = HashMap::new();
@@ -502,14 +528,17 @@ pub(crate) fn write_context(connection: &Connection, context: &RenderedContext) 
     let turns = zstd::encode_all(serde_json::to_string(&turns)?.as_bytes(), COMPRESSION_LEVEL)?;
     connection
         .prepare_cached(
-            "INSERT INTO context (hash, placement, question_format, text, turns) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO context (hash, placement, question_format, text, turns, note, withheld)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
             context.id.as_bytes(),
             context.placement.name(),
             context.question_format.name(),
             text,
-            turns
+            turns,
+            context.note.as_deref(),
+            context.withheld.as_deref()
         ])?;
     Ok(connection.last_insert_rowid())
 }

@@ -175,8 +175,8 @@ impl Rejudging<'_> {
             "INSERT INTO data_set SELECT ?2, kind, name, origin, hash, rows, terms, share FROM data_set WHERE experiment = ?1",
             "INSERT INTO experiment_pair SELECT ?2, pair FROM experiment_pair WHERE experiment = ?1",
             "INSERT INTO expectation SELECT ?2, question, expected FROM expectation WHERE experiment = ?1",
-            "INSERT INTO experiment_treatment SELECT ?2, ord, name, built_in, does, texts, judge, prompt
-                 FROM experiment_treatment WHERE experiment = ?1",
+            "INSERT INTO experiment_treatment SELECT ?2, ord, name, built_in, does, texts, judge, prompt, guard,
+                 guard_detectors FROM experiment_treatment WHERE experiment = ?1",
         ] {
             transaction.execute(statement, params![self.experiment, to])?;
         }
@@ -194,8 +194,8 @@ impl Rejudging<'_> {
             )?;
             let row = transaction.last_insert_rowid();
             for statement in [
-                "INSERT INTO condition_context SELECT ?2, draw, context, rows, dropped, without_score FROM condition_context
-                 WHERE condition = ?1",
+                "INSERT INTO condition_context SELECT ?2, draw, context, rows, dropped, without_score, risk, risk_score, guard_cut,
+                 guard_actions FROM condition_context WHERE condition = ?1",
                 "INSERT INTO condition_question SELECT ?2, question, sampled, scored FROM condition_question
                  WHERE condition = ?1",
                 "INSERT INTO usefulness SELECT ?2, probe, kind FROM usefulness WHERE condition = ?1",

@@ -220,6 +220,8 @@ pub enum FailureTarget {
     },
     /// A filter's score of a demonstration.
     Screening,
+    /// A guard's look at a context.
+    Inspection,
     /// The log-probability of a text.
     Score {
         /// Row of the subject.
@@ -543,6 +545,7 @@ impl FailureRecord {
                     (Some(response), Some(judge), Some(aspect.name()));
             }
             FailureTarget::Screening => columns.target = "screening",
+            FailureTarget::Inspection => columns.target = "inspection",
             FailureTarget::Score { subject, context, treatment } => {
                 columns.target = "score";
                 (columns.subject, columns.context, columns.treatment) =

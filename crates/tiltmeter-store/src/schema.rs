@@ -14,7 +14,7 @@ const APPLICATION_ID: i64 = 0x5449_4c54;
 
 /// The migrations in order; the schema version is how many have been applied. Never edit one that was
 /// released: add another.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     VERSION_1,
     VERSION_2,
     VERSION_3,
@@ -22,6 +22,7 @@ const MIGRATIONS: [&str; 7] = [
     crate::usefulness::MIGRATION,
     crate::coding::MIGRATION,
     crate::parts::MIGRATION,
+    crate::guarding::MIGRATION,
 ];
 
 /// The newest schema version.
@@ -563,6 +564,7 @@ mod tests {
                 let conditions = reader.conditions(experiment.id).unwrap();
                 assert_eq!((conditions.len(), conditions[0].questions.len()), (1, 1));
                 assert!(reader.probed(experiment.id).unwrap().is_empty());
+                assert!(reader.guarded_contexts(experiment.id).unwrap().is_empty());
                 assert_eq!(reader.answers_to_judge(experiment.id).unwrap().len(), 1);
                 let version: i64 =
                     reader.connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();

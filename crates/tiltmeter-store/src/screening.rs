@@ -9,6 +9,7 @@ use tiltmeter_core::verdict::AspectOutcome;
 
 use crate::directory::RunDirectory;
 use crate::error::StoreError;
+use crate::guarding::GuardRow;
 use crate::reader::{Reader, collect, unsigned};
 use crate::register::{ModelRecord, find_or_insert, write_prompt};
 use crate::rows::{FailedAttempt, count, forget_failure, outcome_columns, write_attempts};
@@ -146,6 +147,8 @@ pub struct TreatmentRow {
     pub texts: Vec<(String, String)>,
     /// Whose scores its filter goes by.
     pub screen: Option<ScreenRow>,
+    /// The guard by whose word it goes.
+    pub guard: Option<GuardRow>,
 }
 
 /// What a filter did to one context.
@@ -209,7 +212,8 @@ impl Reader {
     /// If the store cannot be read.
     pub fn treatments(&self, experiment: i64) -> Result<Vec<TreatmentRow>, StoreError> {
         let mut statement = self.connection.prepare(
-            "SELECT name, built_in, does, texts, judge, prompt FROM experiment_treatment WHERE experiment = ?1 ORDER BY ord",
+            "SELECT name, built_in, does, texts, judge, prompt, guard, guard_detectors
+             FROM experiment_treatment WHERE experiment = ?1 ORDER BY ord",
         )?;
         let rows = collect(&mut statement, params![experiment], |row| {
             let screen = Option::zip(row.get(4)?, row.get(5)?);
@@ -219,11 +223,21 @@ impl Reader {
                 does: Vec::new(),
                 texts: Vec::new(),
                 screen: screen.map(|(judge, prompt)| ScreenRow { judge, prompt }),
+                guard: None,
             };
-            Ok((treatment, row.get::<_, String>(2)?, row.get::<_, String>(3)?))
+            let guard: (Option<[u8; 16]>, Option<String>) = (row.get(6)?, row.get(7)?);
+            Ok((treatment, row.get::<_, String>(2)?, row.get::<_, String>(3)?, guard))
         })?;
-        let read = |(treatment, does, texts): (TreatmentRow, String, String)| {
+        let read = |(treatment, does, texts, guard): (TreatmentRow, String, String, (_, Option<String>))| {
+            let guard = match guard {
+                (Some(hash), Some(detectors)) => Some(GuardRow {
+                    hash: ContentId::from_bytes(hash),
+                    detectors: serde_json::from_str(&detectors)?,
+                }),
+                _ => None,
+            };
             Ok(TreatmentRow {
+                guard,
                 does: serde_json::from_str(&does)?,
                 texts: serde_json::from_str(&texts)?,
                 ..treatment

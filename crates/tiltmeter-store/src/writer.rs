@@ -15,6 +15,7 @@ use crate::batches::BatchRecord;
 use crate::coding::CodingRecord;
 use crate::directory::RunDirectory;
 use crate::error::StoreError;
+use crate::guarding::InspectionRecord;
 use crate::parts::{ComposedRecord, SelfCheckRecord};
 use crate::register::write_context;
 use crate::rows::{
@@ -41,6 +42,7 @@ enum Record {
     Adaptive(AdaptiveRecord),
     Batch(BatchRecord),
     Screening(ScreeningRecord),
+    Inspection(InspectionRecord),
     Attempts(ContentId, Vec<FailedAttempt>),
 }
 
@@ -58,6 +60,7 @@ impl Record {
             Self::Adaptive(record) => record.write(connection),
             Self::Batch(record) => record.write(connection),
             Self::Screening(record) => record.write(connection),
+            Self::Inspection(record) => record.write(connection),
             Self::Attempts(hash, attempts) => write_attempts(connection, *hash, attempts).map(|()| 0),
         }
     }
@@ -150,6 +153,14 @@ impl Writer {
     /// If it could not be stored.
     pub async fn screening(&self, record: ScreeningRecord) -> Result<(), StoreError> {
         self.write(Record::Screening(record)).await.map(|_| ())
+    }
+
+    /// Stores what a guard found in a context; returns once it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be stored.
+    pub async fn inspection(&self, record: InspectionRecord) -> Result<(), StoreError> {
+        self.write(Record::Inspection(record)).await.map(|_| ())
     }
 
     /// Stores the log-probability of a text; returns once it is on disk.

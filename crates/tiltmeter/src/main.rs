@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod exit;
 mod files;
+mod guards;
 mod live;
 mod log;
 mod output;

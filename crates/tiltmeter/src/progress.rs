@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tiltmeter_run::{Event, Observer};
+use tiltmeter_run::{CallTarget, Event, Observer};
 
 use crate::live::Live;
 use crate::output;
@@ -29,6 +29,7 @@ struct State {
     judgements: Task,
     codings: Task,
     screenings: Task,
+    inspections: Task,
     started: Instant,
     last_line: Instant,
     download: Option<ProgressBar>,
@@ -92,6 +93,7 @@ impl Progress {
                 judgements: Task::new("judge's scores"),
                 codings: Task::new("traces coded"),
                 screenings: Task::new("demonstrations"),
+                inspections: Task::new("contexts"),
                 started: now,
                 last_line: now,
                 download: None,
@@ -255,7 +257,28 @@ impl State {
     }
 
     fn tasks(&self) -> impl Iterator<Item = &Task> {
-        [&self.screenings, &self.scores, &self.samples, &self.judgements, &self.codings].into_iter()
+        [&self.screenings, &self.inspections, &self.scores, &self.samples, &self.judgements, &self.codings]
+            .into_iter()
+    }
+
+    /// The task that a failed call belongs to.
+    fn task_of(&mut self, target: CallTarget) -> &mut Task {
+        match target {
+            CallTarget::Response => &mut self.samples,
+            CallTarget::Screening => &mut self.screenings,
+            CallTarget::Inspection => &mut self.inspections,
+            CallTarget::Score => &mut self.scores,
+            CallTarget::Judgement => &mut self.judgements,
+            CallTarget::Coding => &mut self.codings,
+        }
+    }
+
+    fn spent(&mut self, total_usd: f64) {
+        self.spent_usd = self.spent_usd.max(total_usd);
+        let text = format!("US$ {:.4}", self.spent_usd);
+        for bar in self.tasks().filter_map(|task| task.bar.as_ref()) {
+            bar.set_message(text.clone());
+        }
     }
 }
 
@@ -269,6 +292,7 @@ impl Observer for Progress {
                 ));
                 self.begin(|state| {
                     state.screenings = Task::new(state.screenings.name);
+                    state.inspections = Task::new(state.inspections.name);
                     [
                         (&mut state.scores, scores),
                         (&mut state.samples, samples),
@@ -289,21 +313,21 @@ impl Observer for Progress {
                 self.begin(|state| [(&mut state.screenings, demonstrations)]);
                 return;
             }
+            Event::InspectionStarted { contexts, reused } => {
+                self.say(&format!(
+                    "before contexts are shown: {contexts} for the guard to look at; {reused} looked at already"
+                ));
+                self.begin(|state| [(&mut state.inspections, contexts)]);
+                return;
+            }
+            Event::ContextInspected => self.with(|state| state.inspections.advance()),
             Event::DemonstrationScreened => self.with(|state| state.screenings.advance()),
             Event::SampleStored { judgements_spared } => self.with(|state| {
                 state.samples.advance();
                 state.judgements.shrink(judgements_spared);
             }),
             Event::Spent { total_usd } => {
-                self.with(|state| {
-                    state.spent_usd = state.spent_usd.max(total_usd);
-                    let text = format!("US$ {:.4}", state.spent_usd);
-                    for task in state.tasks() {
-                        if let Some(bar) = &task.bar {
-                            bar.set_message(text.clone());
-                        }
-                    }
-                });
+                self.with(|state| state.spent(total_usd));
                 return;
             }
             Event::Spared { samples, judgements } => self.with(|state| {
@@ -341,13 +365,7 @@ impl Observer for Progress {
             }
             Event::Failed { model, kind, message, judgements_lost, target } => {
                 let shown = self.with(|state| {
-                    match target {
-                        tiltmeter_run::CallTarget::Response => state.samples.advance(),
-                        tiltmeter_run::CallTarget::Screening => state.screenings.advance(),
-                        tiltmeter_run::CallTarget::Score => state.scores.advance(),
-                        tiltmeter_run::CallTarget::Judgement => state.judgements.advance(),
-                        tiltmeter_run::CallTarget::Coding => state.codings.advance(),
-                    }
+                    state.task_of(target).advance();
                     state.judgements.shrink(judgements_lost);
                     state.failed += 1;
                     state.failures_shown += 1;

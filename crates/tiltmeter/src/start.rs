@@ -10,7 +10,9 @@ use tiltmeter_run::{
     BatchPolicy, Batching, Budget, ConnectError, EngineError, Means, Model, Outcome, Reach, RetryPolicy,
     RunResults, Stop, analyse, takes_batches,
 };
-use tiltmeter_store::{InvocationEnd, OpenBatch, Reader, Registration, RunDirectory, Writer, forget_batches};
+use tiltmeter_store::{
+    InvocationEnd, OpenBatch, Reader, Registration, RunDirectory, Writer, forget_batches, prepare,
+};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -97,6 +99,17 @@ impl Start {
         self.runtime.block_on(opening).map_err(|error| {
             if error.is_configuration() { Failure::configuration(error) } else { Failure::failed(error) }
         })
+    }
+
+    /// Waits for something that is not of the engine.
+    pub(crate) fn wait<T>(&self, doing: impl Future<Output = T>) -> T {
+        self.runtime.block_on(doing)
+    }
+
+    /// A reader of the store, which is made where there is none yet.
+    pub(crate) fn store(&self) -> Result<Reader, Failure> {
+        prepare(&self.directory).map_err(Failure::failed)?;
+        self.reader()
     }
 
     /// A budget can be kept only where all prices are known.
@@ -318,6 +331,9 @@ fn stopped(stop: &Stop, path: &Path) -> Failure {
         Stop::Budget { .. } => "what was stored is kept; run again, with a new budget, to go on",
         Stop::Screening { .. } => {
             "what was stored is kept; run again to ask for the rest, or leave the filter out"
+        }
+        Stop::Inspection { .. } => {
+            "what was stored is kept; run again to have the rest looked at, or leave the guard out"
         }
         Stop::Store(_) | Stop::Analysis(_) | Stop::Requested => "what was stored is kept; run again to go on",
     };

@@ -8,6 +8,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::file::{AblateFile, JudgeFile, PriceFile, Reasoning, SteerFile};
+use super::guard_file::GuardFile;
 
 /// A defence: what is done to a request so that its examples tilt the answer less. With an `id` alone it is the
 /// built-in one of that name. Other fields may be combined; they are applied in the order in which they stand here,
@@ -15,8 +16,8 @@ use super::file::{AblateFile, JudgeFile, PriceFile, Reasoning, SteerFile};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DefenceFile {
-    /// Name in tables. Built in are `filter`, `append-benign`, `quote`, `safety-first`, `context-first`, `warning`,
-    /// `role-reminder`, `subsample` and `self-check`.
+    /// Name in tables. Built in are `filter`, `append-benign`, `quote`, `guard`, `safety-first`, `context-first`,
+    /// `warning`, `role-reminder`, `subsample` and `self-check`.
     pub id: String,
     /// A model looks at each demonstration before contexts are made, and those that it takes for harmful are left out:
     /// true for the judge's model, or a table.
@@ -31,6 +32,10 @@ pub struct DefenceFile {
     /// introduction, or your own, in which `{mark}` stands for these lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quote: Option<Wording>,
+    /// The guard looks at each context and acts by what it finds; docs/guard.md says how that differs from the gateway.
+    /// Not together with `filter`, `append_benign`, `quote` and `subsample`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<GuardFile>,
     /// What the system message says: the id of an instruction (built in, or of `[[instructions]]`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instruction: Option<String>,

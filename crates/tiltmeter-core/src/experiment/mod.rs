@@ -4,6 +4,8 @@
 pub mod defence_file;
 mod error;
 pub mod file;
+pub mod guard_file;
+mod guarding;
 mod locate;
 mod models;
 mod price;

@@ -141,7 +141,8 @@ impl Resolver<'_> {
                 ));
             }
         }
-        let (reshapings, screens) = self.reshapings(&file)?;
+        let (mut reshapings, screens) = self.reshapings(&file)?;
+        let guards = self.guards(&file, &mut reshapings)?;
         self.appendable(&file, &reshapings, &sets, &shots)?;
         let treatments = self.treatments(&file, reshapings)?;
         self.subjects_fit(&file, &subjects, &treatments)?;
@@ -178,6 +179,7 @@ impl Resolver<'_> {
             exclude_in_domain: file.questions.exclude_in_domain,
             treatments,
             screens,
+            guards,
             sampling,
             tilt,
             usefulness,

@@ -8,6 +8,7 @@ use super::file::{ContextCache, EndpointFile, ExperimentFile, Reasoning, Scoring
 use super::price::Price;
 use super::usefulness::UsefulnessPlan;
 use crate::demonstration::{Control, DemonstrationSet, Terms};
+use crate::guarding::Guard;
 use crate::id::{Canonical, ContentId};
 use crate::prompt::{Placement, QuestionFormat};
 use crate::question::Question;
@@ -55,6 +56,8 @@ pub struct Experiment {
     pub treatments: Vec<Treatment>,
     /// The models by which filters screen demonstrations.
     pub screens: Vec<Screen>,
+    /// The guards that look at contexts.
+    pub guards: Vec<Guard>,
     /// Which answers are drawn.
     pub sampling: SamplingPlan,
     /// Which texts are scored.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::defence_file::{DefenceFile, ReasoningProbe, Wording};
 use super::error::{ConfigError, suggestion};
 use super::file::{ExperimentFile, Reasoning};
+use super::guarding::GUARD;
 use super::locate::Step::{Index, Key};
 use super::procedures::{SELF_CHECK, SUBSAMPLE};
 use super::resolve::Resolver;
@@ -12,8 +13,9 @@ use crate::reshaping::Reshaping;
 use crate::treatment::{Elicitation, Instruction, Treatment, UNTREATED, WITH_REASONING};
 
 /// The defences that need no more than a name.
-const BUILT_IN: [&str; 9] = [
+const BUILT_IN: [&str; 10] = [
     "filter",
+    GUARD,
     "append-benign",
     "quote",
     "safety-first",

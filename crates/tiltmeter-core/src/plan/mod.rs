@@ -4,6 +4,7 @@
 mod controls;
 mod draw;
 mod estimate;
+mod guarding;
 mod mixture;
 mod parts;
 mod reshape;
@@ -25,6 +26,7 @@ use crate::usefulness::Purpose;
 pub(crate) use draw::below;
 pub use draw::draw_rows;
 pub use estimate::{BlockEstimate, CHARACTERS_PER_TOKEN, Estimate, LIKELY_ANSWER_TOKENS, estimate};
+pub use guarding::{GuardedContext, ToInspect};
 pub use parts::sample_id;
 pub use reshape::ReshapingCounts;
 
@@ -244,7 +246,7 @@ impl Experiment {
         self.treatments.iter().position(|other| other.instruction.text == *instruction).unwrap_or(treatment)
     }
 
-    fn context_specs(&self, condition: &Condition) -> Vec<ContextSpec> {
+    pub(super) fn context_specs(&self, condition: &Condition) -> Vec<ContextSpec> {
         let &Condition { set, control, placement, shots, treatment, .. } = condition;
         if shots == 0 {
             return vec![self.empty_context(placement)];

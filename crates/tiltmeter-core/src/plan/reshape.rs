@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::{Condition, ContextSpec, Plan, draw_rows};
+use crate::demonstration::Control;
 use crate::experiment::Experiment;
 use crate::id::{Canonical, ContentId};
 use crate::prompt::RenderedContext;
@@ -35,7 +36,8 @@ impl Experiment {
 
     /// Renders a context.
     pub fn render(&self, spec: ContextSpec) -> RenderedContext {
-        self.render_shown(spec, &self.demonstrations(spec))
+        let context = self.render_shown(spec, &self.reshaped(spec));
+        self.guarded(spec, context)
     }
 
     /// Renders a context that shows these demonstrations, such as a part of its own.
@@ -54,6 +56,11 @@ impl Experiment {
     /// The demonstrations of a context in order, as its treatment leaves them: prompt, response, and the row of the
     /// set that the response comes from.
     pub fn demonstrations(&self, spec: ContextSpec) -> Vec<Shown> {
+        self.cut_by_guard(spec, self.reshaped(spec))
+    }
+
+    /// The same before a guard looks at them.
+    fn reshaped(&self, spec: ContextSpec) -> Vec<Shown> {
         let mut shown = self.own_demonstrations(spec);
         let Some(reshaping) = self.reshaping(spec).filter(|_| spec.shots > 0) else { return shown };
         if let Some(filter) = &reshaping.filter {
@@ -140,27 +147,36 @@ impl Experiment {
             for (prompt, response, row) in
                 self.specs_of(condition).into_iter().flat_map(|spec| self.own_demonstrations(spec))
             {
-                let id = if self.stand_ins.is_empty() {
-                    demonstration_id(&prompt, &response)
-                } else {
-                    // All fillers have the same text, and the sets that they stand in for do not.
-                    Canonical::new("tiltmeter.filler/1")
-                        .integer(condition.set as u64)
-                        .text(condition.control.name())
-                        .integer(row as u64)
-                        .finish()
-                };
+                let id = self.told_apart(condition.set, condition.control, &prompt, &response, row);
                 found.entry(id).or_insert((id, prompt, response));
             }
         }
         found.into_values().collect()
     }
 
-    /// Whether what a context shows is not known yet, because its filter's model was not asked.
+    /// What tells a demonstration from others: its hash. All fillers have the same text, and the sets that they stand in
+    /// for do not, so that those go by their place.
+    pub(super) fn told_apart(
+        &self,
+        set: usize,
+        control: Control,
+        prompt: &str,
+        response: &str,
+        row: usize,
+    ) -> ContentId {
+        if self.stand_ins.is_empty() {
+            return demonstration_id(prompt, response);
+        }
+        let canonical = Canonical::new("tiltmeter.filler/1").integer(set as u64).text(control.name());
+        canonical.integer(row as u64).finish()
+    }
+
+    /// Whether what a context shows is not known yet, because its filter's model was not asked, or its guard has
+    /// not looked.
     fn is_provisional(&self, spec: ContextSpec) -> bool {
         let filter = self.reshaping(spec).and_then(|reshaping| reshaping.filter.as_ref());
         let screen = filter.and_then(|filter| self.screens.get(filter.screen));
-        screen.is_some_and(|screen| screen.verdicts.is_none())
+        screen.is_some_and(|screen| screen.verdicts.is_none()) || self.awaits_guard(spec)
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{join, join_all};
 use futures_util::stream::{self, StreamExt};
+use tiltmeter_core::id::{Canonical, ContentId};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -103,6 +104,25 @@ impl ContextInspector {
     pub fn with_contexts(mut self, detector: Arc<dyn ContextDetector>, timeout: Duration) -> Self {
         self.contexts.push(ForContexts { detector, timeout, is_for_instructions: false });
         self
+    }
+
+    /// Hash of all that findings depend on besides the request: the detectors, and how findings become a risk.
+    pub fn identity(&self) -> ContentId {
+        let RiskSettings { dose, share, instructions, half_life, floor, low, high } = self.settings;
+        let risk = [dose, share, instructions, half_life, floor, low, high];
+        let mut canonical =
+            risk.into_iter().fold(Canonical::new("tiltmeter.guard-inspector/1"), |canonical, number| {
+                canonical.number(number)
+            });
+        for of in &self.examples {
+            canonical = canonical.text(of.detector.name()).id(&of.detector.identity());
+        }
+        // A detector of contexts has its own in every key.
+        let nothing = Split::default();
+        for of in &self.contexts {
+            canonical = canonical.text(of.detector.name()).id(&of.detector.key(&nothing));
+        }
+        canonical.finish()
     }
 
     /// The verdicts that are kept.

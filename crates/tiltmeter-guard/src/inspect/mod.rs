@@ -7,6 +7,7 @@ mod cache;
 mod detector;
 mod example;
 mod few_shot;
+mod in_process;
 mod inspector;
 mod judge;
 mod local;
@@ -20,13 +21,14 @@ mod webhook;
 pub use cache::{CacheCounts, VerdictCache, VerdictKey};
 pub use detector::{ContextDetector, DetectorError, ExampleDetector, Finding, Verdict};
 pub use example::{Content, Example, ExampleKind};
+pub use in_process::inspect_prompt;
 pub use inspector::{ContextInspector, DetectorTerms, Timing};
 pub use judge::{ExampleJudge, ExampleJudgeSettings};
 pub use local::{AnswerPairs, PersonaDetector, PersonaSettings, TiltDetector, TiltSettings};
 pub(crate) use open::Address;
 pub use open::{
-    ContextFile, JudgeFile, OpenError, PersonaFile, RulesFile, Surroundings, TiltFile, TimingFile,
-    WebhookFile,
+    ContextFile, GivenModels, JudgeFile, OpenError, PersonaFile, RulesFile, Surroundings, TiltFile,
+    TimingFile, WebhookFile,
 };
 pub use risk::{ContextFinding, ExampleState, RiskSettings, RiskSettingsError, assess};
 pub use rules::{Rules, RulesError};

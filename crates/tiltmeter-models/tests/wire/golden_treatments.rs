@@ -10,14 +10,14 @@ use tiltmeter_models::{Api, ChatRequest};
 use crate::server::{Answer, Server};
 use crate::{endpoint, open, request};
 
-const PROTOCOLS: [(Api, &str, &str); 4] = [
+pub(crate) const PROTOCOLS: [(Api, &str, &str); 4] = [
     (Api::ChatCompletions, "openai", include_str!("../fixtures/openai_compatible/openai.json")),
     (Api::Responses, "openai_responses", include_str!("../fixtures/openai_responses/reply.json")),
     (Api::Gemini, "gemini", include_str!("../fixtures/gemini/reply.json")),
     (Api::Anthropic, "anthropic", include_str!("../fixtures/anthropic/reply.json")),
 ];
 
-const PLACEMENTS: [&str; 3] = ["first-user", "chat-turns", "system"];
+pub(crate) const PLACEMENTS: [&str; 3] = ["first-user", "chat-turns", "system"];
 
 /// Every defence that needs no model of its own.
 const DEFENCES: [&str; 6] =

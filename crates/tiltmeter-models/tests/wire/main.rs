@@ -10,6 +10,7 @@ mod batch;
 mod gemini;
 mod gemini_stored;
 mod golden_contexts;
+mod golden_guard;
 mod golden_treatments;
 mod openai_compatible;
 mod openai_responses;

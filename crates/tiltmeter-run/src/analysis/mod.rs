@@ -82,8 +82,9 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
     let has_judge = experiment.judge.is_some();
     let adaptive = reader.adaptive(experiment.id)?;
     let steered = steering::Steered::read(&reader)?;
-    let no_tilt = tilt::NotApplicable::read(&reader, &conditions)?;
+    let no_tilt = tilt::NotApplicable::read(&reader, experiment.id, &conditions)?;
     let filtered = reader.filtered_contexts(experiment.id)?;
+    let guarded = reader.guarded_contexts(experiment.id)?;
     let treatments = treatments::treatments(&reader, &experiment)?;
     let mut results: Vec<ConditionResult> = Vec::with_capacity(conditions.len());
     let mut all_counts = Vec::with_capacity(conditions.len());
@@ -132,6 +133,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
             no_tilt: no_tilt.of(condition),
             steering: steered.of(condition),
             filter: filtered.get(&condition.id).and_then(|contexts| treatments::filter(condition, contexts)),
+            guard: guarded.get(&condition.id).and_then(|contexts| treatments::guard(condition, contexts)),
         });
         all_counts.push(counts);
     }
@@ -154,7 +156,7 @@ pub fn analyse(directory: &Path) -> Result<RunResults, AnalysisError> {
             .collect(),
         across_subjects: across::across_subjects(&series, &across::sizes(&experiment.resolved), has_judge),
         human_labels,
-        usefulness: usefulness::results(&probed, settings)?,
+        usefulness: usefulness::results(&probed, &guarded, settings)?,
         prices,
         asked: 0,
         reused: 0,
@@ -235,10 +237,15 @@ fn count_failures(
     treatments: &[TreatmentResult],
 ) -> Vec<FailureCount> {
     let screens = treatments.iter().any(|treatment| treatment.screening.is_some());
+    let guards = treatments.iter().any(|treatment| treatment.inspection.is_some());
     let mut counts: BTreeMap<(&str, &str), (u64, &str)> = BTreeMap::new();
     for failure in failures {
-        let is_of_filter = failure.target == "screening";
-        if failure.judge.is_some() && failure.judge != experiment.judge || is_of_filter && !screens {
+        let is_of_others = match failure.target.as_str() {
+            "screening" => !screens,
+            "inspection" => !guards,
+            _ => failure.judge.is_some() && failure.judge != experiment.judge,
+        };
+        if is_of_others {
             continue;
         }
         let (count, _) = counts.entry((&failure.target, &failure.kind)).or_insert((0, &failure.message));

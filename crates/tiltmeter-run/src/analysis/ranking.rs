@@ -11,7 +11,9 @@ use tiltmeter_stats::{
 use tiltmeter_store::{ConditionRow, Reader, Usage};
 
 use crate::effects::{Comparison, Omission};
-use crate::ranking::{OrderResult, RankedCell, RankedGroup, TiltChange, TreatmentRanking, UsageResult};
+use crate::ranking::{
+    OrderResult, RankedCell, RankedGroup, TiltChange, TreatmentRanking, UsageResult, beforehand,
+};
 
 use super::rates::Counts;
 use super::samples::{BlockKey, Samples};
@@ -69,7 +71,7 @@ pub fn rank_treatments(directory: &Path) -> Result<TreatmentRanking, AnalysisErr
     let conditions = reader.conditions(experiment.id)?;
     let samples = Samples::read(&reader, &reader.failures()?, &experiment, None)?;
     let tilts = Tilts::new(&reader, &experiment, &conditions)?;
-    let no_tilt = NotApplicable::read(&reader, &conditions)?;
+    let no_tilt = NotApplicable::read(&reader, experiment.id, &conditions)?;
     let usage: HashMap<BlockKey, Usage> = reader.usage_by_block()?.into_iter().collect();
     let wanted = settings(&experiment.resolved)?;
     let has_judge = experiment.judge.is_some();
@@ -85,6 +87,7 @@ pub fn rank_treatments(directory: &Path) -> Result<TreatmentRanking, AnalysisErr
         correction: wanted.family,
         tilts_compared: 0,
         groups: Vec::new(),
+        beforehand: beforehand(&super::treatments::treatments(&reader, &experiment)?),
         omitted: Vec::new(),
     };
     let mut changes: Vec<Change> = Vec::new();

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use tiltmeter_core::prompt::{Placement, RenderedContext};
 use tiltmeter_core::question::PairKind;
-use tiltmeter_core::treatment::{NO_TILT_AFTER_REASONING, NO_TILT_OF_SEVERAL_CALLS};
+use tiltmeter_core::treatment::{
+    GUARD_REFUSAL, NO_TILT_AFTER_REASONING, NO_TILT_OF_BLOCKING, NO_TILT_OF_SEVERAL_CALLS,
+};
 use tiltmeter_stats::{BootstrapInterval, BootstrapSettings, PairedDifference, bootstrap_mean};
 use tiltmeter_store::{ConditionRow, ExperimentRow, Reader, ScoreRow, StoreError};
 
@@ -326,12 +328,18 @@ impl Tilts {
 /// Which conditions have no tilt because their treatment leaves it none.
 pub(crate) struct NotApplicable {
     reasons: BTreeMap<i64, &'static str>,
+    /// Treatments, by name, whose guard may block.
+    blocking: BTreeSet<String>,
     /// Subjects of which texts are scored under some treatment.
     scored: BTreeSet<i64>,
 }
 
 impl NotApplicable {
-    pub(super) fn read(reader: &Reader, conditions: &[ConditionRow]) -> Result<Self, StoreError> {
+    pub(super) fn read(
+        reader: &Reader,
+        experiment: i64,
+        conditions: &[ConditionRow],
+    ) -> Result<Self, StoreError> {
         let texts = reader.treatment_texts()?;
         let elicited = texts.iter().filter(|(_, texts)| texts.after_question.is_some());
         let mut reasons: BTreeMap<i64, &'static str> =
@@ -341,10 +349,18 @@ impl NotApplicable {
         let is_scored =
             |condition: &&ConditionRow| condition.questions.iter().any(|(_, _, is_scored)| *is_scored);
         let scored = conditions.iter().filter(is_scored).map(|condition| condition.subject).collect();
-        Ok(Self { reasons, scored })
+        let refusal = |(name, _): &(String, String)| name == GUARD_REFUSAL;
+        let blocking = reader.treatments(experiment)?.into_iter();
+        let blocking = blocking.filter(|one| one.texts.iter().any(refusal)).map(|one| one.name).collect();
+        Ok(Self { reasons, blocking, scored })
     }
 
     pub(super) fn of(&self, condition: &ConditionRow) -> Option<&'static str> {
-        self.reasons.get(&condition.treatment).copied().filter(|_| self.scored.contains(&condition.subject))
+        let blocking = self.blocking.contains(&condition.treatment_name).then_some(NO_TILT_OF_BLOCKING);
+        self.reasons
+            .get(&condition.treatment)
+            .copied()
+            .or(blocking)
+            .filter(|_| self.scored.contains(&condition.subject))
     }
 }

@@ -1,10 +1,16 @@
-//! What was done to requests: in words, and what filters did.
+//! What was done to requests: in words, and what filters and guards did.
 
+use std::collections::BTreeMap;
+
+use tiltmeter_core::guarding::{GuardAction, GuardRisk};
 use tiltmeter_store::{
-    ConditionRow, ExperimentRow, FilteredContext, Reader, ScreeningTotals, StoreError, TreatmentRow,
+    ConditionRow, ExperimentRow, FilteredContext, GuardRow, GuardedRow, InspectionTotals, Reader,
+    ScreeningTotals, StoreError, TreatmentRow,
 };
 
-use crate::results::{FilterResult, ScreeningResult, TreatmentResult, TreatmentText};
+use crate::results::{
+    FilterResult, GuardResult, InspectionResult, ScreeningResult, TreatmentResult, TreatmentText,
+};
 
 /// The treatments of an experiment.
 pub(super) fn treatments(
@@ -12,7 +18,11 @@ pub(super) fn treatments(
     experiment: &ExperimentRow,
 ) -> Result<Vec<TreatmentResult>, StoreError> {
     let result = |row: TreatmentRow| {
-        let TreatmentRow { name, is_built_in, does, texts, screen } = row;
+        let TreatmentRow { name, is_built_in, does, texts, screen, guard } = row;
+        let inspection = match guard {
+            Some(guard) => Some(inspection(&reader.inspection_totals(guard.hash)?, guard)),
+            None => None,
+        };
         let totals = screen.map(|screen| reader.screening_totals(screen)).transpose()?;
         let text = |(name, text)| TreatmentText { name, text };
         Ok(TreatmentResult {
@@ -21,6 +31,7 @@ pub(super) fn treatments(
             texts: texts.into_iter().map(text).collect(),
             built_in: is_built_in,
             screening: totals.map(screening),
+            inspection,
         })
     };
     reader.treatments(experiment.id)?.into_iter().map(result).collect()
@@ -37,6 +48,47 @@ fn screening(totals: ScreeningTotals) -> ScreeningResult {
         cost_usd,
     } = totals;
     ScreeningResult { model, demonstrations, without_score, calls, input_tokens, output_tokens, cost_usd }
+}
+
+fn inspection(totals: &InspectionTotals, guard: GuardRow) -> InspectionResult {
+    let &InspectionTotals { contexts, with_gaps, calls, input_tokens, output_tokens, cost_usd, duration_ms } =
+        totals;
+    let milliseconds_mean = (contexts > 0).then(|| duration_ms as f64 / contexts as f64);
+    InspectionResult {
+        guard: guard.hash.to_string(),
+        detectors: guard.detectors,
+        contexts,
+        with_gaps,
+        calls,
+        input_tokens,
+        output_tokens,
+        cost_usd,
+        milliseconds_mean,
+    }
+}
+
+/// What guards did with contexts, by row of the condition.
+pub(super) type GuardedContexts = BTreeMap<i64, Vec<GuardedRow>>;
+
+/// What a guard did to a condition's contexts.
+pub(super) fn guard(condition: &ConditionRow, contexts: &[GuardedRow]) -> Option<GuardResult> {
+    if condition.shots == 0 || contexts.is_empty() {
+        return None;
+    }
+    let count = |is: &dyn Fn(&GuardedRow) -> bool| contexts.iter().filter(|one| is(one)).count() as u64;
+    let did = |one: &GuardedRow, action: GuardAction| one.actions.iter().any(|name| name == action.name());
+    let of = contexts.len() as f64;
+    let cut: u32 = contexts.iter().map(|one| one.cut).sum();
+    Some(GuardResult {
+        contexts: contexts.len() as u64,
+        low: count(&|one| one.risk == GuardRisk::Low),
+        high: count(&|one| one.risk == GuardRisk::High),
+        score_mean: contexts.iter().map(|one| one.score).sum::<f64>() / of,
+        of: condition.shots,
+        cut_mean: f64::from(cut) / of,
+        instructed: count(&|one| did(one, GuardAction::Instruct) && !did(one, GuardAction::Block)),
+        blocked: count(&|one| did(one, GuardAction::Block)),
+    })
 }
 
 /// What a filter did to a condition's contexts.

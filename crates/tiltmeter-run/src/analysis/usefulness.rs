@@ -16,6 +16,7 @@ use crate::usefulness::{
 use super::comparisons::Test;
 use super::ranking::is_baseline;
 use super::samples::BlockKey;
+use super::treatments::{self, GuardedContexts};
 use super::{AnalysisError, planned, statistics};
 
 /// What is counted among answers.
@@ -157,7 +158,7 @@ impl Probed {
         self.refusal_phrases += u64::from(has_refusal_phrase);
     }
 
-    fn result(&self) -> Result<UsefulnessResult, AnalysisError> {
+    fn result(&self, guarded: &GuardedContexts) -> Result<UsefulnessResult, AnalysisError> {
         let row = self.condition();
         Ok(UsefulnessResult {
             subject: row.subject_name.clone(),
@@ -174,6 +175,7 @@ impl Probed {
             refusal_phrases: self.refusal_phrases,
             useful: self.share(Counted::Useful)?,
             refused: self.share(Counted::Refused)?,
+            guard: guarded.get(&row.id).and_then(|contexts| treatments::guard(row, contexts)),
         })
     }
 
@@ -206,6 +208,7 @@ impl Probed {
 /// What the probes came to; `None` where none is asked.
 pub(super) fn results(
     probed: &[Probed],
+    guarded: &GuardedContexts,
     settings: StatisticsFile,
 ) -> Result<Option<UsefulnessResults>, AnalysisError> {
     if probed.is_empty() {
@@ -213,7 +216,7 @@ pub(super) fn results(
     }
     let mut results = UsefulnessResults::default();
     for one in probed {
-        results.conditions.push(one.result()?);
+        results.conditions.push(one.result(guarded)?);
     }
     for counted in [Counted::Useful, Counted::Refused] {
         let mut family = Vec::new();

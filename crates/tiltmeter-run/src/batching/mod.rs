@@ -100,6 +100,7 @@ impl Batching {
             steered: connections.steered,
             // They have said all that they were asked by now.
             screens: connections.screens,
+            guards: connections.guards,
         }
     }
 

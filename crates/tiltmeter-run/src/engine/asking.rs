@@ -11,7 +11,10 @@ use tiltmeter_core::verdict::Aspect;
 use tiltmeter_models::{
     ChatRequest, ChatResponse, ErrorKind, FinishReason, ModelError, RealisedShift, Sampling, ScoreRequest,
 };
-use tiltmeter_store::{AnswerText, FailureTarget, ResponseOutcome, ResponseRecord, ScoreRecord, ShiftRecord};
+use tiltmeter_store::{
+    AnswerText, Chosen, ComposedRecord, FailureTarget, ResponseOutcome, ResponseRecord, ScoreRecord,
+    ShiftRecord,
+};
 
 use super::Engine;
 use super::composing::Lost;
@@ -76,6 +79,10 @@ impl Engine {
         sample: SampleSpec,
         placement: Placement,
     ) -> Option<Judged> {
+        if let Some(said) = &sample.prompt.context.withheld {
+            self.withhold(block, &sample, said).await;
+            return None;
+        }
         let procedure = self.experiment.treatments[block.treatment].procedure.as_ref();
         // A part of a context may fit where the whole did not.
         let is_whole = !matches!(procedure, Some(Procedure::SubsampleVote(_)));
@@ -106,6 +113,26 @@ impl Engine {
         let judgements_spared = if judged { 0 } else { self.judgement_count(block.purpose) };
         self.ledger.tell(Event::SampleStored { judgements_spared });
         judged.then(|| self.judged(&sample, row, answer, &Aspect::ALL))
+    }
+
+    /// Stores that a guard held the request back: nobody is asked.
+    async fn withhold(&self, block: &Block, sample: &SampleSpec, said: &str) {
+        let record = ComposedRecord {
+            hash: sample.id,
+            subject: self.rows.subjects[block.subject],
+            context: self.rows.contexts[block.context],
+            treatment: self.rows.treatments[block.treatment],
+            question: self.rows.questions[sample.question],
+            replicate: sample.replicate,
+            wording: sample.wording,
+            chosen: Chosen::Withheld(said.to_owned()),
+            parts: Vec::new(),
+            created_at: self.ledger.now(),
+        };
+        if self.ledger.store(|writer| async move { writer.composed(record).await }).await.is_some() {
+            let judgements_spared = self.judgement_count(block.purpose);
+            self.ledger.tell(Event::SampleStored { judgements_spared });
+        }
     }
 
     /// Asks for an answer that is one call and stores it, unless it was asked for in this start as a part of another.

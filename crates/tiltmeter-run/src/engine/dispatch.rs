@@ -131,7 +131,8 @@ impl Engine {
         let context = Arc::new(self.experiment.render(self.plan.contexts[block.context]));
         let mut first = None;
         // The calls of one answer follow each other, mostly with other contexts: none goes first for them.
-        let is_one_call = self.experiment.treatments[block.treatment].procedure.is_none();
+        let is_one_call =
+            self.experiment.treatments[block.treatment].procedure.is_none() && context.withheld.is_none();
         if is_one_call && self.model(block).is_served && context.characters() >= LONG_CONTEXT {
             let sample = {
                 let mut missing = self

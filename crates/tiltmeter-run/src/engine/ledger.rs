@@ -116,6 +116,7 @@ impl Ledger {
             FailureTarget::Response { .. } => CallTarget::Response,
             FailureTarget::Score { .. } => CallTarget::Score,
             FailureTarget::Screening => CallTarget::Screening,
+            FailureTarget::Inspection => CallTarget::Inspection,
             FailureTarget::Judgement { .. } => CallTarget::Judgement,
             FailureTarget::Coding { .. } => CallTarget::Coding,
         };

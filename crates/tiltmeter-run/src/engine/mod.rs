@@ -9,6 +9,7 @@ mod asking;
 mod coding;
 mod composing;
 mod dispatch;
+mod inspecting;
 mod judging;
 mod ledger;
 mod rejudge;
@@ -34,6 +35,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use coding::{CodeTraces, Coder, code_traces};
+pub use inspecting::{
+    DetectorModel, Inspected, Inspecting, Inspects, MissingInspection, OpenGuard, inspect,
+    missing_inspections,
+};
 pub use judging::judge_settings;
 pub use rejudge::{Rejudge, rejudge};
 pub use screening::{MissingScreening, Screening, missing_screenings, screen};
@@ -147,6 +152,14 @@ pub enum Stop {
         /// Demonstrations whose call failed for good.
         failed: u64,
         /// Demonstrations that were to be screened.
+        total: u64,
+    },
+    /// A guard could not look at contexts, so that it is not known which to show.
+    #[error("{failed} of {total} contexts could not be looked at by the guard: no subject is shown any")]
+    Inspection {
+        /// Contexts of which a detector failed.
+        failed: u64,
+        /// Contexts that were to be looked at.
         total: u64,
     },
     /// Somebody asked for it.

@@ -125,6 +125,7 @@ async fn fill(directory: &RunDirectory, experiment: &Experiment, plan: &Plan) {
         judge: Some(model("openai/judge")),
         prompts: vec![prompt.clone(), prompt],
         screens: Vec::new(),
+        guards: Vec::new(),
         version: "0",
         now: "2026-01-01T00:00:00Z".to_owned(),
     };

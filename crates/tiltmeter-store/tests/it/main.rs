@@ -54,6 +54,7 @@ fn register(directory: &RunDirectory) -> Registered {
         judge: None,
         prompts: Vec::new(),
         screens: Vec::new(),
+        guards: Vec::new(),
         version: "0",
         now: NOW.to_owned(),
     };
@@ -188,6 +189,7 @@ fn register_judged(directory: &RunDirectory, judge: &str) -> Registered {
         judge: Some(model),
         prompts: vec![prompts; experiment.questions.len()],
         screens: Vec::new(),
+        guards: Vec::new(),
         version: "0",
         now: NOW.to_owned(),
     };

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use tiltmeter_core::experiment::Experiment;
 use tiltmeter_judge::JudgePrompts;
 use tiltmeter_run::{
-    Model, Outcome, Reach, Run, Screening, connect, execute, gives_log_probabilities, missing_screenings,
-    screen,
+    GuardModels, Model, Outcome, Reach, Run, Screening, connect, execute, gives_log_probabilities,
+    missing_screenings, screen,
 };
 use tiltmeter_store::{JudgePromptTexts, Reader, Registration, ScreenRow, register_screen};
 
 use crate::cli::RunArguments;
 use crate::exit::{Exit, Failure};
 use crate::start::Start;
-use crate::{files, prices};
+use crate::{files, guards, prices};
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let (mut experiment, source) = files::experiment(&arguments.experiment)?;
@@ -29,8 +29,11 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let connections =
         start.connect(connect(&experiment, &prices, &|name| std::env::var(name).ok(), start.progress()))?;
     let models = connections.subjects.iter().chain(connections.judge.as_deref());
-    start.check_prices(models.chain(connections.screens.iter().map(AsRef::as_ref)))?;
+    let before = connections.screens.iter().chain(connections.guards.iter().flat_map(GuardModels::all));
+    start.check_prices(models.chain(before.map(AsRef::as_ref)))?;
     let screened = screen_demonstrations(&start, &mut experiment, &connections.screens)?;
+    let folder = arguments.experiment.parent().unwrap_or(Path::new(""));
+    let looked = guards::look_at_contexts(&start, &mut experiment, &connections.guards, folder)?;
     let plan = experiment.plan(gives_log_probabilities);
     let registration = Registration {
         experiment: &experiment,
@@ -47,6 +50,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
             })
             .collect(),
         screens: screened.rows,
+        guards: looked.guards,
         version: env!("CARGO_PKG_VERSION"),
         now: jiff::Timestamp::now().to_string(),
     };
@@ -77,10 +81,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         };
         execute(run, reader).await
     })?;
-    let outcome = match &screened.outcome {
-        Some(screening) => outcome.after(screening),
-        None => outcome,
-    };
+    let before = [screened.outcome, looked.outcome];
+    let outcome = before.iter().flatten().fold(outcome, Outcome::after);
     start.end(invocation, &outcome, &arguments.ending)
 }
 

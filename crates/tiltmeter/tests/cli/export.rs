@@ -410,7 +410,8 @@ fn failed_calls_are_rows_and_samples_with_an_error() {
     let failed: i64 = store.query_row("SELECT max(id) FROM response", [], |row| row.get(0)).unwrap();
     let unjudged: i64 = store
         .query_row(
-            "SELECT max(response) FROM judgement WHERE response < ?1 AND aspect = 'coherence' AND outcome = 'score'",
+            "SELECT max(response) FROM judgement WHERE response < ?1 AND aspect = 'coherence' AND outcome = 'score'
+                 AND response IN (SELECT response FROM judgement WHERE aspect = 'alignment' AND outcome = 'score')",
             [failed],
             |row| row.get(0),
         )

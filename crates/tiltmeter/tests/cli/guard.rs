@@ -44,13 +44,14 @@ fn read_message(reader: &mut BufReader<TcpStream>) -> Option<(String, String)> {
     Some((head, String::from_utf8(body).ok()?))
 }
 
-struct Gateway {
+/// A gateway at an address of this machine.
+pub(crate) struct Gateway {
     child: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Gateway {
-    fn start(world: &World, config: &str) -> Self {
+    pub(crate) fn start(world: &World, config: &str) -> Self {
         world.write("GUARD.toml", config);
         let mut child = world
             .command()
@@ -90,7 +91,7 @@ fn ask(connection: &mut BufReader<TcpStream>) -> Option<(String, String)> {
     read_message(connection)
 }
 
-fn config(base_url: &str, rest: &str) -> String {
+pub(crate) fn config(base_url: &str, rest: &str) -> String {
     format!(
         "[server]\nlisten = '127.0.0.1:0'\n[[upstreams]]\nname = 'up'\nbase_url = '{base_url}'\ndefault = true\n{rest}"
     )

@@ -23,6 +23,7 @@ mod export;
 mod gates;
 mod golden;
 mod guard;
+mod guard_defence;
 mod guard_detect;
 mod judges;
 mod local;

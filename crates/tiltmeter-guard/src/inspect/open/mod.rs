@@ -81,6 +81,15 @@ pub struct Surroundings<'a> {
     pub progress: &'a dyn tiltmeter_local::Progress,
 }
 
+/// Models of detectors that are open already, such as those of a run, which counts and pays for their calls.
+#[derive(Default)]
+pub struct GivenModels {
+    /// Of `judge`.
+    pub judge: Option<Arc<dyn ChatModel>>,
+    /// Of `tilt`.
+    pub tilt: Option<Arc<dyn ChatModel>>,
+}
+
 impl ContextFile {
     /// Reads the settings of a detector.
     ///
@@ -104,6 +113,18 @@ impl ContextFile {
     /// # Errors
     /// For the first thing that cannot be had.
     pub async fn open(&self, surroundings: &Surroundings<'_>) -> Result<ContextInspector, OpenError> {
+        self.open_with(surroundings, GivenModels::default()).await
+    }
+
+    /// The same with models that are open already.
+    ///
+    /// # Errors
+    /// For the first thing that cannot be had.
+    pub async fn open_with(
+        &self,
+        surroundings: &Surroundings<'_>,
+        given: GivenModels,
+    ) -> Result<ContextInspector, OpenError> {
         self.risk.check()?;
         let cache = Arc::new(VerdictCache::new(self.cache_bytes));
         let mut inspector = ContextInspector::new(self.risk, cache);
@@ -123,12 +144,12 @@ impl ContextFile {
             inspector = inspector.with_examples(Arc::new(detector), webhook.terms()?);
         }
         if let Some(judge) = &self.judge {
-            let detector = judge.open(surroundings).await?;
+            let detector = judge.open(surroundings, given.judge).await?;
             inspector = inspector.with_examples(Arc::new(detector), judge.terms()?);
         }
         if let Some(tilt) = &self.tilt {
             let time = milliseconds("tilt.timeout_ms", tilt.timeout_ms)?;
-            inspector = inspector.with_contexts(Arc::new(tilt.open(surroundings).await?), time);
+            inspector = inspector.with_contexts(Arc::new(tilt.open(surroundings, given.tilt).await?), time);
         }
         if let Some(persona) = &self.persona {
             let time = milliseconds("persona.timeout_ms", persona.timeout_ms)?;
@@ -178,13 +199,17 @@ impl JudgeFile {
         Ok(terms(self.timing, timeout, self.parallel, self.queue))
     }
 
-    async fn open(&self, surroundings: &Surroundings<'_>) -> Result<ExampleJudge, OpenError> {
+    async fn open(
+        &self,
+        surroundings: &Surroundings<'_>,
+        given: Option<Arc<dyn ChatModel>>,
+    ) -> Result<ExampleJudge, OpenError> {
         within("judge.batch", (1..=64).contains(&self.batch))?;
         within("judge.parallel", (1..=64).contains(&self.parallel))?;
         within("judge.flagged_from", (1..=100).contains(&self.flagged_from))?;
         let address =
             Address { model: &self.model, base_url: &self.base_url, api_key_env: &self.api_key_env };
-        let (model, name) = address.open(surroundings).await?;
+        let (model, name) = address.given_or_open(given, surroundings).await?;
         let settings = ExampleJudgeSettings {
             batch: self.batch,
             most_bytes: self.example_bytes,
@@ -198,13 +223,17 @@ impl JudgeFile {
 }
 
 impl TiltFile {
-    async fn open(&self, surroundings: &Surroundings<'_>) -> Result<TiltDetector, OpenError> {
+    async fn open(
+        &self,
+        surroundings: &Surroundings<'_>,
+        given: Option<Arc<dyn ChatModel>>,
+    ) -> Result<TiltDetector, OpenError> {
         within("tilt.threshold", self.threshold > 0.0 && self.threshold.is_finite())?;
         within("tilt.pairs", (1..=32).contains(&self.pairs))?;
         within("tilt.examples", self.examples > 0)?;
         let address =
             Address { model: &self.model, base_url: &self.base_url, api_key_env: &self.api_key_env };
-        let (model, name) = address.open(surroundings).await?;
+        let (model, name) = address.given_or_open(given, surroundings).await?;
         if !model.can_score() {
             let message = "it does not give log-probabilities of given text, which the tilt needs".to_owned();
             return Err(OpenError::Model { model: self.model.clone(), message });
@@ -298,6 +327,18 @@ pub(crate) struct Address<'a> {
 }
 
 impl Address<'_> {
+    /// The model that is open already, under the name that it was written with, or one that is opened.
+    async fn given_or_open(
+        &self,
+        given: Option<Arc<dyn ChatModel>>,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<(Arc<dyn ChatModel>, String), OpenError> {
+        match given {
+            Some(model) => Ok((model, self.model.to_owned())),
+            None => self.open(surroundings).await,
+        }
+    }
+
     /// The same as [`Address::open`], from any code, async or not.
     pub(crate) fn open_blocking(
         &self,
