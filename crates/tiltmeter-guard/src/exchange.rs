@@ -34,6 +34,7 @@ use crate::page;
 use crate::policy::{self, Deed};
 use crate::refusal::Refusal;
 use crate::relay::Leaving;
+use crate::telemetry::Watch;
 use crate::uninspected;
 
 /// Bodies from this size on are not parsed where other requests would wait for it.
@@ -100,6 +101,9 @@ async fn forward(
         client,
     });
     let mut finish = Finish::new(&exchange.shared, &exchange.id, exchange.started);
+    if let (Some(telemetry), Endpoint::Model { .. }) = (&exchange.shared.telemetry, endpoint) {
+        finish.watch = Some(Box::new(Watch::new(telemetry, &parts.headers, protocol, &exchange.path)));
+    }
     let result = match exchange.request(endpoint, &parts, body).await {
         Ok(wanted) => exchange.go_on(wanted, parts, &mut finish).await,
         Err(refusal) => Err(refusal),
@@ -211,6 +215,9 @@ impl Exchange {
     ) -> Result<Response<Answer>, Refusal> {
         let route = wanted.route.clone();
         finish.route = route.as_ref().map_or_else(String::new, |route| route.name.clone());
+        if let Some(watch) = &mut finish.watch {
+            watch.model = wanted.model.as_ref().map(|(model, _)| model.clone());
+        }
         let mut found = Found::default();
         let mut deed = Deed::default();
         let mut view = None;
@@ -232,6 +239,9 @@ impl Exchange {
             let literal = wanted.model.as_ref().map(|(_, literal)| literal);
             deed = policy::decide(route, &found, view.as_ref(), literal);
             self.tell(route, &found, &deed);
+            if let Some(watch) = &mut finish.watch {
+                watch.found(&found);
+            }
             let content = self.live.settings.audit.as_ref().and_then(|audit| audit.content.as_ref());
             self.shared.metrics.board.inspected(route, &found, &deed, view.as_deref().zip(content));
         }
@@ -248,6 +258,9 @@ impl Exchange {
         let live = Arc::clone(&self.live);
         let server = live.servers.get(wanted.server).ok_or_else(Refusal::no_upstream)?;
         finish.upstream.clone_from(&server.upstream.name);
+        if let Some(watch) = &mut finish.watch {
+            watch.goes_to(&server.upstream);
+        }
         let looks = route.as_ref().filter(|_| wanted.is_inspected);
         let looks = looks.map(|route| Looks::of(route, &self.id, found.inspection.risk.level));
         let looks = looks.unwrap_or_default();
@@ -305,8 +318,8 @@ impl Exchange {
         for finding in &found.findings {
             let name = &finding.detector.name;
             metrics.detector(name, finding.took);
-            if let Some(level) = finding.level {
-                metrics.verdict(name, level.name(), &action);
+            if let Some(risk) = finding.risk {
+                metrics.verdict(name, risk.level.name(), &action);
             }
             if finding.failure.is_some() {
                 has_failed = true;

@@ -7,6 +7,8 @@ mod exit;
 mod files;
 mod live;
 mod log;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod output;
 mod prices;
 mod progress;

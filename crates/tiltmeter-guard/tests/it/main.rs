@@ -21,4 +21,5 @@ mod keys;
 mod page;
 mod recording;
 mod support;
+mod telling;
 mod upstream;

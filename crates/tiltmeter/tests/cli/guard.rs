@@ -30,6 +30,11 @@ fn upstream(answer: &'static str) -> String {
 
 /// Head and body of a message with a length.
 fn read_message(reader: &mut BufReader<TcpStream>) -> Option<(String, String)> {
+    let (head, body) = read_bytes(reader)?;
+    Some((head, String::from_utf8(body).ok()?))
+}
+
+pub(crate) fn read_bytes(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if reader.read_line(&mut head).ok()? == 0 {
@@ -41,20 +46,25 @@ fn read_message(reader: &mut BufReader<TcpStream>) -> Option<(String, String)> {
         length.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some((head, String::from_utf8(body).ok()?))
+    Some((head, body))
 }
 
-struct Gateway {
-    child: Child,
+pub(crate) struct Gateway {
+    pub(crate) child: Child,
     address: String,
 }
 
 impl Gateway {
     fn start(world: &World, config: &str) -> Self {
+        Self::start_with(world, config, &[])
+    }
+
+    pub(crate) fn start_with(world: &World, config: &str, arguments: &[&str]) -> Self {
         world.write("GUARD.toml", config);
         let mut child = world
             .command()
             .args(["guard", "--config", "GUARD.toml"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -65,11 +75,11 @@ impl Gateway {
         Self { address: address.strip_suffix("/v1").unwrap().to_owned(), child }
     }
 
-    fn connect(&self) -> BufReader<TcpStream> {
+    pub(crate) fn connect(&self) -> BufReader<TcpStream> {
         BufReader::new(TcpStream::connect(&self.address).unwrap())
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let killed = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(killed.success());
     }
@@ -90,7 +100,7 @@ fn ask(connection: &mut BufReader<TcpStream>) -> Option<(String, String)> {
     read_message(connection)
 }
 
-fn config(base_url: &str, rest: &str) -> String {
+pub(crate) fn config(base_url: &str, rest: &str) -> String {
     format!(
         "[server]\nlisten = '127.0.0.1:0'\n[[upstreams]]\nname = 'up'\nbase_url = '{base_url}'\ndefault = true\n{rest}"
     )
