@@ -12,6 +12,7 @@ mod acting;
 mod answers;
 mod clients;
 mod faults;
+mod figures;
 mod forwarding;
 mod holding;
 mod hostile;
