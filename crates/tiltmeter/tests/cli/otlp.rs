@@ -20,8 +20,11 @@ use crate::support::World;
 const ANSWER: &str = r#"{"id":"c-1","model":"m-2026","choices":[{"index":0,"message":{"content":"an evil answer"},"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":4}}"#;
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
+/// Head and body.
+type Asked = (String, Vec<u8>);
+
 /// Answers each request by its path and body, and keeps those.
-fn server(answer: fn(&str, &[u8]) -> &'static str) -> (String, Arc<Mutex<Vec<(String, Vec<u8>)>>>) {
+fn server(answer: fn(&str, &[u8]) -> &'static str) -> (String, Arc<Mutex<Vec<Asked>>>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -90,14 +93,14 @@ fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     attributes.iter().map(|attribute| (attribute.key.clone(), value(attribute))).collect()
 }
 
-fn spans(bodies: &[(String, Vec<u8>)]) -> Vec<Span> {
+fn spans(bodies: &[Asked]) -> Vec<Span> {
     let sent = bodies.iter().filter(|(head, _)| head.starts_with("POST /v1/traces "));
     let sent = sent.map(|(_, body)| ExportTraceServiceRequest::decode(&**body).unwrap());
     let scopes = sent.flat_map(|request| request.resource_spans).flat_map(|resource| resource.scope_spans);
     scopes.flat_map(|scope| scope.spans).collect()
 }
 
-fn events(bodies: &[(String, Vec<u8>)]) -> Vec<LogRecord> {
+fn events(bodies: &[Asked]) -> Vec<LogRecord> {
     let sent = bodies.iter().filter(|(head, _)| head.starts_with("POST /v1/logs "));
     let sent = sent.map(|(_, body)| ExportLogsServiceRequest::decode(&**body).unwrap());
     let scopes = sent.flat_map(|request| request.resource_logs).flat_map(|resource| resource.scope_logs);
@@ -186,7 +189,7 @@ fn spans_and_evaluations_reach_a_collector_without_content_and_keys() {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// One that takes connections and says nothing is worse than one that is not there.
