@@ -60,6 +60,14 @@ impl Log {
     }
 
     /// Who is told what a gateway does.
+    #[cfg_attr(
+        not(feature = "otlp"),
+        expect(
+            clippy::unused_self,
+            clippy::unnecessary_wraps,
+            reason = "only the feature has somebody to tell"
+        )
+    )]
     pub(crate) fn telemetry(&self) -> Result<Option<Arc<dyn Telemetry>>, Failure> {
         #[cfg(feature = "otlp")]
         return self.collector.as_ref().map(Collector::telemetry).transpose();
