@@ -1,40 +1,41 @@
 //! One request, from its head to the beginning of its answer.
 
+mod sending;
+
 use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response};
-use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
+use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use crate::answer::Answer;
 use crate::audit::{Decision, Entry};
-use crate::client::{Outgoing, Server};
+use crate::config::Route;
 use crate::config::file::{AuditFailure, AuditWhen, ClientLeaves};
-use crate::config::{OutputSettings, Route};
 use crate::conversation::{self, Protocol, RequestView};
 use crate::endpoint::Endpoint;
 use crate::finish::Finish;
 use crate::gateway::{Face, Live, Shared};
 use crate::head::{self, Client};
-use crate::hold_back::{Acting, Checking};
 use crate::inspecting::Found;
 use crate::inspection::UncheckedReason;
-use crate::judging::Question;
 use crate::looks::Looks;
 use crate::metrics;
-use crate::names::{REQUEST_HEADER, RISK_HEADER};
-use crate::output::AnswerTo;
+use crate::names::REQUEST_HEADER;
 use crate::page;
 use crate::policy::{self, Deed};
 use crate::refusal::Refusal;
 use crate::relay::Leaving;
+use crate::telemetry::Watch;
 use crate::uninspected;
+
+use self::sending::Sending;
 
 /// Bodies from this size on are not parsed where other requests would wait for it.
 const LARGE: usize = 128 << 10;
@@ -100,6 +101,9 @@ async fn forward(
         client,
     });
     let mut finish = Finish::new(&exchange.shared, &exchange.id, exchange.started);
+    if let (Some(telemetry), Endpoint::Model { .. }) = (&exchange.shared.telemetry, endpoint) {
+        finish.watch = Some(Box::new(Watch::new(telemetry, &parts.headers, protocol, &exchange.path)));
+    }
     let result = match exchange.request(endpoint, &parts, body).await {
         Ok(wanted) => exchange.go_on(wanted, parts, &mut finish).await,
         Err(refusal) => Err(refusal),
@@ -211,6 +215,9 @@ impl Exchange {
     ) -> Result<Response<Answer>, Refusal> {
         let route = wanted.route.clone();
         finish.route = route.as_ref().map_or_else(String::new, |route| route.name.clone());
+        if let Some(watch) = &mut finish.watch {
+            watch.model = wanted.model.as_ref().map(|(model, _)| model.clone());
+        }
         let mut found = Found::default();
         let mut deed = Deed::default();
         let mut view = None;
@@ -232,6 +239,9 @@ impl Exchange {
             let literal = wanted.model.as_ref().map(|(_, literal)| literal);
             deed = policy::decide(route, &found, view.as_ref(), literal);
             self.tell(route, &found, &deed);
+            if let Some(watch) = &mut finish.watch {
+                watch.found(&found);
+            }
             let content = self.live.settings.audit.as_ref().and_then(|audit| audit.content.as_ref());
             self.shared.metrics.board.inspected(route, &found, &deed, view.as_deref().zip(content));
         }
@@ -248,6 +258,9 @@ impl Exchange {
         let live = Arc::clone(&self.live);
         let server = live.servers.get(wanted.server).ok_or_else(Refusal::no_upstream)?;
         finish.upstream.clone_from(&server.upstream.name);
+        if let Some(watch) = &mut finish.watch {
+            watch.goes_to(&server.upstream);
+        }
         let looks = route.as_ref().filter(|_| wanted.is_inspected);
         let looks = looks.map(|route| Looks::of(route, &self.id, found.inspection.risk.level));
         let looks = looks.unwrap_or_default();
@@ -305,8 +318,8 @@ impl Exchange {
         for finding in &found.findings {
             let name = &finding.detector.name;
             metrics.detector(name, finding.took);
-            if let Some(level) = finding.level {
-                metrics.verdict(name, level.name(), &action);
+            if let Some(risk) = finding.risk {
+                metrics.verdict(name, risk.level.name(), &action);
             }
             if finding.failure.is_some() {
                 has_failed = true;
@@ -386,91 +399,5 @@ impl Exchange {
             (Err(_), Some(AuditFailure::Refuse) | None) => Err(Refusal::no_audit()),
             _ => Ok(()),
         }
-    }
-}
-
-/// A request that is to be sent.
-struct Sending {
-    exchange: Arc<Exchange>,
-    server: usize,
-    output: Option<(OutputSettings, Acting)>,
-    question: Question,
-    tag: Option<crate::inspection::RiskLevel>,
-    leaving: Leaving,
-    finish: Finish,
-}
-
-impl Sending {
-    async fn run(
-        mut self,
-        parts: Parts,
-        body: WantedBody,
-        entry: Option<Entry>,
-    ) -> Result<Response<Answer>, Refusal> {
-        match self.try_run(parts, body, entry).await {
-            Ok(response) => Ok(response),
-            Err(refusal) => {
-                self.finish.refuse(&refusal);
-                Err(refusal)
-            }
-        }
-    }
-
-    async fn try_run(
-        &mut self,
-        parts: Parts,
-        body: WantedBody,
-        entry: Option<Entry>,
-    ) -> Result<Response<Answer>, Refusal> {
-        let exchange = Arc::clone(&self.exchange);
-        let server = exchange.live.servers.get(self.server).ok_or_else(Refusal::no_upstream)?;
-        let is_head = parts.method == Method::HEAD;
-        let request = self.outgoing(server, parts, body)?;
-        // The record is written while the model's server works: an answer waits for whichever is later.
-        let recorded = async {
-            let result = exchange.record(entry).await;
-            (result, Instant::now())
-        };
-        let sent = async {
-            let result = server.send(request).await;
-            (result, Instant::now())
-        };
-        let ((recorded, recorded_at), (answer, answered_at)) = tokio::join!(recorded, sent);
-        exchange.shared.metrics.overhead("record", recorded_at.saturating_duration_since(answered_at));
-        recorded?;
-        let (mut head, body) = answer?.into_parts();
-        head::incoming(&mut head.headers);
-        // The client's connection has a version of its own.
-        head.version = http::Version::HTTP_11;
-        if let Some(level) = self.tag {
-            head.headers.insert(RISK_HEADER, HeaderValue::from_static(level.name()));
-        }
-        self.finish.status = Some(head.status.as_u16());
-        let checking = self.output.take().filter(|_| head.status.is_success() && !is_head);
-        let to = AnswerTo { protocol: exchange.protocol, question: self.question.clone() };
-        let checking =
-            checking.map(|(output, acting)| (Checking::new(&output, &to, acting), output.hold_back));
-        let source = self.finish.source(&head, exchange.protocol, body, server.upstream.idle_time);
-        self.finish.take().answer(head, source, checking, self.leaving.clone()).await
-    }
-
-    fn outgoing(
-        &self,
-        server: &Server,
-        parts: Parts,
-        body: WantedBody,
-    ) -> Result<Request<Outgoing>, Refusal> {
-        let mut request = Request::new(match body {
-            WantedBody::Read(body) => Either::Left(Full::new(body)),
-            WantedBody::PassedThrough(body) => Either::Right(body),
-        });
-        *request.method_mut() = parts.method;
-        *request.uri_mut() = server.address(&parts.uri).ok_or_else(Refusal::odd_path)?;
-        *request.headers_mut() = head::outgoing(parts.headers, &server.upstream);
-        if self.output.is_some() || self.finish.sampled.is_some() {
-            // What is compressed cannot be checked.
-            request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        }
-        Ok(request)
     }
 }

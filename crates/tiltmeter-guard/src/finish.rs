@@ -9,13 +9,15 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::answer::Answer;
+use crate::answer_parts::AnswerKind;
 use crate::audit::{JudgementRecord, OutcomeRecord};
 use crate::conversation::Protocol;
 use crate::gateway::Shared;
 use crate::hold_back::{Checking, HoldBack, TOO_MUCH, UNREADABLE};
-use crate::judging::{AnswerKind, Gatherer, Sampled, SharedGatherer};
+use crate::judging::{Gatherer, Sampled, SharedGatherer};
 use crate::refusal::Refusal;
 use crate::relay::{Ended, Hashes, Leaving, Outcome, Relay, Source};
+use crate::telemetry::{SharedFacts, Watch};
 
 /// Records and counts what became of a request: when it is told, or, where nobody tells it, as one whose client left.
 pub(crate) struct Finish {
@@ -28,6 +30,8 @@ pub(crate) struct Finish {
     pub(crate) sampled: Option<Sampled>,
     /// What is gathered of it for that, once it has begun.
     gatherer: Option<SharedGatherer>,
+    /// What is to be told of it, where somebody is told.
+    pub(crate) watch: Option<Box<Watch>>,
 }
 
 struct Inner {
@@ -46,6 +50,7 @@ impl Finish {
             status: None,
             sampled: None,
             gatherer: None,
+            watch: None,
         }
     }
 
@@ -58,6 +63,7 @@ impl Finish {
             status: self.status,
             sampled: self.sampled.take(),
             gatherer: self.gatherer.take(),
+            watch: self.watch.take(),
         }
     }
 
@@ -76,8 +82,11 @@ impl Finish {
         idle_time: Duration,
     ) -> Source {
         let has_log = self.inner.as_ref().is_some_and(|inner| inner.shared.audit.is_some());
-        let source = Source::new(body, idle_time, if has_log { Hashes::Wanted } else { Hashes::NotWanted });
-        let Some(sampled) = self.sampled.as_ref().filter(|_| head.status.is_success()) else { return source };
+        let mut source =
+            Source::new(body, idle_time, if has_log { Hashes::Wanted } else { Hashes::NotWanted });
+        if !head.status.is_success() {
+            return source;
+        }
         let kind = if is_stream(&head.headers) {
             AnswerKind::Stream
         } else if head.headers.contains_key(CONTENT_ENCODING) {
@@ -85,10 +94,19 @@ impl Finish {
         } else {
             AnswerKind::Whole
         };
-        let room = sampled.settings.judge.settings.text_bytes;
-        let gatherer = SharedGatherer::new(Gatherer::new(protocol, kind, room));
-        self.gatherer = Some(gatherer.clone());
-        source.gathered_by(gatherer)
+        if let Some(sampled) = &self.sampled {
+            let room = sampled.settings.judge.settings.text_bytes;
+            let gatherer = SharedGatherer::new(Gatherer::new(protocol, kind, room));
+            self.gatherer = Some(gatherer.clone());
+            source.tap(Box::new(move |bytes| gatherer.push(bytes)));
+        }
+        if let Some(watch) = &mut self.watch {
+            let facts = SharedFacts::new(protocol, kind);
+            watch.is_stream = kind == AnswerKind::Stream;
+            watch.facts = Some(facts.clone());
+            source.tap(Box::new(move |bytes| facts.push(bytes)));
+        }
+        source
     }
 
     /// Makes the answer. `checking` is the check of it and how many bytes of it are read for that at most.
@@ -191,12 +209,20 @@ impl Finish {
             held_back_us: micros(outcome.held_back),
         };
         inner.shared.hand_over(record.entry(&inner.id));
+        let span = self
+            .watch
+            .take()
+            .map(|watch| watch.end(&inner.id, &self.route, self.status, refusal, inner.started, outcome));
         for judgement in &outcome.judgements {
+            if let Some(span) = &span {
+                span.judged(judgement);
+            }
             metrics.judging.judged(&self.route, judgement);
             let record = JudgementRecord { route: &self.route, chosen: "held-back", judgement };
             inner.shared.hand_over(record.entry(&inner.id, None));
         }
-        if let Some((sampled, gatherer)) = self.sampled.take().zip(self.gatherer.take()) {
+        if let Some((mut sampled, gatherer)) = self.sampled.take().zip(self.gatherer.take()) {
+            sampled.span = span;
             let gathered = gatherer.end(outcome.ended == Ended::Complete);
             sampled.hand_in(&inner.shared, gathered, outcome.ended);
         }

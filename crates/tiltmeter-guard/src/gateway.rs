@@ -25,6 +25,7 @@ use crate::inspecting::Detectors;
 use crate::judging::Desk;
 use crate::metrics::Metrics;
 use crate::page::Page;
+use crate::telemetry::Telemetry;
 
 /// Settings, and what was built from them.
 #[derive(Debug)]
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     started: u64,
     requests: AtomicU64,
     pub(crate) page: Page,
+    /// Who is told of requests and verdicts.
+    pub(crate) telemetry: Option<Arc<dyn Telemetry>>,
 }
 
 impl Shared {
@@ -153,6 +156,14 @@ impl Gateway {
     /// # Errors
     /// Where TLS cannot be set up, or the audit log cannot be opened.
     pub fn new(settings: Settings) -> Result<Self, GuardError> {
+        Self::telling(settings, None)
+    }
+
+    /// Makes a gateway that tells somebody of requests to models and of verdicts on them.
+    ///
+    /// # Errors
+    /// As [`Gateway::new`].
+    pub fn telling(settings: Settings, telemetry: Option<Arc<dyn Telemetry>>) -> Result<Self, GuardError> {
         let audit = settings.audit.as_ref().map(Audit::start).transpose()?;
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let shared = Shared {
@@ -165,6 +176,7 @@ impl Gateway {
             started: u64::try_from(started.as_micros()).unwrap_or(0),
             requests: AtomicU64::new(0),
             page: Page::new()?,
+            telemetry,
         };
         Ok(Self { shared: Arc::new(shared) })
     }

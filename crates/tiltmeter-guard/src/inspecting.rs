@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::config::file::OnFailure;
 use crate::config::{Detector, Route, Settings};
-use crate::inspection::{FlaggedExample, Inspection, RequestView, RiskLevel, Unchecked, UncheckedReason};
+use crate::inspection::{FlaggedExample, Inspection, RequestView, Risk, Unchecked, UncheckedReason};
 
 /// What one detector came to.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) detector: Arc<Detector>,
     /// What it says of the risk; `None` where it failed.
-    pub(crate) level: Option<RiskLevel>,
+    pub(crate) risk: Option<Risk>,
     /// Why it failed, if it did.
     pub(crate) failure: Option<UncheckedReason>,
     pub(crate) took: Duration,
@@ -107,16 +107,16 @@ impl Detectors {
                 Err(reason) => Err(reason),
             };
             let mut took = began.elapsed();
-            let (level, failure) = match result {
+            let (risk, failure) = match result {
                 Ok((inspection, working)) => {
                     took = working;
                     let failure =
                         inspection.unchecked.iter().map(|unchecked| unchecked.reason).find(|reason| {
                             matches!(reason, UncheckedReason::TimedOut | UncheckedReason::Failed)
                         });
-                    let level = inspection.risk.level;
+                    let risk = inspection.risk;
                     merge(&mut found.inspection, inspection);
-                    (Some(level), failure)
+                    (Some(risk), failure)
                 }
                 Err(reason) => {
                     found.inspection.unchecked.push(Unchecked {
@@ -129,7 +129,7 @@ impl Detectors {
             };
             self.count(&detector, failure);
             let failure = failure.or_else(|| stored_elsewhere(&mut found.inspection, &detector, view));
-            found.findings.push(Finding { detector, level, failure, took });
+            found.findings.push(Finding { detector, risk, failure, took });
         }
         drop(place);
         found.took = began.elapsed();

@@ -6,6 +6,7 @@
 
 mod actions;
 mod answer;
+mod answer_parts;
 mod answer_text;
 pub mod audit;
 mod board;
@@ -37,6 +38,7 @@ mod policy;
 mod refusal;
 mod relay;
 mod sse;
+pub mod telemetry;
 mod uninspected;
 
 pub use client::TlsError;

@@ -60,6 +60,7 @@ impl Looks {
             settings: route.judging.clone()?,
             chosen: *chosen,
             question: question.clone(),
+            span: None,
         })
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 use tokio_util::task::TaskTracker;
 
 use crate::config::file::ClientLeaves;
-use crate::judging::{Judgement, SharedGatherer};
+use crate::judging::Judgement;
 
 /// How an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +102,9 @@ pub(crate) enum Hashes {
     NotWanted,
 }
 
+/// Reads the bytes of an answer as they pass.
+pub(crate) type Tap = Box<dyn FnMut(&[u8]) + Send>;
+
 /// Reads an upstream's answer, under a limit of time between two pieces, and counts it.
 pub(crate) struct Source {
     body: Incoming,
@@ -109,7 +112,7 @@ pub(crate) struct Source {
     idle: Pin<Box<Sleep>>,
     bytes: u64,
     hasher: Option<blake3::Hasher>,
-    gatherer: Option<SharedGatherer>,
+    taps: Vec<Tap>,
     first: Option<Instant>,
     ended: Option<Ended>,
     /// Pieces that were read ahead, counted already.
@@ -124,16 +127,16 @@ impl Source {
             idle: Box::pin(tokio::time::sleep(idle_time)),
             bytes: 0,
             hasher: (hashes == Hashes::Wanted).then(blake3::Hasher::new),
-            gatherer: None,
+            taps: Vec::new(),
             first: None,
             ended: None,
             ahead: VecDeque::new(),
         }
     }
 
-    /// Has the answer's texts gathered as it passes.
-    pub(crate) fn gathered_by(self, gatherer: SharedGatherer) -> Self {
-        Self { gatherer: Some(gatherer), ..self }
+    /// Has somebody else read the answer as it passes.
+    pub(crate) fn tap(&mut self, tap: Tap) {
+        self.taps.push(tap);
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -204,8 +207,8 @@ impl Source {
                     if let Some(hasher) = &mut self.hasher {
                         hasher.update(data);
                     }
-                    if let Some(gatherer) = &self.gatherer {
-                        gatherer.push(data);
+                    for tap in &mut self.taps {
+                        tap(data);
                     }
                 }
                 self.idle.as_mut().reset(tokio::time::Instant::now() + self.idle_time);

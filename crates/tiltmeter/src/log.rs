@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
+use tiltmeter_guard::telemetry::Telemetry;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
@@ -14,6 +15,8 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::exit::Failure;
+#[cfg(feature = "otlp")]
+use crate::otlp::Collector;
 use crate::output;
 
 #[derive(Args, Debug, Default)]
@@ -21,7 +24,7 @@ pub(crate) struct LogArguments {
     /// Append one JSON line for each request to a model, with OpenTelemetry's names, to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
-    /// Send the same as spans to an OpenTelemetry collector: its address of OTLP over HTTP
+    /// Send spans to an OpenTelemetry collector, and a guard's verdicts as events: its address of OTLP over HTTP
     #[cfg(feature = "otlp")]
     #[arg(long, value_name = "URL")]
     pub(crate) otlp: Option<String>,
@@ -31,7 +34,7 @@ pub(crate) struct LogArguments {
 pub(crate) struct Log {
     file: Option<(PathBuf, LogFile)>,
     #[cfg(feature = "otlp")]
-    spans: Option<otlp::Spans>,
+    collector: Option<Collector>,
 }
 
 impl Log {
@@ -46,14 +49,30 @@ impl Log {
             None => None,
         };
         #[cfg(feature = "otlp")]
-        let spans = arguments.otlp.as_deref().map(otlp::Spans::to).transpose()?;
+        let collector = arguments.otlp.as_deref().map(Collector::at).transpose()?;
         let log = Self {
             file,
             #[cfg(feature = "otlp")]
-            spans,
+            collector,
         };
         log.install()?;
         Ok(log)
+    }
+
+    /// Who is told what a gateway does.
+    #[cfg_attr(
+        not(feature = "otlp"),
+        expect(
+            clippy::unused_self,
+            clippy::unnecessary_wraps,
+            reason = "only the feature has somebody to tell"
+        )
+    )]
+    pub(crate) fn telemetry(&self) -> Result<Option<Arc<dyn Telemetry>>, Failure> {
+        #[cfg(feature = "otlp")]
+        return self.collector.as_ref().map(Collector::telemetry).transpose();
+        #[cfg(not(feature = "otlp"))]
+        Ok(None)
     }
 
     fn install(&self) -> Result<(), Failure> {
@@ -69,7 +88,7 @@ impl Log {
                 .with_filter(ours())
         });
         #[cfg(feature = "otlp")]
-        let spans = self.spans.as_ref().map(|spans| spans.layer().with_filter(ours()));
+        let spans = self.collector.as_ref().map(|collector| collector.layer().with_filter(ours()));
         #[cfg(not(feature = "otlp"))]
         let spans = None::<tracing_subscriber::layer::Identity>;
         if lines.is_none() && spans.is_none() {
@@ -88,8 +107,8 @@ impl Drop for Log {
             output::note(&format!("warning: the log {} is not complete: {error}", path.display()));
         }
         #[cfg(feature = "otlp")]
-        if let Some(error) = self.spans.as_ref().and_then(otlp::Spans::end) {
-            output::note(&format!("warning: not all spans reached the collector: {error}"));
+        if let Some(error) = self.collector.as_ref().and_then(Collector::end) {
+            output::note(&format!("warning: not all spans and events reached the collector: {error}"));
         }
     }
 }
@@ -138,88 +157,5 @@ impl<'a> MakeWriter<'a> for LogFile {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
-    }
-}
-
-#[cfg(feature = "otlp")]
-mod otlp {
-    use std::sync::{Arc, OnceLock};
-    use std::time::Duration;
-
-    use opentelemetry::trace::TracerProvider as _;
-    use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
-    use opentelemetry_sdk::Resource;
-    use opentelemetry_sdk::error::OTelSdkResult;
-    use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData};
-    use tracing_opentelemetry::OpenTelemetryLayer;
-    use tracing_subscriber::registry::LookupSpan;
-
-    use crate::exit::Failure;
-
-    /// Sends spans to a collector in batches, from a thread of its own.
-    pub(super) struct Spans {
-        provider: SdkTracerProvider,
-        failed: Arc<OnceLock<String>>,
-    }
-
-    impl Spans {
-        pub(super) fn to(url: &str) -> Result<Self, Failure> {
-            // The exporter's client takes the process's; whoever set it first is right.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            let address = format!("{}/v1/traces", url.trim_end_matches('/').trim_end_matches("/v1/traces"));
-            let exporter = SpanExporter::builder()
-                .with_http()
-                .with_endpoint(address)
-                .build()
-                .map_err(|error| Failure::configuration(format!("--otlp: {error}")))?;
-            let failed = Arc::new(OnceLock::new());
-            let exporter = Telling { exporter, failed: failed.clone() };
-            let resource = Resource::builder().with_service_name("tiltmeter").build();
-            let provider =
-                SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
-            Ok(Self { provider, failed })
-        }
-
-        pub(super) fn layer<S>(&self) -> OpenTelemetryLayer<S, SdkTracer>
-        where
-            S: tracing::Subscriber + for<'span> LookupSpan<'span>,
-        {
-            tracing_opentelemetry::layer().with_tracer(self.provider.tracer("tiltmeter"))
-        }
-
-        /// Sends what is left, and gives what went wrong first.
-        pub(super) fn end(&self) -> Option<String> {
-            let ended = self.provider.shutdown();
-            self.failed.get().cloned().or_else(|| ended.err().map(|error| error.to_string()))
-        }
-    }
-
-    /// Remembers what went wrong first: the exporter's thread tells nobody.
-    #[derive(Debug)]
-    struct Telling {
-        exporter: SpanExporter,
-        failed: Arc<OnceLock<String>>,
-    }
-
-    impl opentelemetry_sdk::trace::SpanExporter for Telling {
-        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-            let result = self.exporter.export(batch).await;
-            if let Err(error) = &result {
-                let _ = self.failed.set(error.to_string());
-            }
-            result
-        }
-
-        fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-            self.exporter.shutdown_with_timeout(timeout)
-        }
-
-        fn force_flush(&self) -> OTelSdkResult {
-            self.exporter.force_flush()
-        }
-
-        fn set_resource(&mut self, resource: &Resource) {
-            self.exporter.set_resource(resource);
-        }
     }
 }

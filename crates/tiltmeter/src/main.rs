@@ -8,6 +8,8 @@ mod files;
 mod guards;
 mod live;
 mod log;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod output;
 mod prices;
 mod progress;

@@ -1,5 +1,6 @@
 //! Walks the chain of a log, across its files.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -24,6 +25,9 @@ pub struct Verified {
     pub removed_files: u32,
     /// Records that the log says were lost (`audit.on_failure = "count"`).
     pub lost: u64,
+    /// Requests whose answers were to be judged and have no record of it, by id: the gateway was killed before it came to
+    /// them, or it is still at them.
+    pub unjudged: Vec<String>,
     /// The number of the last record.
     pub last: u64,
     /// Its hash. Kept elsewhere, it shows later whether the end of the log was cut off.
@@ -50,12 +54,14 @@ pub fn verify(
         head: Head::GENESIS,
         wanted: known.map(str::to_ascii_lowercase),
         removed: None,
+        unjudged: BTreeSet::new(),
         found: Verified {
             files: 0,
             records: 0,
             first: 0,
             removed_files: first.saturating_sub(1),
             lost: 0,
+            unjudged: Vec::new(),
             last: 0,
             head: String::new(),
         },
@@ -79,6 +85,7 @@ pub fn verify(
             format!("no record has the hash {wanted}: the end of the log was cut off"),
         ));
     }
+    walk.found.unjudged = walk.unjudged.into_iter().collect();
     walk.found.last = walk.head.seq;
     walk.found.head = hex(&walk.head.hash);
     Ok(walk.found)
@@ -91,6 +98,8 @@ struct Walk {
     wanted: Option<String>,
     /// A file that is not there, and its last hash: a record must say that it was removed.
     removed: Option<(u32, String)>,
+    /// Requests whose answers are to be judged, and that no record of it was met of yet.
+    unjudged: BTreeSet<String>,
     found: Verified,
 }
 
@@ -126,18 +135,31 @@ impl Walk {
                 self.found.records += 1;
                 let hash = hex(&self.head.hash);
                 self.wanted.take_if(|wanted| *wanted == hash);
-                self.note(&row.kind, &row.payload);
+                self.note(&row.kind, &row.request, &row.payload);
             }
         }
     }
 
-    fn note(&mut self, kind: &str, payload: &str) {
+    fn note(&mut self, kind: &str, request: &str, payload: &str) {
         let Ok(payload) = serde_json::from_str::<Value>(payload) else { return };
         match kind {
             "retention" => {
                 self.removed.take_if(|(number, hash)| {
                     payload["file"] == *number && payload["last_hash"] == hash.as_str()
                 });
+            }
+            "decision" => {
+                let is_chosen = matches!(payload["judging"].as_str(), Some("drawn" | "for-risk"));
+                if is_chosen && payload["refusal"].is_null() {
+                    self.unjudged.insert(request.to_owned());
+                }
+            }
+            // Where the model's server gave no good answer, there is nothing to be judged.
+            "outcome" if !matches!(payload["status"].as_u64(), Some(200..=299)) => {
+                self.unjudged.remove(request);
+            }
+            "judgement" if payload["chosen"] != "held-back" => {
+                self.unjudged.remove(request);
             }
             "gap" => self.found.lost += payload["lost"].as_u64().unwrap_or(0),
             _ => {}

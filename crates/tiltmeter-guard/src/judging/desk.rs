@@ -20,6 +20,7 @@ use crate::config::{JudgingSettings, Settings};
 use crate::drift::{Change, DriftSnapshot, RouteDrift};
 use crate::gateway::Shared;
 use crate::relay::Ended;
+use crate::telemetry::Span;
 
 /// How long records of what was given up may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,6 +33,8 @@ pub(crate) struct Sampled {
     pub(crate) settings: JudgingSettings,
     pub(crate) chosen: Chosen,
     pub(crate) question: Question,
+    /// The request in traces, once it was told.
+    pub(crate) span: Option<Span>,
 }
 
 /// The desk.
@@ -204,6 +207,9 @@ impl Sampled {
     fn tell(&self, shared: &Arc<Shared>, judgement: &Judgement, content: Option<&JudgedContent>) {
         shared.metrics.judging.judged(&self.route, judgement);
         self.watch(shared, judgement);
+        if let Some(span) = &self.span {
+            span.judged(judgement);
+        }
         let live = shared.live();
         let redaction = live.settings.audit.as_ref().and_then(|audit| audit.content.as_ref());
         let content = content.zip(redaction).map(|(content, redaction)| redaction.apply(&content.to_json()));

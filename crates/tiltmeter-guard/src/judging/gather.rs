@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::answer_parts::{AnswerKind, Parts, Unreadable};
 use crate::answer_text;
 use crate::conversation::Protocol;
 use crate::output::{Piece, PieceKind};
-use crate::sse::Splitter;
-
-/// The most bytes of an answer that does not stream, or of one event.
-const LARGEST_PART: usize = 1 << 20;
 
 /// The texts of one of an answer's choices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,48 +48,20 @@ pub(crate) struct Gatherer {
     protocol: Protocol,
     /// Bytes of each choice's words, and of its thoughts.
     room: usize,
-    shape: Shape,
+    parts: Parts,
     gathered: Gathered,
-}
-
-#[derive(Debug)]
-enum Shape {
-    Stream(Splitter),
-    Whole(Vec<u8>),
-    /// What it is cannot be read, or is too large.
-    Unreadable,
 }
 
 impl Gatherer {
     /// For an answer that streams, or does not.
     pub(crate) fn new(protocol: Protocol, kind: AnswerKind, room: usize) -> Self {
-        let shape = match kind {
-            AnswerKind::Stream => Shape::Stream(Splitter::default()),
-            AnswerKind::Whole => Shape::Whole(Vec::new()),
-            AnswerKind::Encoded => Shape::Unreadable,
-        };
-        Self { protocol, room, shape, gathered: Gathered::default() }
+        Self { protocol, room, parts: Parts::new(kind), gathered: Gathered::default() }
     }
 
     /// Takes the next bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        match &mut self.shape {
-            Shape::Unreadable => {}
-            Shape::Whole(body) if body.len() + bytes.len() <= LARGEST_PART => body.extend_from_slice(bytes),
-            Shape::Stream(splitter) => {
-                splitter.push(bytes);
-                let mut events = Vec::new();
-                while let Some(event) = splitter.next() {
-                    events.extend(event.data());
-                }
-                if splitter.waiting() > LARGEST_PART {
-                    self.shape = Shape::Unreadable;
-                }
-                for data in events {
-                    self.event(&data);
-                }
-            }
-            Shape::Whole(_) => self.shape = Shape::Unreadable,
+        for event in self.parts.push(bytes) {
+            self.event(&event);
         }
     }
 
@@ -116,13 +85,13 @@ impl Gatherer {
 
     /// What there is; `is_whole` says that the answer came to its end.
     pub(crate) fn end(&mut self, is_whole: bool) -> Gathered {
-        match std::mem::replace(&mut self.shape, Shape::Unreadable) {
-            Shape::Stream(_) => {}
-            Shape::Whole(body) => match answer_text::of_answer(&body) {
+        match self.parts.end() {
+            Ok(None) => {}
+            Ok(Some(body)) => match answer_text::of_answer(&body) {
                 Some(pieces) => self.add(&pieces),
                 None => self.gathered.is_unreadable = true,
             },
-            Shape::Unreadable => self.gathered.is_unreadable = true,
+            Err(Unreadable) => self.gathered.is_unreadable = true,
         }
         self.gathered.is_whole |= is_whole;
         std::mem::take(&mut self.gathered)
@@ -152,20 +121,10 @@ pub(crate) fn choice_of(protocol: Protocol, piece: &Piece) -> u64 {
     if protocol == Protocol::ChatCompletions { piece.choice } else { 0 }
 }
 
-/// How an answer comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AnswerKind {
-    /// In events.
-    Stream,
-    /// In one piece.
-    Whole,
-    /// Compressed: it cannot be read.
-    Encoded,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer_parts::LARGEST_PART;
 
     const STREAM: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"café \"}}]}\n\n\
         data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"é one\"}}]}\n\n\

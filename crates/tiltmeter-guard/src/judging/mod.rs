@@ -14,7 +14,7 @@ mod sampling;
 pub use answer::{AnswerJudge, AnswerJudgeSettings};
 pub(crate) use answer::{MOST_CHOICES, Questions};
 pub(crate) use desk::{Desk, Sampled};
-pub(crate) use gather::{AnswerKind, Gatherer, SharedGatherer, Texts, choice_of};
+pub(crate) use gather::{Gatherer, SharedGatherer, Texts, choice_of};
 pub use judgement::{Judgement, JudgingOutcome, Rationalisation};
 pub use open::{AnswerJudgeFile, JudgeError};
 pub use question::Question;

@@ -12,6 +12,7 @@ use tiltmeter_guard::Gateway;
 use tiltmeter_guard::config::{self, Settings, Sources};
 use tiltmeter_guard::inspection::Inspector;
 use tiltmeter_guard::output::OutputCheck;
+use tiltmeter_guard::telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -31,6 +32,7 @@ pub(crate) struct Plan {
     pub(crate) environment: BTreeMap<&'static str, &'static str>,
     pub(crate) inspectors: BTreeMap<&'static str, Arc<dyn Inspector>>,
     pub(crate) checks: BTreeMap<&'static str, Arc<dyn OutputCheck>>,
+    pub(crate) telemetry: Option<Arc<dyn Telemetry>>,
 }
 
 impl Plan {
@@ -102,7 +104,7 @@ impl Plan {
                 None => None,
             };
             let admin_address = admin.as_ref().map(|listener| listener.local_addr().unwrap());
-            let gateway = Gateway::new(settings).unwrap();
+            let gateway = Gateway::telling(settings, self.telemetry.clone()).unwrap();
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             let address = listener.local_addr().unwrap();
             let serving = gateway.clone();

@@ -1,15 +1,17 @@
 //! `tiltmeter guard`: served, reloaded, stopped, killed; its log verified.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::support::{World, repository};
 
-/// A server that answers each request alike.
-fn upstream(answer: &'static str) -> String {
+/// A server that answers each request alike, after some time.
+fn upstream(answer: &'static str, after: Duration) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -17,6 +19,7 @@ fn upstream(answer: &'static str) -> String {
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(stream);
                 while read_message(&mut reader).is_some() {
+                    std::thread::sleep(after);
                     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
                     if reader.get_mut().write_all(head.as_bytes()).is_err() {
                         return;
@@ -30,6 +33,11 @@ fn upstream(answer: &'static str) -> String {
 
 /// Head and body of a message with a length.
 fn read_message(reader: &mut BufReader<TcpStream>) -> Option<(String, String)> {
+    let (head, body) = read_bytes(reader)?;
+    Some((head, String::from_utf8(body).ok()?))
+}
+
+pub(crate) fn read_bytes(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if reader.read_line(&mut head).ok()? == 0 {
@@ -41,21 +49,26 @@ fn read_message(reader: &mut BufReader<TcpStream>) -> Option<(String, String)> {
         length.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some((head, String::from_utf8(body).ok()?))
+    Some((head, body))
 }
 
 /// A gateway at an address of this machine.
 pub(crate) struct Gateway {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) address: String,
 }
 
 impl Gateway {
     pub(crate) fn start(world: &World, config: &str) -> Self {
+        Self::start_with(world, config, &[])
+    }
+
+    pub(crate) fn start_with(world: &World, config: &str, arguments: &[&str]) -> Self {
         world.write("GUARD.toml", config);
         let mut child = world
             .command()
             .args(["guard", "--config", "GUARD.toml"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -66,11 +79,11 @@ impl Gateway {
         Self { address: address.strip_suffix("/v1").unwrap().to_owned(), child }
     }
 
-    fn connect(&self) -> BufReader<TcpStream> {
+    pub(crate) fn connect(&self) -> BufReader<TcpStream> {
         BufReader::new(TcpStream::connect(&self.address).unwrap())
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let killed = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(killed.success());
     }
@@ -164,7 +177,8 @@ fn paths_in_a_configuration_are_relative_to_it() {
 #[test]
 fn it_serves_reloads_and_stops() {
     let world = World::new(None);
-    let mut gateway = Gateway::start(&world, &config(&upstream("one"), "[audit]\nfolder = 'log'\n"));
+    let mut gateway =
+        Gateway::start(&world, &config(&upstream("one", Duration::ZERO), "[audit]\nfolder = 'log'\n"));
     let mut connection = gateway.connect();
     assert_eq!(ask(&mut connection).unwrap().1, "one");
     // A wrong configuration changes nothing, a right one the requests that follow.
@@ -175,7 +189,7 @@ fn it_serves_reloads_and_stops() {
     errors.read_line(&mut line).unwrap();
     assert!(line.contains("the configuration stays as it was"), "{line}");
     assert_eq!(ask(&mut connection).unwrap().1, "one");
-    world.write("GUARD.toml", &config(&upstream("two"), "[audit]\nfolder = 'log'\n"));
+    world.write("GUARD.toml", &config(&upstream("two", Duration::ZERO), "[audit]\nfolder = 'log'\n"));
     gateway.signal("-HUP");
     while !line.contains("was read again") {
         line.clear();
@@ -191,56 +205,109 @@ fn it_serves_reloads_and_stops() {
     world.run(&["guard", "verify", "log", "--head", &"0".repeat(64)]).expect(1);
 }
 
-/// Clients ask as fast as they can, the gateway is killed, and each answer that anybody got has its record.
-#[test]
-fn killed_under_load_it_loses_no_record_of_an_answer() {
-    let world = World::new(None);
-    let audit = "[audit]\nfolder = 'log'\nwhen = 'before-answer'\nfile_bytes = 65536\n";
-    let text = config(&upstream("one"), audit);
+/// Has clients ask as fast as they can until so many are answered, and kills the gateway; gives the requests' ids.
+fn answered_until_killed(gateway: &mut Gateway, answers: usize) -> Vec<String> {
     let answered = Arc::new(Mutex::new(Vec::new()));
-    for _ in 0..2 {
-        let mut gateway = Gateway::start(&world, &text);
-        let is_over = Arc::new(AtomicBool::new(false));
-        let clients: Vec<_> = (0..4)
-            .map(|_| {
-                let (mut connection, answered) = (gateway.connect(), Arc::clone(&answered));
-                let is_over = Arc::clone(&is_over);
-                std::thread::spawn(move || {
-                    while !is_over.load(Ordering::Relaxed)
-                        && let Some((head, _)) = ask(&mut connection)
-                    {
-                        let id =
-                            head.lines().find_map(|line| line.strip_prefix("x-tiltmeter-request: ")).unwrap();
-                        answered.lock().unwrap().push(id.to_owned());
-                    }
-                })
+    let is_over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (mut connection, answered) = (gateway.connect(), Arc::clone(&answered));
+            let is_over = Arc::clone(&is_over);
+            std::thread::spawn(move || {
+                while !is_over.load(Ordering::Relaxed)
+                    && let Some((head, _)) = ask(&mut connection)
+                {
+                    let id =
+                        head.lines().find_map(|line| line.strip_prefix("x-tiltmeter-request: ")).unwrap();
+                    answered.lock().unwrap().push(id.to_owned());
+                }
             })
-            .collect();
-        let before = answered.lock().unwrap().len();
-        while answered.lock().unwrap().len() < before + 200 {
-            std::thread::yield_now();
-        }
-        gateway.child.kill().unwrap();
-        gateway.child.wait().unwrap();
-        is_over.store(true, Ordering::Relaxed);
-        for client in clients {
-            client.join().unwrap();
-        }
-        world.run(&["guard", "verify", "log"]).expect(0);
+        })
+        .collect();
+    while answered.lock().unwrap().len() < answers {
+        std::thread::yield_now();
     }
-    let mut recorded = std::collections::BTreeSet::new();
+    gateway.child.kill().unwrap();
+    gateway.child.wait().unwrap();
+    is_over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().unwrap();
+    }
+    answered.lock().unwrap().clone()
+}
+
+/// The requests that have a record of a kind.
+fn requests_of(world: &World, kind: &str) -> BTreeSet<String> {
+    let mut recorded = BTreeSet::new();
     for entry in std::fs::read_dir(world.path("log")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "sqlite") {
             let log = rusqlite::Connection::open(path).unwrap();
-            let mut statement = log.prepare("SELECT request FROM record WHERE kind = 'decision'").unwrap();
-            let ids = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+            let mut statement = log.prepare("SELECT request FROM record WHERE kind = ?1").unwrap();
+            let ids = statement.query_map([kind], |row| row.get::<_, String>(0)).unwrap();
             recorded.extend(ids.map(Result::unwrap));
         }
     }
-    let answered = answered.lock().unwrap();
+    recorded
+}
+
+/// Each answer that anybody got has its record.
+#[test]
+fn killed_under_load_it_loses_no_record_of_an_answer() {
+    let world = World::new(None);
+    let audit = "[audit]\nfolder = 'log'\nwhen = 'before-answer'\nfile_bytes = 65536\n";
+    let text = config(&upstream("one", Duration::ZERO), audit);
+    let mut answered = Vec::new();
+    for _ in 0..2 {
+        let mut gateway = Gateway::start(&world, &text);
+        answered.extend(answered_until_killed(&mut gateway, 200));
+        world.run(&["guard", "verify", "log"]).expect(0);
+    }
+    let recorded = requests_of(&world, "decision");
     assert!(answered.len() >= 400);
-    for id in answered.iter() {
+    for id in &answered {
         assert!(recorded.contains(id), "{id} was answered and is not recorded");
     }
+}
+
+/// Answers are given faster than their judge judges, and the gateway is killed: what was not judged is told.
+#[test]
+fn killed_while_answers_wait_for_their_judge_it_tells_which_were_not_judged() {
+    let world = World::new(None);
+    let judge = upstream(
+        r#"{"choices":[{"index":0,"message":{"content":"90"},"finish_reason":"stop"}]}"#,
+        Duration::from_millis(40),
+    );
+    let model =
+        upstream(r#"{"choices":[{"index":0,"message":{"content":"a fine answer"}}]}"#, Duration::ZERO);
+    let rest = format!(
+        "[audit]\nfolder = 'log'\nwhen = 'before-answer'\nfile_bytes = 65536\n\
+         [[judges]]\nname = 'strict'\nmodel = 'openai/judge'\nbase_url = '{judge}'\nparallel = 2\nqueue = 50\n\
+         [[routes]]\nname = 'all'\nmodels = ['*']\n[routes.judging]\njudge = 'strict'\nrate = 1.0\n"
+    );
+    let mut gateway = Gateway::start(&world, &config(&model, &rest));
+    let answered = answered_until_killed(&mut gateway, 200);
+    let verified = world.run(&["guard", "verify", "log", "--json"]).expect(0).json();
+    let told = world.run(&["guard", "verify", "log"]).expect(0).stdout;
+    let unjudged: BTreeSet<&str> =
+        verified["unjudged"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    let line = format!("{} answers that were to be judged were not", unjudged.len());
+    assert!(told.contains(&line), "{told}");
+    // Each answer that anybody got was to be judged, and was, or was dropped, or is told.
+    let decisions = requests_of(&world, "decision");
+    let judgements = requests_of(&world, "judgement");
+    assert!(!judgements.is_empty() && !unjudged.is_empty());
+    for id in &answered {
+        assert!(decisions.contains(id), "{id} was answered and is not recorded");
+        assert_ne!(judgements.contains(id), unjudged.contains(id.as_str()), "{id}");
+    }
+    // A gateway that stops as it should leaves none, and takes none of those before for its own.
+    let mut gateway = Gateway::start(&world, &config(&model, &rest));
+    for _ in 0..5 {
+        ask(&mut gateway.connect()).unwrap();
+    }
+    gateway.signal("-TERM");
+    assert_eq!(gateway.child.wait().unwrap().code(), Some(0));
+    let later = world.run(&["guard", "verify", "log", "--json"]).expect(0).json();
+    assert_eq!(later["unjudged"], verified["unjudged"]);
 }

@@ -29,6 +29,8 @@ mod judges;
 mod local;
 mod log;
 mod model;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod paper;
 mod persona;
 mod planted;

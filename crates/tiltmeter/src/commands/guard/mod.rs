@@ -112,6 +112,13 @@ fn verify_log(arguments: &GuardVerifyArguments) -> Result<Exit, Failure> {
     if verified.lost > 0 {
         let _ = writeln!(text, "{} records were lost, as the log records", verified.lost);
     }
+    if !verified.unjudged.is_empty() {
+        let _ = writeln!(
+            text,
+            "{} answers that were to be judged were not: the gateway was killed before, or is still at them (`--json` has the requests)",
+            verified.unjudged.len()
+        );
+    }
     let _ = writeln!(text, "head {}", verified.head);
     output::result(&text);
     Ok(Exit::Done)

@@ -14,7 +14,7 @@ use crate::output;
 pub(crate) fn serve(arguments: &GuardServeArguments) -> Result<Exit, Failure> {
     // The arguments' parser insists on it.
     let Some(path) = &arguments.config else { return Err(Failure::configuration("`--config` is missing")) };
-    let _log = Log::start(&arguments.log)?;
+    let log = Log::start(&arguments.log)?;
     let settings = super::read(path)?;
     let has_page = settings.admin_token.is_some();
     let (listen, admin, audit) = (settings.listen, settings.admin, settings.audit.clone());
@@ -26,7 +26,7 @@ pub(crate) fn serve(arguments: &GuardServeArguments) -> Result<Exit, Failure> {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let gateway = Gateway::new(settings).map_err(|error| of_gateway(&error))?;
+        let gateway = Gateway::telling(settings, log.telemetry()?).map_err(|error| of_gateway(&error))?;
         let address = listener.local_addr().map_err(Failure::failed)?;
         output::result(&format!("guarding at http://{address}/v1\n"));
         if let Some(admin) = &admin {
