@@ -17,7 +17,6 @@ from measure import processor_seconds
 TENSORZERO = ("tensorzero==2026.6.0", "openai==3.57.0")
 # Later versions need a package that the index does not have.
 LITELLM = ("litellm[proxy]==1.106.12",)
-OHA = "1.16.0"
 # LiteLLM's proxy does not start without one. All ways are sent it, so that requests are alike; it lasts for one run.
 KEY = f"sk-{secrets.token_hex(32)}"
 HEADERS = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
@@ -41,6 +40,7 @@ timeout_ms = 5000
 name = "all"
 models = ["*"]
 detectors = ["rules"]
+on_none = ["tag"]
 on_low = ["tag"]
 on_high = ["tag"]
 """
@@ -138,14 +138,6 @@ class Gateways:
             (environment / "installed").touch()
         return environment / "bin"
 
-    def oha(self):
-        """The sender of open loops."""
-        root = self.folder / "oha"
-        if not (root / "bin" / "oha").is_file():
-            command = ["cargo", "install", "oha", "--version", OHA, "--no-default-features", "--locked", "--root", root]
-            subprocess.run(command, check=True)
-        return root / "bin" / "oha"
-
     @contextmanager
     def guard(self, place, name, rest):
         place.mkdir()
@@ -153,7 +145,7 @@ class Gateways:
         config.write_text(GUARD.format(url=self.url) + rest)
         command = [self.programs / "tiltmeter", "guard", "--config", config]
         with process(command, place / "log", "guarding at ") as (child, address):
-            yield Route(name, f"{address}/v1", child.pid)
+            yield Route(name, address, child.pid)
 
     @contextmanager
     def tensorzero(self, place):

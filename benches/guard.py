@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gateways import HEADERS, RULES, VARIANTS, Gateways, Route
 from measure import load, machine, memory_mb, percentile, raise_file_limit
+from sender import at_once, at_rate
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("rounds", "shots", "streams", "load", "memory")
@@ -111,52 +112,40 @@ def streams(routes, count):
     return rows
 
 
-def oha(program, route, content, place, *options):
-    """A run of `oha` on one way; gives what it found."""
-    file = place / "body.json"
-    file.write_bytes(content)
-    command = [
-        program, "--no-tui", "--output-format", "json", "-m", "POST", "-D", file,
-        *(part for name, value in HEADERS.items() for part in ("-H", f"{name}: {value}")),
-        *options, f"{route.url}/chat/completions",
-    ]
-    result = subprocess.run([str(part) for part in command], check=True, capture_output=True)
-    found = json.loads(result.stdout)
-    if set(found["statusCodeDistribution"]) != {"200"}:
-        print(f"  {route.name}: {found['statusCodeDistribution']}, {found['errorDistribution']}")
-    return found
-
-
-def open_loop(program, routes, rate, seconds, times, place):
+def open_loop(routes, rate, seconds, times):
     """Requests at fixed times, whether or not earlier ones were answered; waiting for a connection counts."""
     found = {route.name: [] for route in routes}
     before = {route.name: route.cpu_s() for route in routes}
     for index in range(times):
         for route in routes[index % len(routes):] + routes[:index % len(routes)]:
-            options = ("-q", rate, "-z", f"{seconds}s", "-c", 64, "--latency-correction")
-            result = oha(program, route, body(route.model, 0), place, *options)
-            found[route.name].append((result["latencyPercentiles"], sum(result["statusCodeDistribution"].values())))
+            found[route.name].append(at_rate(route, body(route.model, 0), HEADERS, rate, seconds))
     print(f"open loop at {rate}/s, {times} × {seconds} s each in turn, medians of the runs' percentiles, load {load():.0f}")
     rows = {}
     for route in routes:
-        of = {share: statistics.median(one[share] * 1000 for one, _ in found[route.name]) for share in ("p50", "p99")}
-        cpu = (route.cpu_s() - before[route.name]) / sum(count for _, count in found[route.name]) * 1000
+        runs = found[route.name]
+        of = {
+            name: statistics.median(percentile(run, share) for run in runs) for name, share in (("p50", 0.5), ("p99", 0.99))
+        }
+        cpu = (route.cpu_s() - before[route.name]) / sum(map(len, runs)) * 1000
         rows[route.name] = {**of, "cpu_ms": cpu}
         print(f"  {route.name:26} {of['p50']:8.2f} ms median, {of['p99']:8.2f} ms p99; CPU {cpu:6.2f} ms a request")
     return rows
 
 
-def memory(program, route, small, large, place):
+def memory(route, small, large):
     """The resident set along many requests, eight at once."""
-    rows = [memory_mb(route.pid)[0]]
-    print(f"memory of {route.name}: {rows[0]:.1f} MB at the start")
+    rows = []
+    print(f"memory of {route.name}: {memory_mb(route.pid)[0]:.1f} MB at the start, load {load():.0f}")
     for name, shots, count in (("small", 0, small), ("large", 1024, large)):
         content = body(route.model, shots)
         for part in (count // 10, count - count // 10):
-            oha(program, route, content, place, "-n", part, "-c", 8)
+            before = route.cpu_s()
+            at_once(route, content, HEADERS, part, 8)
+            cpu = (route.cpu_s() - before) / part * 1000
             now, highest = memory_mb(route.pid)
-            rows.append(now)
-            print(f"  after {part} more {name} requests: {now:.1f} MB, highest so far {highest:.1f} MB")
+            rows.append({"requests": part, "kind": name, "mb": now, "highest_mb": highest, "cpu_ms": cpu})
+            print(f"  after {part} more {name} requests: {now:.1f} MB, highest so far {highest:.1f} MB; "
+                  f"CPU {cpu:.2f} ms a request")
     return rows
 
 
@@ -196,13 +185,16 @@ def measure(options, folder, stack):
     place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     url = stack.enter_context(mock(programs))
     gateways = Gateways(programs, (options.keep or folder).resolve(), url)
-    oha_program = gateways.oha() if {"load", "memory"} & set(options.only) else None
     direct = Route("direct", url)
     off = [
         stack.enter_context(gateways.guard(place / str(index), name, rest))
         for index, (name, rest) in enumerate(VARIANTS.items())
     ]
     rules = stack.enter_context(gateways.guard(place / "rules", "guard, rules", RULES))
+    answer = post(rules, body(rules.model, 16))
+    answer.read()
+    if not answer.getheader("x-tiltmeter-risk"):
+        raise SystemExit("error: the guard did not look at a request that its rules are for")
     others = []
     if not options.without_others:
         others = [
@@ -222,11 +214,11 @@ def measure(options, folder, stack):
         elif part == "load":
             fast = [route for route in every if route.name != "LiteLLM"]
             found[part] = {
-                rate: open_loop(oha_program, routes, rate, 5, 3, place) for rate, routes in ((20, every), (500, fast))
+                rate: open_loop(routes, rate, 5, 3) for rate, routes in ((20, every), (200, fast))
             }
         else:
             found[part] = {
-                route.name: memory(oha_program, route, options.small, options.large, place) for route in (off[0], rules)
+                route.name: memory(route, options.small, options.large) for route in (off[0], rules)
             }
     return found
 
