@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from measure import processor_seconds
 
 TENSORZERO = ("tensorzero==2026.6.0", "openai==3.57.0")
-# Later versions need a package that the index does not have.
+# The proxy of 1.110.2 needs a package that the index does not have.
 LITELLM = ("litellm[proxy]==1.106.12",)
 # LiteLLM's proxy does not start without one. All ways are sent it, so that requests are alike; it lasts for one run.
 KEY = f"sk-{secrets.token_hex(32)}"
