@@ -65,6 +65,24 @@ def checked(use, log):
     return use
 
 
+def processor_seconds(pid):
+    """User and system time of a process so far, without its children's, in steps of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mb(pid):
+    """The resident set of a process now and at its highest, in MB of 10^6 bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = {line.split(":")[0]: int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(("VmRSS:", "VmHWM:"))}
+    return found["VmRSS"], found["VmHWM"]
+
+
+def percentile(values, share):
+    """The value that so large a share lies below, without interpolation."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
 @dataclass
 class Server:
     """A scripted server that runs."""
@@ -79,8 +97,7 @@ class Server:
 
     def cpu_s(self):
         """Its own processor time so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return processor_seconds(self.pid)
 
 
 @contextmanager

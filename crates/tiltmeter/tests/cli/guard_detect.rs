@@ -45,6 +45,10 @@ fn wrong_files_and_numbers_are_named() {
         (&["rules", "--file", "bad.jsonl"][..], "has no name"),
         (&["rules", "--file", "own=nowhere.jsonl"], "nowhere.jsonl"),
         (&["tilt", "--model", "openai/m"], "is not a local model"),
+        (&["persona"], "needs a vector"),
+        (&["persona", "--vector", "nowhere.safetensors"], "nowhere.safetensors"),
+        (&["persona", "--persona-threshold", "0"], "above 0"),
+        (&["judge", "--model", "nowhere/m"], "nowhere"),
         (&["tilt", "--pairs", "99"], "1 to 32"),
         (&["tilt", "--tilt-threshold", "0"], "above 0"),
     ] {

@@ -36,6 +36,10 @@ pub(crate) enum DetectorName {
     RulesByExample,
     /// The tilt that a context causes in a local model
     Tilt,
+    /// How far a context moves a local model along a persona vector
+    Persona,
+    /// The risk of contexts as a judge of their examples tells it
+    Judge,
 }
 
 impl DetectorName {
@@ -45,6 +49,8 @@ impl DetectorName {
             Self::Rules => "rules",
             Self::RulesByExample => "rules-by-example",
             Self::Tilt => "tilt",
+            Self::Persona => "persona",
+            Self::Judge => "judge",
         }
     }
 }
@@ -63,29 +69,36 @@ pub(crate) struct GuardDetectArguments {
     /// A further set: harmful rows in JSON Lines, and benign answers to the same prompts where there are any
     #[arg(long, value_name = "NAME=HARMFUL[,BENIGN]")]
     pub(crate) file: Vec<String>,
-    /// The model of `tilt`
-    #[arg(long, value_name = "local/MODEL", default_value = "local/smollm2-135m-instruct")]
+    /// The model of `tilt` and `persona`, on this machine, or of `judge`, any
+    #[arg(long, value_name = "MODEL", default_value = "local/smollm2-135m-instruct")]
     pub(crate) model: String,
-    /// Questions of `tilt`, each with a pair of answers
+    /// Questions of `tilt`, each with a pair of answers, and of `persona`
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = pairs)]
     pub(crate) pairs: usize,
     /// A tilt from here on counts as flagged, in nats per token
     #[arg(long, value_name = "NATS", default_value_t = 0.05, value_parser = positive)]
     pub(crate) tilt_threshold: f64,
+    /// The vector of `persona`, a file of `tiltmeter persona extract`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vector: Option<PathBuf>,
+    /// A shift along the vector from here on counts as flagged, in units of the residual stream
+    #[arg(long, value_name = "SHIFT", default_value_t = 1.0, value_parser = positive)]
+    pub(crate) persona_threshold: f64,
     /// Print one JSON document (schema tiltmeter.guard-detection/1)
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 /// From which score of the rules on the guard flags an example, and calls a risk high.
-const RULES_THRESHOLD: f64 = 0.5;
+const RISK_THRESHOLD: f64 = 0.5;
 
 impl GuardDetectArguments {
     /// From which score on something counts as flagged.
     pub(super) fn threshold(&self) -> f64 {
         match self.detector {
-            DetectorName::Rules | DetectorName::RulesByExample => RULES_THRESHOLD,
+            DetectorName::Rules | DetectorName::RulesByExample | DetectorName::Judge => RISK_THRESHOLD,
             DetectorName::Tilt => self.tilt_threshold,
+            DetectorName::Persona => self.persona_threshold,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! `tiltmeter guard detect`: how well detectors find harmful contexts.
 
+mod detector;
+
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::Serialize;
 use tiltmeter_core::data::builtin::{BuiltinError, DEMONSTRATION_SETS, demonstrations, questions};
@@ -10,51 +11,14 @@ use tiltmeter_core::data::messages;
 use tiltmeter_core::demonstration::DemonstrationSet;
 use tiltmeter_core::prompt::Placement;
 use tiltmeter_guard::detection::{Case, Figures, Scored, cases, figures};
-use tiltmeter_guard::inspect::{
-    AnswerPairs, ContextInspector, DetectorTerms, RiskSettings, Rules, Split, TiltDetector, TiltSettings,
-    VerdictCache,
-};
-use tiltmeter_local::{LocalSettings, ModelSource};
 use tiltmeter_stats::{Confidence, Interval};
 
-use super::arguments::{DetectorName, GuardDetectArguments};
+use self::detector::Detector;
+use super::arguments::GuardDetectArguments;
 use crate::commands::data::print_json;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::progress::Progress;
-
-/// Bytes of verdicts that are kept while it measures.
-const CACHE: u64 = 64 << 20;
-/// Bytes of a context that the tilt is measured of.
-const CONTEXT: usize = 64 << 10;
-
-/// What gives contexts their scores.
-enum Detector {
-    /// The highest weight of the rules that an example meets.
-    RulesByExample(Rules),
-    /// The risk of the context, as the guard computes it from the rules.
-    Rules(Box<ContextInspector>),
-    /// The tilt in nats per token.
-    Tilt(Box<TiltDetector>),
-}
-
-impl Detector {
-    async fn score(&self, split: &Split) -> Result<f64, Failure> {
-        match self {
-            Self::RulesByExample(rules) => {
-                let scores = split.examples.iter().map(|example| rules.of_example(&example.content).score);
-                Ok(scores.fold(0.0, f64::max))
-            }
-            Self::Rules(inspector) => Ok(inspector.inspect_split(split).await.risk.score),
-            Self::Tilt(detector) => {
-                let tilt = detector.tilt(split).await.map_err(Failure::failed)?;
-                tilt.ok_or_else(|| {
-                    Failure::failed("a context has no demonstrations: no tilt can be measured")
-                })
-            }
-        }
-    }
-}
 
 /// The document that `--json` prints.
 #[derive(Serialize)]
@@ -79,7 +43,15 @@ struct SetDocument {
     is_harmful: bool,
     contexts: usize,
     flagged: usize,
+    /// Contexts of which a part has no verdict: their scores are of the other parts.
+    unchecked: usize,
     mean_score: f64,
+}
+
+/// A context's score, and whether all of it was looked at.
+struct Looked {
+    scored: Scored,
+    is_whole: bool,
 }
 
 pub(super) fn detect(arguments: &GuardDetectArguments) -> Result<Exit, Failure> {
@@ -96,16 +68,17 @@ pub(super) fn detect(arguments: &GuardDetectArguments) -> Result<Exit, Failure> 
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     let progress = Progress::new();
-    let detector = runtime.block_on(open(arguments, &progress))?;
+    let detector = runtime.block_on(Detector::open(arguments, &progress))?;
     let mut shots = Vec::new();
     for &k in &arguments.shots {
         let most = arguments.contexts.unwrap_or(usize::MAX);
         let cases: Result<Vec<Vec<Case>>, _> =
             sets.iter().map(|set| cases(set, k, Placement::FirstUser, question, most)).collect();
         let cases = cases.map_err(Failure::failed)?;
-        let scored = runtime.block_on(score(&detector, cases.iter().flatten(), &progress))?;
-        let summaries = sets.iter().flat_map(|set| summaries(&scored, &set.name, arguments.threshold()));
+        let looked = runtime.block_on(score(&detector, cases.iter().flatten(), &progress))?;
+        let summaries = sets.iter().flat_map(|set| summaries(&looked, &set.name, arguments.threshold()));
         let sets = summaries.collect();
+        let scored: Vec<Scored> = looked.into_iter().map(|one| one.scored).collect();
         let figures = figures(&scored, Confidence::NINETY_FIVE).map_err(Failure::failed)?;
         shots.push(ShotsDocument { shots: k, sets, figures });
     }
@@ -148,68 +121,40 @@ fn of_file(written: &str) -> Result<DemonstrationSet, Failure> {
     messages::into_set(name, None, harmful, read(harmful)?, benign).map_err(Failure::configuration)
 }
 
-async fn open(arguments: &GuardDetectArguments, progress: &Progress) -> Result<Detector, Failure> {
-    let rules = Rules::builtin().map_err(Failure::failed)?;
-    match arguments.detector {
-        DetectorName::RulesByExample => Ok(Detector::RulesByExample(rules)),
-        DetectorName::Rules => {
-            let inspector =
-                ContextInspector::new(RiskSettings::default(), Arc::new(VerdictCache::new(CACHE)));
-            Ok(Detector::Rules(Box::new(inspector.with_examples(Arc::new(rules), DetectorTerms::default()))))
-        }
-        DetectorName::Tilt => {
-            let Some(name) = arguments.model.strip_prefix("local/") else {
-                let model = &arguments.model;
-                return Err(Failure::configuration(format!(
-                    "`{model}` is not a local model: write `local/…`"
-                )));
-            };
-            let source = ModelSource::parse(name).map_err(Failure::configuration)?;
-            let settings = LocalSettings::from_environment(&|name| std::env::var(name).ok());
-            let settings = settings.map_err(Failure::configuration)?;
-            let model = tiltmeter_local::open(&source, settings, progress).await.map_err(Failure::failed)?;
-            let name = model.description().file_sha256.clone();
-            let settings = TiltSettings {
-                threshold: arguments.threshold(),
-                most_examples: usize::MAX,
-                most_bytes: CONTEXT,
-            };
-            let pairs = AnswerPairs::builtin(arguments.pairs).map_err(defect)?;
-            Ok(Detector::Tilt(Box::new(TiltDetector::new(Arc::new(model), &name, pairs, settings))))
-        }
-    }
-}
-
 async fn score(
     detector: &Detector,
     cases: impl Iterator<Item = &Case> + Clone,
     progress: &Progress,
-) -> Result<Vec<Scored>, Failure> {
+) -> Result<Vec<Looked>, Failure> {
     let of = cases.clone().count() as u64;
-    let mut scored = Vec::new();
+    let mut looked = Vec::new();
     for (cluster, case) in (0..).zip(cases) {
         let both = [(Some(&case.harmful), true), (case.benign.as_ref(), false)];
         for (split, is_harmful) in both {
             if let Some(split) = split {
                 let score = detector.score(split).await?;
-                scored.push(Scored { domain: case.set.to_string(), cluster, is_harmful, score });
+                let scored = Scored { domain: case.set.to_string(), cluster, is_harmful, score: score.value };
+                looked.push(Looked { scored, is_whole: score.unchecked == 0 });
             }
         }
         progress.step("contexts", cluster + 1, of);
     }
-    Ok(scored)
+    Ok(looked)
 }
 
 /// What became of a set's harmful contexts, and of its benign ones.
-fn summaries(scored: &[Scored], set: &str, threshold: f64) -> Vec<SetDocument> {
+fn summaries(looked: &[Looked], set: &str, threshold: f64) -> Vec<SetDocument> {
     let of = |is_harmful: bool| {
-        let of_kind = scored.iter().filter(|one| one.domain == set && one.is_harmful == is_harmful);
-        let scores: Vec<f64> = of_kind.map(|one| one.score).collect();
+        let of_kind =
+            looked.iter().filter(|one| one.scored.domain == set && one.scored.is_harmful == is_harmful);
+        let unchecked = of_kind.clone().filter(|one| !one.is_whole).count();
+        let scores: Vec<f64> = of_kind.map(|one| one.scored.score).collect();
         (!scores.is_empty()).then(|| SetDocument {
             set: set.to_owned(),
             is_harmful,
             contexts: scores.len(),
             flagged: scores.iter().filter(|&&score| score >= threshold).count(),
+            unchecked,
             mean_score: scores.iter().sum::<f64>() / scores.len() as f64,
         })
     };
@@ -228,10 +173,12 @@ fn text(document: &Document) -> String {
         let _ = writeln!(text, "\nk = {}", shots.shots);
         for set in &shots.sets {
             let kind = if set.is_harmful { "harmful" } else { "benign" };
-            let SetDocument { set, contexts, flagged, mean_score, .. } = set;
+            let SetDocument { set, contexts, flagged, unchecked, mean_score, .. } = set;
+            let unchecked =
+                if *unchecked > 0 { format!(", {unchecked} not wholly checked") } else { String::new() };
             let _ = writeln!(
                 text,
-                "  {set}, {kind}: {flagged} of {contexts} flagged, mean score {mean_score:+.4}"
+                "  {set}, {kind}: {flagged} of {contexts} flagged{unchecked}, mean score {mean_score:+.4}"
             );
         }
         let figures = &shots.figures;
