@@ -6,7 +6,8 @@ use maud::html;
 use super::chart::{Drawing, Point, Unit, fixed, mark, tick_label, ticks};
 use super::text::shortened;
 
-const WIDTH: f64 = 620.0;
+/// From where the axis begins to the right edge.
+const ACROSS: f64 = 430.0;
 const RIGHT: f64 = 26.0;
 const STEP: f64 = 22.0;
 const TOP: f64 = 26.0;
@@ -35,15 +36,14 @@ impl ForestAxis {
         Self { ticks: vec![0.0, 0.25, 0.5, 0.75, 1.0], unit: Unit::Percent, left: 190.0, letters: 24 }
     }
 
-    /// Of measures in nats: as far as values and their intervals reach, with 0, and with room for the names as far as half of
-    /// the width allows.
+    /// Of measures in nats: as far as values and their intervals reach, with 0, and with room for the names.
     pub(crate) fn nats(rows: &[ForestRow]) -> Self {
         let points = rows.iter().flat_map(|row| &row.marks).map(|(_, point)| point);
         let (low, high) = points.fold((0.0_f64, 0.0_f64), |(low, high), point| {
             (low.min(point.low.unwrap_or(point.estimate)), high.max(point.high.unwrap_or(point.estimate)))
         });
         let longest = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0);
-        let letters = longest.clamp(16, 44);
+        let letters = longest.clamp(16, 64);
         let high = if low == 0.0 && high == 0.0 { 0.01 } else { high };
         Self { ticks: ticks(low, high), unit: Unit::Nats, left: 24.0 + 6.4 * letters as f64, letters }
     }
@@ -59,8 +59,7 @@ pub(crate) fn forest(
     let height = TOP + rows.len() as f64 * STEP + 14.0;
     let first = axis.ticks.first().copied().unwrap_or(0.0);
     let last = axis.ticks.last().copied().unwrap_or(1.0);
-    let x =
-        |value: f64| axis.left + (value - first) / (last - first).max(1e-12) * (WIDTH - axis.left - RIGHT);
+    let x = |value: f64| axis.left + (value - first) / (last - first).max(1e-12) * (ACROSS - RIGHT);
     let marks = html! {
         @for &tick in &axis.ticks {
             line class=(if tick == 0.0 { "axis" } else { "grid" }) x1=(fixed(x(tick))) x2=(fixed(x(tick)))
@@ -90,7 +89,7 @@ pub(crate) fn forest(
             }
         }
     };
-    Drawing { title: title.to_owned(), width: WIDTH, height, marks }
+    Drawing { title: title.to_owned(), width: axis.left + ACROSS, height, marks }
 }
 
 #[cfg(test)]
