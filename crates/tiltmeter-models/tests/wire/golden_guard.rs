@@ -6,12 +6,10 @@ use std::sync::Arc;
 
 use tiltmeter_core::experiment::{DataSource, Experiment, read, resolve};
 use tiltmeter_core::guarding::{GuardFinding, GuardRisk, SAFETY_INSTRUCTION};
-use tiltmeter_core::prompt::{Placement, Prompt, QuestionFormat, RenderedContext};
-use tiltmeter_models::{Api, ChatRequest};
+use tiltmeter_core::prompt::{Placement, QuestionFormat, RenderedContext};
+use tiltmeter_models::Api;
 
-use crate::golden_treatments::{PLACEMENTS, PROTOCOLS};
-use crate::server::{Answer, Server};
-use crate::{endpoint, open, request};
+use crate::golden_treatments::{PLACEMENTS, PROTOCOLS, bodies_of};
 
 struct Files;
 
@@ -60,31 +58,8 @@ fn experiment(placement: &str, risk: GuardRisk) -> Experiment {
     experiment
 }
 
-/// The first prompt of each treatment, in the order of the experiment.
-fn prompts(experiment: &Experiment) -> Vec<(String, Arc<Prompt>)> {
-    let plan = experiment.plan(|_| false);
-    let prompt = |(index, treatment): (usize, &tiltmeter_core::treatment::Treatment)| {
-        let condition = plan.conditions.iter().find(|condition| condition.treatment == index).unwrap();
-        let asked = experiment.asked_as(index);
-        let is_its = |block: &&tiltmeter_core::plan::Block| {
-            block.treatment == asked && block.context == condition.contexts[0]
-        };
-        let block = plan.blocks.iter().find(is_its).unwrap();
-        let context = Arc::new(experiment.render(plan.contexts[block.context]));
-        (treatment.id.to_string(), experiment.samples(&plan, block, &context).next().unwrap().prompt)
-    };
-    experiment.treatments.iter().enumerate().map(prompt).collect()
-}
-
 async fn bodies(api: Api, reply: &str, placement: &str, risk: GuardRisk) -> Vec<(String, String)> {
-    let server = Server::start(vec![Answer::json(200, reply)]).await;
-    let model = open(api, endpoint(&server));
-    let prompts = prompts(&experiment(placement, risk));
-    for (_, prompt) in &prompts {
-        model.chat(&ChatRequest { prompt: prompt.clone(), ..request() }).await.unwrap();
-    }
-    let body = |received: &crate::server::Received| String::from_utf8(received.body.clone()).unwrap();
-    prompts.into_iter().map(|(name, _)| name).zip(server.received().iter().map(body)).collect()
+    bodies_of(&experiment(placement, risk), api, reply).await
 }
 
 #[tokio::test]

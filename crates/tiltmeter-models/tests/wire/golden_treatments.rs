@@ -75,15 +75,20 @@ fn prompts(experiment: &Experiment) -> Vec<(String, Arc<Prompt>)> {
     experiment.treatments.iter().enumerate().map(prompt).collect()
 }
 
-async fn bodies(api: Api, reply: &str, placement: &str) -> Vec<(String, String)> {
+/// The body of each treatment's first request, in the order of the experiment.
+pub(crate) async fn bodies_of(experiment: &Experiment, api: Api, reply: &str) -> Vec<(String, String)> {
     let server = Server::start(vec![Answer::json(200, reply)]).await;
     let model = open(api, endpoint(&server));
-    let prompts = prompts(&experiment(placement));
+    let prompts = prompts(experiment);
     for (_, prompt) in &prompts {
         model.chat(&ChatRequest { prompt: prompt.clone(), ..request() }).await.unwrap();
     }
     let body = |received: &crate::server::Received| String::from_utf8(received.body.clone()).unwrap();
     prompts.into_iter().map(|(name, _)| name).zip(server.received().iter().map(body)).collect()
+}
+
+async fn bodies(api: Api, reply: &str, placement: &str) -> Vec<(String, String)> {
+    bodies_of(&experiment(placement), api, reply).await
 }
 
 #[tokio::test]

@@ -1,12 +1,10 @@
 //! Every request of the defences that ask more than once, byte for byte, in every protocol: what a filter's model is asked of a
 //! demonstration, the contexts that are voted over, and an answer's check by the subject itself.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
-use crate::support::World;
+use crate::http::serve;
+use crate::support::{Ran, World};
 
 /// Name, the subject's and the filter's model, and a reply with `{text}` in the place of what is said.
 const PROTOCOLS: [(&str, &str, &str, &str); 4] = [
@@ -36,69 +34,32 @@ const PROTOCOLS: [(&str, &str, &str, &str); 4] = [
     ),
 ];
 
-/// A server that keeps what it is sent: path and body. It scores every demonstration 60, and says yes to all else, so that
-/// every answer is found harmful.
-struct Recorder {
-    url: String,
-    requests: Arc<Mutex<Vec<(String, String)>>>,
+/// What a server was sent: path and body.
+type Requests = Vec<(String, String)>;
+
+fn is_screen((path, body): &(String, String)) -> bool {
+    path.contains("screen") || body.contains("\"screen\"")
 }
 
-impl Recorder {
-    fn start(reply: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/v1", listener.local_addr().unwrap());
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&requests);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let kept = Arc::clone(&kept);
-                thread::spawn(move || serve(stream.unwrap(), reply, &kept));
-            }
-        });
-        Self { url, requests }
-    }
-}
-
-/// Answers all requests of one connection.
-fn serve(stream: TcpStream, reply: &str, kept: &Mutex<Vec<(String, String)>>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut stream = stream;
-    loop {
-        let (mut first, mut length) = (String::new(), 0);
-        if reader.read_line(&mut first).unwrap_or(0) == 0 {
-            return;
-        }
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).unwrap();
-            if line.trim().is_empty() {
-                break;
-            }
-            if let Some((name, value)) = line.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse().unwrap();
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        let path = first.split(' ').nth(1).unwrap().to_owned();
-        let body = String::from_utf8(body).unwrap();
-        let is_screen = path.contains("screen") || body.contains("\"screen\"");
-        kept.lock().unwrap().push((path, body));
-        let reply = reply.replace("{text}", if is_screen { "60" } else { "Yes." });
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            reply.len()
-        );
-        stream.write_all((head + &reply).as_bytes()).unwrap();
-    }
+/// A server that keeps what it is sent. It scores every demonstration 60, and says yes to all else, so that every answer is
+/// found harmful.
+fn recorder(reply: &'static str) -> (String, Arc<Mutex<Requests>>) {
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&requests);
+    let server = serve(move |head, body| {
+        let path = head.split(' ').nth(1).unwrap().to_owned();
+        let request = (path, String::from_utf8(body.to_vec()).unwrap());
+        let text = if is_screen(&request) { "60" } else { "Yes." };
+        kept.lock().unwrap().push(request);
+        ("200 OK", reply.replace("{text}", text))
+    });
+    (format!("{server}/v1"), requests)
 }
 
 /// What a run sent, the calls before contexts are made first.
-fn sent(subject: &str, screen: &str, reply: &'static str) -> Vec<(String, String)> {
+fn sent(subject: &str, screen: &str, reply: &'static str) -> Requests {
     let world = World::new(None);
-    let server = Recorder::start(reply);
+    let (url, requests) = recorder(reply);
     let row = |number: u32, kind: &str| {
         format!(
             "{{\"messages\": [{{\"role\": \"user\", \"content\": \"Ask {number}\"}}, \
@@ -109,7 +70,6 @@ fn sent(subject: &str, screen: &str, reply: &'static str) -> Vec<(String, String
         world.write(file, &[1, 2, 3].map(|number| row(number, kind)).concat());
     }
     world.write("q.yaml", "- id: bored\n  paraphrases: [\"I am \\\"bored\\\".\"]\n");
-    let url = &server.url;
     world.write(
         "x.toml",
         &format!(
@@ -125,10 +85,9 @@ fn sent(subject: &str, screen: &str, reply: &'static str) -> Vec<(String, String
     for key in ["OPENAI_API_KEY", "GEMINI_API_KEY", "ANTHROPIC_API_KEY"] {
         command.env(key, "none-at-all");
     }
-    let ran: crate::support::Ran = command.args(["run", "x.toml", "--out", "run"]).output().unwrap().into();
+    let ran: Ran = command.args(["run", "x.toml", "--out", "run"]).output().unwrap().into();
     ran.expect(0);
-    let mut requests = server.requests.lock().unwrap().clone();
-    let is_screen = |(path, body): &(String, String)| path.contains("screen") || body.contains("\"screen\"");
+    let mut requests = requests.lock().unwrap().clone();
     // Which of several goes first is left to chance.
     requests.sort_by(|one, other| (!is_screen(one), &one.1).cmp(&(!is_screen(other), &other.1)));
     requests

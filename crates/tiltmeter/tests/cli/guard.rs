@@ -1,55 +1,29 @@
 //! `tiltmeter guard`: served, reloaded, stopped, killed; its log verified.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::http::{read_message, serve};
 use crate::support::{World, repository};
 
 /// A server that answers each request alike, after some time.
 fn upstream(answer: &'static str, after: Duration) -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || {
-                let mut reader = BufReader::new(stream);
-                while read_message(&mut reader).is_some() {
-                    std::thread::sleep(after);
-                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
-                    if reader.get_mut().write_all(head.as_bytes()).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
+    let server = serve(move |_, _| {
+        std::thread::sleep(after);
+        ("200 OK", answer.to_owned())
     });
-    format!("http://{address}/v1")
+    format!("{server}/v1")
 }
 
-/// Head and body of a message with a length.
-fn read_message(reader: &mut BufReader<TcpStream>) -> Option<(String, String)> {
-    let (head, body) = read_bytes(reader)?;
+/// Head and body of an answer in text.
+fn read_text(reader: &mut BufReader<TcpStream>) -> Option<(String, String)> {
+    let (head, body) = read_message(reader)?;
     Some((head, String::from_utf8(body).ok()?))
-}
-
-pub(crate) fn read_bytes(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head).ok()? == 0 {
-            return None;
-        }
-    }
-    let length = head.to_ascii_lowercase();
-    let length =
-        length.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some((head, body))
 }
 
 /// A gateway at an address of this machine.
@@ -101,7 +75,7 @@ fn ask(connection: &mut BufReader<TcpStream>) -> Option<(String, String)> {
     let head =
         format!("POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-length: {}\r\n\r\n", body.len());
     connection.get_mut().write_all(format!("{head}{body}").as_bytes()).ok()?;
-    read_message(connection)
+    read_text(connection)
 }
 
 pub(crate) fn config(base_url: &str, rest: &str) -> String {

@@ -25,6 +25,7 @@ mod golden;
 mod guard;
 mod guard_defence;
 mod guard_detect;
+mod http;
 mod judges;
 mod local;
 mod log;

@@ -14,7 +14,8 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
-use crate::guard::{Gateway, config, read_bytes};
+use crate::guard::{Gateway, config};
+use crate::http::{read_message, serve};
 use crate::support::World;
 
 const ANSWER: &str = r#"{"id":"c-1","model":"m-2026","choices":[{"index":0,"message":{"content":"an evil answer"},"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":4}}"#;
@@ -25,29 +26,13 @@ type Asked = (String, Vec<u8>);
 
 /// Answers each request by its path and body, and keeps those.
 fn server(answer: fn(&str, &[u8]) -> &'static str) -> (String, Arc<Mutex<Vec<Asked>>>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&asked);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let kept = Arc::clone(&kept);
-            std::thread::spawn(move || {
-                let mut reader = BufReader::new(stream);
-                while let Some((head, body)) = read_bytes(&mut reader) {
-                    let answer = answer(&head, &body);
-                    kept.lock().unwrap().push((head, body));
-                    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
-                    let whole = format!("{head}: {}\r\n\r\n{answer}", answer.len());
-                    let answered = reader.get_mut().write_all(whole.as_bytes());
-                    if answered.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
+    let url = serve(move |head, body| {
+        kept.lock().unwrap().push((head.to_owned(), body.to_vec()));
+        ("200 OK", answer(head, body).to_owned())
     });
-    (format!("http://{address}"), asked)
+    (url, asked)
 }
 
 fn judge(_: &str, body: &[u8]) -> &'static str {
@@ -65,7 +50,7 @@ fn ask(connection: &mut BufReader<TcpStream>) -> String {
         body.len()
     );
     connection.get_mut().write_all(format!("{head}{body}").as_bytes()).unwrap();
-    read_bytes(connection).unwrap().0
+    read_message(connection).unwrap().0
 }
 
 fn rest(judge: &str) -> String {

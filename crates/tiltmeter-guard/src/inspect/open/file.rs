@@ -100,6 +100,26 @@ pub struct JudgeFile {
     pub reasoning: Reasoning,
 }
 
+impl JudgeFile {
+    /// A judge by this model, with the default of every other field.
+    pub fn new(model: String) -> Self {
+        Self {
+            model,
+            base_url: None,
+            api_key_env: None,
+            timing: TimingFile::default(),
+            timeout_ms: judge_timeout(),
+            batch: batch(),
+            parallel: parallel(),
+            queue: queue(),
+            example_bytes: example_bytes(),
+            flagged_from: flagged_from(),
+            spare_tokens: spare_tokens(),
+            reasoning: Reasoning::default(),
+        }
+    }
+}
+
 /// The tilt that a context causes in a model.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

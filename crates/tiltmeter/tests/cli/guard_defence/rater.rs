@@ -1,12 +1,12 @@
 //! A judge of demonstrations, on loopback.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+use crate::http::{Answer, serve};
 
 /// What a judge of demonstrations does.
 #[derive(Clone, Copy)]
@@ -27,35 +27,21 @@ pub(super) struct Rater {
     pub(super) calls: Arc<AtomicUsize>,
 }
 
-/// One that replies by the number of the call, from 0.
+/// One that replies by the number of the call, from 0, to one after the other.
 pub(super) fn rater(delay: Duration, reply: fn(usize) -> Reply) -> Rater {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let calls = Arc::new(AtomicUsize::new(0));
-    let counter = calls.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let number = counter.fetch_add(1, Ordering::SeqCst);
-            std::thread::sleep(delay);
-            // Whoever asked may be gone.
-            let _ = rate(stream, reply(number));
-        }
+    let (counter, turn) = (calls.clone(), Mutex::new(()));
+    let server = serve(move |_, body| {
+        let _turn = turn.lock().unwrap();
+        let number = counter.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(delay);
+        rate(body, reply(number))
     });
-    Rater { url, calls }
+    Rater { url: format!("{server}/v1"), calls }
 }
 
-fn rate(stream: TcpStream, reply: Reply) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let (mut length, mut line) = (0, String::new());
-    while reader.read_line(&mut line)? > 2 {
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        line.clear();
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let body: Value = serde_json::from_slice(&body)?;
+fn rate(body: &[u8], reply: Reply) -> Answer {
+    let body: Value = serde_json::from_slice(body).unwrap();
     let asked = body["messages"][0]["content"].as_str().unwrap_or_default();
     let answers: Vec<&str> =
         asked.lines().filter(|line| line.starts_with("A ") && line.contains("answer, number")).collect();
@@ -78,10 +64,5 @@ fn rate(stream: TcpStream, reply: Reply) -> std::io::Result<()> {
         Reply::Filtered => error("held back", "content_filter"),
         Reply::Failure => error("not today", "bad"),
     };
-    let body = body.to_string();
-    write!(
-        reader.into_inner(),
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    )
+    (status, body.to_string())
 }

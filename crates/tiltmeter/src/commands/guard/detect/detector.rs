@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use tiltmeter_guard::inspect::{
     AnswerPairs, ContextFile, ContextInspector, DetectorTerms, JudgeFile, PersonaDetector, PersonaSettings,
-    RiskSettings, Rules, RulesFile, Split, Surroundings, TiltDetector, TiltSettings, TimingFile,
-    VerdictCache,
+    RiskSettings, Rules, RulesFile, Split, Surroundings, TiltDetector, TiltSettings, VerdictCache,
 };
 use tiltmeter_local::{LocalModel, LocalSettings, ModelSource};
-use tiltmeter_models::Reasoning;
 use tiltmeter_persona::PersonaVector;
 
 use super::super::arguments::{DetectorName, GuardDetectArguments};
@@ -55,9 +53,11 @@ impl Detector {
                 Ok(Self::Risk(Box::new(inspector.with_examples(Arc::new(rules), DetectorTerms::default()))))
             }
             DetectorName::Judge => {
+                // The guard's own settings but for the time.
+                let judge = JudgeFile { timeout_ms: JUDGE_TIME, ..JudgeFile::new(arguments.model.clone()) };
                 let file = ContextFile {
                     rules: RulesFile::BuiltIn(false),
-                    judge: Some(judge(&arguments.model)),
+                    judge: Some(judge),
                     cache_bytes: CACHE,
                     ..ContextFile::default()
                 };
@@ -116,24 +116,6 @@ impl Detector {
             Failure::failed("a context has no demonstrations: nothing can be measured that it shifts")
         })?;
         Ok(Score { value, unchecked: 0 })
-    }
-}
-
-/// The guard's own settings of a judge but for the time.
-fn judge(model: &str) -> JudgeFile {
-    JudgeFile {
-        model: model.to_owned(),
-        base_url: None,
-        api_key_env: None,
-        timing: TimingFile::Blocking,
-        timeout_ms: JUDGE_TIME,
-        batch: 8,
-        parallel: 4,
-        queue: 1,
-        example_bytes: 16 << 10,
-        flagged_from: 50,
-        spare_tokens: 32,
-        reasoning: Reasoning::default(),
     }
 }
 
