@@ -70,7 +70,7 @@ impl Default for LocalSettings {
             threads: None,
             prefix_cache_bytes: 512 << 20,
             batch_tokens: at_least_one(512),
-            batch_sequences: at_least_one(32),
+            batch_sequences: at_least_one(96),
             context_length: None,
             memory_limit: None,
             context_folder: None,

@@ -62,6 +62,16 @@ fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { polynomial * scale }
 }
 
+/// The largest integer of sixteen bits whose negative is one too.
+const LARGEST: f32 = 32_767.0;
+
+/// The nearest integer of sixteen bits.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the numbers are at most 32,767, but for a rounding")]
+fn nearest(value: f32) -> i16 {
+    value.round_ties_even() as i16
+}
+
 /// Sums 32 partial sums in a fixed order.
 #[inline(always)]
 fn total(mut lanes: [f32; WIDTH]) -> f32 {
@@ -75,24 +85,25 @@ fn total(mut lanes: [f32; WIDTH]) -> f32 {
     lanes[0]
 }
 
-/// One input's weights of 32 outputs. Product and sum are rounded each by itself, as the formats' own code does.
+/// One input's weights of 32 outputs, `integer · scale + minimum`. Product and sum are rounded each by itself, as the
+/// formats' own code does.
 #[inline(always)]
 fn scale(
-    words: &[u32],
-    integer: impl Fn(u32) -> f32,
-    scales: &[f32],
-    minima: Option<&[f32]>,
-    out: &mut [f32],
+    integers: &[i32; WIDTH],
+    scales: &[f32; WIDTH],
+    minima: Option<&[f32; WIDTH]>,
+    out: &mut [f32; WIDTH],
 ) {
-    let scaled = words.iter().zip(scales).map(|(&word, &scale)| integer(word) * scale);
-    match minima {
-        Some(minima) => {
-            out.iter_mut()
-                .zip(scaled.zip(minima))
-                .for_each(|(out, (value, &minimum))| *out = value + minimum);
-        }
-        None => out.iter_mut().zip(scaled).for_each(|(out, value)| *out = value),
+    let mut numbers = [0.0; WIDTH];
+    for ((number, &integer), &scale) in numbers.iter_mut().zip(integers).zip(scales) {
+        *number = integer as f32 * scale;
     }
+    if let Some(minima) = minima {
+        for (number, &minimum) in numbers.iter_mut().zip(minima) {
+            *number += minimum;
+        }
+    }
+    *out = numbers;
 }
 
 /// Calls `body` for each panel of `out`, on several threads where that pays.
@@ -143,10 +154,24 @@ widest_simd! {
 
     /// Raises `highest` to the highest of each of 32 columns of scores.
     pub(crate) fn raise_to_highest<'a>(scores: &'a [f32], highest: &'a mut [f32; WIDTH]) -> () {
-        for run in scores.chunks_exact(WIDTH) {
-            for (highest, &score) in highest.iter_mut().zip(run) {
-                *highest = if score > *highest { score } else { *highest };
+        // What is summed up or compared stays in registers only as a local.
+        let mut most = *highest;
+        for run in scores.as_chunks::<WIDTH>().0 {
+            for (most, &score) in most.iter_mut().zip(run) {
+                *most = if score > *most { score } else { *most };
             }
+        }
+        *highest = most;
+    }
+
+    /// Makes those scores −∞ that stand at or behind their column's limit, where the first key has the given number.
+    pub(crate) fn mask_columns<'a>(scores: &'a mut [f32], first_key: u32, limits: &'a [u32; WIDTH]) -> () {
+        for (key, run) in (first_key..).zip(scores.as_chunks_mut::<WIDTH>().0) {
+            let mut masked = *run;
+            for (score, &limit) in masked.iter_mut().zip(limits) {
+                *score = if key < limit { *score } else { f32::NEG_INFINITY };
+            }
+            *run = masked;
         }
     }
 
@@ -158,30 +183,64 @@ widest_simd! {
         highest: &'a [f32; WIDTH],
         sums: &'a mut [f32; WIDTH],
     ) -> () {
-        for run in scores.chunks_exact_mut(WIDTH) {
-            for ((score, &highest), sum) in run.iter_mut().zip(highest).zip(sums.iter_mut()) {
+        let mut totals = *sums;
+        for run in scores.as_chunks_mut::<WIDTH>().0 {
+            for ((score, &highest), total) in run.iter_mut().zip(highest).zip(&mut totals) {
                 *score = exp((*score - highest) * scale);
-                *sum += *score;
+                *total += *score;
             }
         }
+        *sums = totals;
+    }
+
+    /// Rounds 32 numbers to integers of sixteen bits; returns what these are multiplied by to be read. What is not finite
+    /// makes the whole run so, and an error of what is computed from it.
+    pub(crate) fn pack_run<'a>(run: &'a [f32], out: &'a mut [i16; WIDTH]) -> f32 {
+        let mut numbers = [0.0; WIDTH];
+        for (number, &value) in numbers.iter_mut().zip(run) {
+            *number = value;
+        }
+        let (mut largest, mut is_finite) = (0.0_f32, true);
+        for value in numbers {
+            largest = if value.abs() > largest { value.abs() } else { largest };
+            is_finite &= value.is_finite();
+        }
+        // The quotient of the smallest numbers is infinite.
+        let inverse = LARGEST / largest;
+        let (scale, inverse) = match (is_finite, inverse.is_finite()) {
+            (false, _) => (f32::NAN, 0.0),
+            (true, false) => (0.0, 0.0),
+            (true, true) => (largest / LARGEST, inverse),
+        };
+        let mut integers = [0; WIDTH];
+        for (integer, value) in integers.iter_mut().zip(numbers) {
+            *integer = nearest(value * inverse);
+        }
+        *out = integers;
+        scale
     }
 
     /// Sixteen-bit numbers of 32 runs of 32, each run with a scale of its own.
     pub(crate) fn unpack_runs<'a>(integers: &'a [i16], scales: &'a [f32], out: &'a mut [f32]) -> () {
-        let runs = out.chunks_exact_mut(WIDTH).zip(integers.chunks_exact(WIDTH));
+        let runs = out.as_chunks_mut::<WIDTH>().0.iter_mut().zip(integers.as_chunks::<WIDTH>().0);
         for ((out, integers), &scale) in runs.zip(scales) {
-            for (out, &integer) in out.iter_mut().zip(integers) {
-                *out = f32::from(integer) * scale;
+            let mut numbers = [0.0; WIDTH];
+            for (number, &integer) in numbers.iter_mut().zip(integers) {
+                *number = f32::from(integer) * scale;
             }
+            *out = numbers;
         }
     }
 
     /// Sixteen-bit numbers of runs of 32, with a scale for each place in a run.
     pub(crate) fn unpack_columns<'a>(integers: &'a [i16], scales: &'a [f32], out: &'a mut [f32]) -> () {
-        for (out, integers) in out.chunks_exact_mut(WIDTH).zip(integers.chunks_exact(WIDTH)) {
-            for ((out, &integer), &scale) in out.iter_mut().zip(integers).zip(scales) {
-                *out = f32::from(integer) * scale;
+        let Some(scales) = scales.first_chunk::<WIDTH>() else { return };
+        for (out, integers) in out.as_chunks_mut::<WIDTH>().0.iter_mut().zip(integers.as_chunks::<WIDTH>().0) {
+            let mut numbers = [0.0; WIDTH];
+            for ((number, &integer), &scale) in numbers.iter_mut().zip(integers).zip(scales) {
+                *number = f32::from(integer) * scale;
             }
+            *out = numbers;
         }
     }
 
@@ -216,14 +275,20 @@ widest_simd! {
         out: &'a mut [f32],
     ) -> () {
         let offset = i32::from(offset);
-        for (index, (words, out)) in words.chunks_exact(WIDTH).zip(out.chunks_exact_mut(8 * WIDTH)).enumerate() {
-            let at = index * 8 / group * WIDTH;
-            let scales = &scales[at..][..WIDTH];
-            let minima = minima.get(at..at + WIDTH);
-            for (input, out) in out.chunks_exact_mut(WIDTH).enumerate() {
-                let shift = 8 * (input % 4) + input / 4 * 4;
-                let integer = |word: u32| (((word >> shift) & 15).cast_signed() - offset) as f32;
-                scale(words, integer, scales, minima, out);
+        let groups = words.chunks_exact(group / 8 * WIDTH).zip(out.chunks_exact_mut(group * WIDTH));
+        let mut minima = minima.as_chunks::<WIDTH>().0.iter();
+        for ((words, out), scales) in groups.zip(scales.as_chunks::<WIDTH>().0) {
+            let minima = minima.next();
+            let inputs = out.as_chunks_mut::<WIDTH>().0.chunks_exact_mut(8);
+            for (words, out) in words.as_chunks::<WIDTH>().0.iter().zip(inputs) {
+                for (input, out) in out.iter_mut().enumerate() {
+                    let shift = 8 * (input % 4) + input / 4 * 4;
+                    let mut integers = [0; WIDTH];
+                    for (integer, &word) in integers.iter_mut().zip(words) {
+                        *integer = ((word >> shift) & 15).cast_signed() - offset;
+                    }
+                    scale(&integers, scales, minima, out);
+                }
             }
         }
     }
@@ -236,14 +301,20 @@ widest_simd! {
         minima: &'a [f32],
         out: &'a mut [f32],
     ) -> () {
-        for (index, (words, out)) in words.chunks_exact(WIDTH).zip(out.chunks_exact_mut(4 * WIDTH)).enumerate() {
-            let at = index * 4 / group * WIDTH;
-            let scales = &scales[at..][..WIDTH];
-            let minima = minima.get(at..at + WIDTH);
-            for (input, out) in out.chunks_exact_mut(WIDTH).enumerate() {
-                let shift = 24 - 8 * input;
-                let integer = |word: u32| ((word << shift).cast_signed() >> 24) as f32;
-                scale(words, integer, scales, minima, out);
+        let groups = words.chunks_exact(group / 4 * WIDTH).zip(out.chunks_exact_mut(group * WIDTH));
+        let mut minima = minima.as_chunks::<WIDTH>().0.iter();
+        for ((words, out), scales) in groups.zip(scales.as_chunks::<WIDTH>().0) {
+            let minima = minima.next();
+            let inputs = out.as_chunks_mut::<WIDTH>().0.chunks_exact_mut(4);
+            for (words, out) in words.as_chunks::<WIDTH>().0.iter().zip(inputs) {
+                for (input, out) in out.iter_mut().enumerate() {
+                    let shift = 24 - 8 * input;
+                    let mut integers = [0; WIDTH];
+                    for (integer, &word) in integers.iter_mut().zip(words) {
+                        *integer = (word << shift).cast_signed() >> 24;
+                    }
+                    scale(&integers, scales, minima, out);
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The one inner loop: a few rows times 32 columns, summed over panels of the inner dimension.
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{BLOCK, WIDTH};
@@ -17,6 +19,8 @@ const TILE_ROWS: usize = 6;
 pub(crate) struct Accumulate<'a, F> {
     /// The tile, rows × 32.
     pub(crate) out: &'a mut [f32],
+    /// The columns that are wanted. Others may be added to or left as they are.
+    pub(crate) columns: Range<usize>,
     /// Gives the `left` and `right` iterators for the rows from the given one on, so many of them.
     pub(crate) operands: F,
 }
@@ -53,14 +57,14 @@ where
             let operands = (self.operands)(first, rows);
             match rows {
                 0 => {}
-                1 => rows_of::<S, 1, I>(simd, out, &operands),
-                2 => rows_of::<S, 2, I>(simd, out, &operands),
-                3 => rows_of::<S, 3, I>(simd, out, &operands),
-                4 => rows_of::<S, 4, I>(simd, out, &operands),
-                5 => rows_of::<S, 5, I>(simd, out, &operands),
-                6 => rows_of::<S, 6, I>(simd, out, &operands),
-                7 => rows_of::<S, 7, I>(simd, out, &operands),
-                _ => rows_of::<S, TILE_ROWS_16, I>(simd, out, &operands),
+                1 => rows_of::<S, 1, I>(simd, out, &self.columns, &operands),
+                2 => rows_of::<S, 2, I>(simd, out, &self.columns, &operands),
+                3 => rows_of::<S, 3, I>(simd, out, &self.columns, &operands),
+                4 => rows_of::<S, 4, I>(simd, out, &self.columns, &operands),
+                5 => rows_of::<S, 5, I>(simd, out, &self.columns, &operands),
+                6 => rows_of::<S, 6, I>(simd, out, &self.columns, &operands),
+                7 => rows_of::<S, 7, I>(simd, out, &self.columns, &operands),
+                _ => rows_of::<S, TILE_ROWS_16, I>(simd, out, &self.columns, &operands),
             }
             first += rows;
         }
@@ -69,15 +73,20 @@ where
 
 /// Walks the tile in parts whose sums fit into the machine's registers, which is all 32 columns with AVX-512.
 #[inline(always)]
-fn rows_of<'p, S: Simd, const ROWS: usize, I>(simd: S, out: &mut [f32], operands: &I)
+fn rows_of<'p, S: Simd, const ROWS: usize, I>(simd: S, out: &mut [f32], columns: &Range<usize>, operands: &I)
 where
     I: Iterator<Item = (&'p [f32], &'p [f32])> + Clone,
 {
-    match S::F32_LANES {
-        16 | 8 | 4 => (0..WIDTH / S::F32_LANES)
-            .step_by(2)
-            .for_each(|part| tile::<S, ROWS, 2, I>(simd, out, part, operands.clone())),
-        lanes => (0..WIDTH / lanes).for_each(|part| tile::<S, ROWS, 1, I>(simd, out, part, operands.clone())),
+    let mut part = columns.start / S::F32_LANES;
+    let end = columns.end.div_ceil(S::F32_LANES);
+    while part < end {
+        if S::F32_LANES > 1 && part + 1 < end {
+            tile::<S, ROWS, 2, I>(simd, out, part, operands.clone());
+            part += 2;
+        } else {
+            tile::<S, ROWS, 1, I>(simd, out, part, operands.clone());
+            part += 1;
+        }
     }
 }
 
@@ -136,13 +145,13 @@ mod tests {
         Fallback,
     }
 
-    fn sums(rows: usize, panels: usize, way: &Way) -> Vec<u32> {
+    fn sums(rows: usize, panels: usize, columns: Range<usize>, way: &Way) -> Vec<u32> {
         let (mut out, left, right) = operands(rows, panels);
         let slices = |first: usize, count: usize| {
             let panels = left.chunks_exact(rows * WIDTH);
             panels.map(move |panel| &panel[first * WIDTH..][..count * WIDTH]).zip(right.chunks_exact(BLOCK))
         };
-        let job = Accumulate { out: &mut out, operands: slices };
+        let job = Accumulate { out: &mut out, columns, operands: slices };
         match way {
             Way::Widest => accumulate_tile(job),
             Way::Fallback => job.with_simd(pulp::Scalar),
@@ -150,21 +159,46 @@ mod tests {
         out.iter().map(|value| value.to_bits()).collect()
     }
 
+    /// The sums by plain loops.
+    fn plain(rows: usize, panels: usize) -> Vec<u32> {
+        let (mut out, left, right) = operands(rows, panels);
+        for (row, out) in out.chunks_exact_mut(WIDTH).enumerate() {
+            for (column, out) in out.iter_mut().enumerate() {
+                for k in 0..panels * WIDTH {
+                    let factor = left[(k / WIDTH * rows + row) * WIDTH + k % WIDTH];
+                    *out = factor.mul_add(right[k * WIDTH + column], *out);
+                }
+            }
+        }
+        out.iter().map(|value| value.to_bits()).collect()
+    }
+
     #[test]
     fn every_kind_of_simd_gives_the_bits_of_plain_loops() {
         for (rows, panels) in [(1, 1), (2, 3), (5, 2), (6, 1), (7, 2), (8, 1), (13, 4), (32, 2)] {
-            let (mut out, left, right) = operands(rows, panels);
-            for (row, out) in out.chunks_exact_mut(WIDTH).enumerate() {
-                for (column, out) in out.iter_mut().enumerate() {
-                    for k in 0..panels * WIDTH {
-                        let factor = left[(k / WIDTH * rows + row) * WIDTH + k % WIDTH];
-                        *out = factor.mul_add(right[k * WIDTH + column], *out);
-                    }
+            for way in [Way::Widest, Way::Fallback] {
+                assert_eq!(
+                    sums(rows, panels, 0..WIDTH, &way),
+                    plain(rows, panels),
+                    "{rows} rows, {panels} panels"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_columns_that_are_wanted_are_whole_and_others_whole_or_untouched() {
+        let (rows, panels) = (13, 2);
+        let before: Vec<u32> = operands(rows, panels).0.iter().map(|value| value.to_bits()).collect();
+        let after = plain(rows, panels);
+        for columns in [0..0, 0..1, 3..16, 15..17, 16..32, 20..21, 31..32, 0..32] {
+            for way in [Way::Widest, Way::Fallback] {
+                let sums = sums(rows, panels, columns.clone(), &way);
+                for (index, sum) in sums.into_iter().enumerate() {
+                    let is_wanted = columns.contains(&(index % WIDTH));
+                    assert!(sum == after[index] || !is_wanted && sum == before[index], "{columns:?} {index}");
                 }
             }
-            let plain: Vec<u32> = out.iter().map(|value| value.to_bits()).collect();
-            assert_eq!(sums(rows, panels, &Way::Widest), plain, "{rows} rows, {panels} panels");
-            assert_eq!(sums(rows, panels, &Way::Fallback), plain, "{rows} rows, {panels} panels");
         }
     }
 }

@@ -16,8 +16,8 @@ mod panels;
 mod weights;
 
 pub(crate) use functions::{
-    add, log_sum_exp, raise_to_highest, root_mean_square_norm, silu_times, softmax_columns,
-    tempered_exponentials, unpack_columns, unpack_runs,
+    add, log_sum_exp, mask_columns, pack_run, raise_to_highest, root_mean_square_norm, silu_times,
+    softmax_columns, tempered_exponentials, unpack_columns, unpack_runs,
 };
 pub(crate) use kernel::{Accumulate, accumulate_tile};
 pub(crate) use panels::{Panels, product};

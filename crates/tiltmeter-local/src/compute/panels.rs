@@ -64,7 +64,11 @@ impl Panels {
 
     /// One row, its panels one after the other.
     pub(crate) fn row(&self, row: usize) -> Vec<f32> {
-        (0..self.panels).flat_map(|panel| self.run(panel, row)).copied().collect()
+        let mut values = Vec::with_capacity(self.panels * WIDTH);
+        for panel in 0..self.panels {
+            values.extend_from_slice(self.run(panel, row));
+        }
+        values
     }
 
     /// Puts a row's panels in place, given one after the other.
@@ -93,6 +97,7 @@ pub(crate) fn product(x: &Panels, weights: &Weights, out: &mut Panels) {
             let block = weights.block(panel, first, count, &mut scratch);
             accumulate_tile(Accumulate {
                 out,
+                columns: 0..WIDTH,
                 operands: |row, rows| {
                     let left = x.panels().skip(first).map(move |panel| &panel[row * WIDTH..][..rows * WIDTH]);
                     left.zip(block.chunks_exact(BLOCK))

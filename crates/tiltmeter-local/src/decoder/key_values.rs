@@ -2,12 +2,13 @@
 
 use std::io::{Error, Read, Write};
 
-use crate::compute::{WIDTH, unpack_columns, unpack_runs};
+use crate::compute::{WIDTH, pack_run, unpack_columns, unpack_runs};
 
 /// Tokens of one block of keys and values.
 pub(super) const BLOCK: usize = WIDTH;
-/// Blocks by which a segment that grows token by token is enlarged.
-const GROWTH: usize = 4;
+/// Blocks that a long segment is enlarged by beyond its need, at most. Short ones have none to spare: there is one for
+/// each answer that is being drawn.
+const MOST_SPARE: usize = 4;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -49,29 +50,6 @@ enum Stored {
     },
 }
 
-/// The largest integer of sixteen bits whose negative is one too.
-const LARGEST: f32 = 32_767.0;
-
-/// A run's scale, and what its values are multiplied by to be rounded. What is not finite makes the whole run so, and
-/// an error of what is computed from it.
-fn scales_of(run: &[f32]) -> (f32, f32) {
-    let largest =
-        run.iter().fold(0.0_f32, |largest, value| if value.abs() > largest { value.abs() } else { largest });
-    if !run.iter().all(|value| value.is_finite()) {
-        return (f32::NAN, 0.0);
-    }
-    let scale = largest / LARGEST;
-    // The quotient of the smallest numbers is infinite.
-    let inverse = LARGEST / largest;
-    if inverse.is_finite() { (scale, inverse) } else { (0.0, 0.0) }
-}
-
-/// The nearest integer of sixteen bits.
-#[expect(clippy::cast_possible_truncation, reason = "the product is at most 32,767, but for a rounding")]
-fn nearest(value: f32, inverse: f32) -> i16 {
-    (value * inverse).round_ties_even() as i16
-}
-
 impl Stored {
     fn new(precision: KeyValuePrecision) -> Self {
         match precision {
@@ -85,7 +63,8 @@ impl Stored {
         fn to<T: Clone + Default>(data: &mut Vec<T>, blocks: usize, block: usize) {
             if data.len() < blocks * block {
                 if data.capacity() < blocks * block {
-                    data.reserve_exact((blocks + GROWTH) * block - data.len());
+                    let spare = (blocks / 8).min(MOST_SPARE);
+                    data.reserve_exact((blocks + spare) * block - data.len());
                 }
                 data.resize(blocks * block, T::default());
             }
@@ -154,10 +133,10 @@ impl Stored {
                 values[at..].iter_mut().step_by(stride).zip(run).for_each(|(slot, &value)| *slot = value);
             }
             Self::Sixteen { integers, scales } => {
-                let (scale, inverse) = scales_of(run);
-                scales[scale_at] = scale;
+                let mut packed = [0; WIDTH];
+                scales[scale_at] = pack_run(run, &mut packed);
                 let slots = integers[at..].iter_mut().step_by(stride);
-                slots.zip(run).for_each(|(slot, &value)| *slot = nearest(value, inverse));
+                slots.zip(packed).for_each(|(slot, integer)| *slot = integer);
             }
         }
     }

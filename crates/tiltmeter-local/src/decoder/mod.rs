@@ -10,8 +10,10 @@ mod key_values;
 mod load;
 mod rotary;
 
+use rayon::prelude::*;
+
 use crate::compute::{Panels, Weights, add, product, root_mean_square_norm, silu_times};
-use attention::{View, Views};
+use attention::{Strips, View, Views};
 use heads::{HeadNorms, add_bias};
 
 pub(crate) use cache::{Cache, SegmentId};
@@ -75,7 +77,7 @@ pub(crate) struct Scratch {
     gate_up: Panels,
     gated: Panels,
     change: Panels,
-    blocks: Vec<f32>,
+    outputs: Vec<f32>,
 }
 
 impl Decoder {
@@ -124,12 +126,15 @@ impl Decoder {
                 places.push(place);
             }
         }
+        let strips = Strips::new(config, &views);
         self.rotary.prepare(positions.iter().max().map_or(0, |last| last + 1));
 
         let mut x = Panels::zeros(positions.len(), config.width);
-        for (row, &token) in runs.iter().flat_map(|run| run.tokens).enumerate() {
-            let embedding: Vec<f32> = self.embedding.output(token as usize).collect();
-            x.set_row(row, &embedding);
+        let tokens: Vec<u32> = runs.iter().flat_map(|run| run.tokens).copied().collect();
+        let embedding = |&token| self.embedding.output(token as usize).collect();
+        let embeddings: Vec<Vec<f32>> = tokens.par_iter().map(embedding).collect();
+        for (row, embedding) in embeddings.iter().enumerate() {
+            x.set_row(row, embedding);
         }
         hook.visit(0, &mut x);
         let last = self.layers.len() - 1;
@@ -166,9 +171,9 @@ impl Decoder {
                 config,
                 index,
                 &scratch.projected,
-                &views,
+                &strips,
                 cache,
-                &mut scratch.blocks,
+                &mut scratch.outputs,
                 &mut scratch.attended,
             );
             product(&scratch.attended, &layer.attention_out, &mut scratch.change);
@@ -207,7 +212,6 @@ impl Decoder {
 
     /// Logits of rows of the residual stream: one row for each, as many values as tokens, then padding.
     pub(crate) fn logits(&self, rows: &[Vec<f32>]) -> Vec<Vec<f32>> {
-        use rayon::prelude::*;
         let mut x = Panels::zeros(rows.len(), self.config.width);
         for (index, row) in rows.iter().enumerate() {
             x.set_row(index, row);

@@ -7,10 +7,10 @@ use rayon::prelude::*;
 use tiltmeter_models::{ChatResponse, FinishReason, ModelError, TokenAlternatives, Usage};
 
 use super::direct::Piece;
-use super::job::{ChatWork, Ready, by_prompt};
+use super::job::{ChatWork, Ready, Shared, by_prompt};
 use super::placing::{self, Placed};
 use super::sampler::{Answer, Sampler, alternatives};
-use super::worker::{Group, Worker, local};
+use super::worker::{Group, Worker};
 use crate::decoder::{Hooks, Purpose, Realised, Run, SegmentId};
 use crate::taps::{Intervention, Role, Span};
 use crate::text::Vocabulary;
@@ -105,6 +105,19 @@ impl Sequence {
         // The caller may have gone, which is fine.
         drop(self.work.reply.send(response));
     }
+}
+
+/// The end of a prompt that answers share, to be read.
+struct PromptEnd {
+    shared: Shared,
+    works: Vec<ChatWork>,
+    /// Tokens of the group's context that the prompt starts with.
+    visible: usize,
+    question: SegmentId,
+    /// The tokens behind them that are left to be read.
+    rest: Vec<u32>,
+    /// The row of the first of them.
+    first_row: usize,
 }
 
 /// The answers of a group that are being drawn, and those that wait for a place.
@@ -204,17 +217,43 @@ impl Generation {
             taken += bytes;
             entering.extend(self.queued.pop_front());
         }
-        for (shared, works) in by_prompt(entering) {
+        let mut entrants = by_prompt(entering).into_iter().peekable();
+        while entrants.peek().is_some() {
+            // As many prompts' ends as make a pass.
+            let mut ends = Vec::new();
+            let mut rows = 0;
+            while rows < worker.limits.batch_tokens
+                && let Some((shared, works)) = entrants.next()
+            {
+                let visible = group.visible(&shared.tokens);
+                let (question, rest) = worker.branch(group, &shared);
+                let rest = rest.to_vec();
+                let first_row = rows;
+                rows += rest.len();
+                ends.push(PromptEnd { shared, works, visible, question, rest, first_row });
+            }
+            self.enter(worker, group, ends);
+        }
+    }
+
+    /// Reads the ends of prompts in one pass, and draws the first tokens of their answers.
+    fn enter(&mut self, worker: &mut Worker, group: &mut Group, ends: Vec<PromptEnd>) {
+        let mut hooks = Hooks::default();
+        for (index, end) in ends.iter().enumerate() {
+            worker.edit_prompt_end(&mut hooks, &end.shared, end.first_row, end.rest.len(), index);
+        }
+        let runs: Vec<Run<'_>> =
+            ends.iter().map(|end| Run { segment: end.question, tokens: &end.rest }).collect();
+        let hidden = worker.pass(&runs, Purpose::Read, &mut hooks);
+        let mut all_realised = vec![Realised::default(); ends.len()];
+        placing::credit(&hooks, |index, realised| all_realised[index] += realised);
+        let lasts: Vec<Vec<f32>> =
+            ends.iter().map(|end| hidden.row(end.first_row + end.rest.len() - 1)).collect();
+        let logits = worker.decoder.logits(&lasts);
+        for ((end, realised), logits) in ends.into_iter().zip(all_realised).zip(logits) {
+            let PromptEnd { shared, works, visible, question, .. } = end;
             let prompt = shared.tokens.len();
-            let visible = group.visible(&shared.tokens);
             let own = prompt - visible;
-            let (question, rest) = worker.branch(group, &shared);
-            let mut hooks = Hooks::default();
-            worker.edit_prompt_end(&mut hooks, &shared, 0, rest.len(), 0);
-            let hidden = worker.pass(&[Run { segment: question, tokens: rest }], Purpose::Read, &mut hooks);
-            let mut realised = Realised::default();
-            placing::credit(&hooks, |_, by_prompt| realised += by_prompt);
-            let logits = worker.decoder.logits(&[hidden.row(rest.len() - 1)]);
             let is_opened = shared.intervention.as_ref().is_some_and(|intervention| {
                 placing::starts_with_reasoning(&shared.tokens, intervention, &worker.vocabulary)
             });
@@ -241,10 +280,7 @@ impl Generation {
                     bytes: worker.bytes_of(own + work.room),
                     work,
                 };
-                let outcome = match logits.first() {
-                    Some(logits) => sequence.advance(logits, &worker.vocabulary),
-                    None => Err(local("the model gave no logits")),
-                };
+                let outcome = sequence.advance(&logits, &worker.vocabulary);
                 self.keep_or_reply(sequence, outcome, worker);
             }
             worker.cache.release(question);

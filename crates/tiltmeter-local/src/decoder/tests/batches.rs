@@ -134,6 +134,35 @@ fn threads_change_nothing() {
 }
 
 #[test]
+fn answers_that_advance_together_are_as_if_alone() {
+    // So many rows that strips have several blocks, each with the ends of a dozen sequences.
+    let tiny = Tiny::new(Shape::default(), 8);
+    let mut model = Model::with(&tiny, KeyValuePrecision::Sixteen);
+    let context = tokens(0, 90);
+    let answer = |index: usize| tokens(u32::try_from(index).unwrap() + 1, 3 + index % 40);
+    let root = model.cache.root();
+    model.pass(&[(root, &context)]);
+    let leaves = [(); 70].map(|()| model.cache.child(root, context.len()));
+    let answers: Vec<Vec<u32>> = (0..leaves.len()).map(answer).collect();
+    let mut rows = vec![Vec::new(); leaves.len()];
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    pool.install(|| {
+        for place in 0..42 {
+            let going = (0..leaves.len()).filter(|&index| place < answers[index].len());
+            let runs: Vec<_> =
+                going.clone().map(|index| (leaves[index], &answers[index][place..=place])).collect();
+            for (index, row) in going.zip(model.pass(&runs)) {
+                rows[index].push(row);
+            }
+        }
+    });
+    for (answer, rows) in answers.iter().zip(&rows) {
+        let expected = model.alone(&[&context[..], answer].concat());
+        assert_eq!(bits(rows), bits(&expected[context.len()..]));
+    }
+}
+
+#[test]
 fn filling_leaves_the_same_keys_and_values_as_reading() {
     let tiny = Tiny::new(Shape::default(), 6);
     let mut model = Model::new(&tiny);
