@@ -162,14 +162,19 @@ class Gateways:
         program = self._python("litellm", LITELLM) / "litellm"
         config = place / "litellm.yaml"
         config.write_text(LITELLM_CONFIG.format(url=self.url))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         command = [program, "--config", config, "--host", "127.0.0.1", "--port", port, "--num_workers", "1"]
         environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "HOME": str(self.folder), "LITELLM_MASTER_KEY": KEY}
         with process(command, place / "log", None, environment) as (child, _):
             wait_for(port, child, place / "log")
             yield Route("LiteLLM", f"http://127.0.0.1:{port}/v1", child.pid)
+
+
+def free_port():
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def wait_for(port, child, log, most_s=180):

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import measure
+from llama_server import LlamaServer
 from measure import checked
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -147,5 +148,21 @@ def local(bench):
     for kind in files:
         compare("reading 2,100 tokens", "at least as fast", kind, rounds, shots=16, words=97, **alone)
     compare("reading 7,900 tokens", "≤ 1.5 × the memory", "Q4_1", 1, shots=60, words=97, **alone)
+    whole = {"shots": 16, "words": 97, "questions": 24, "replicates": 8}
     for kind in files:
-        compare("whole job", "≥ 2 × as fast", kind, 1, shots=16, words=97, questions=24, texts=4, replicates=8)
+        compare("whole job", "≥ 2 × as fast", kind, 1, texts=4, **whole)
+    if rival:
+        against_server(bench, LlamaServer(rival.python), programs["own"], files["Q8_0"], whole)
+
+
+def against_server(bench, server, own, model, size):
+    """Drawing alone, beside llama.cpp's server, which cannot score given text."""
+    description = job(model, 2, texts=0, **size)
+    best = play(bench, 1, {"own": own}, description)["own"]
+    description["prompt_tokens"] = best["prompt_tokens"]
+    other = server.draw(description, bench.fresh("llama-server.log"))
+    parts = [f"{name} {took['seconds']:.1f} s for {took['drawn']} tokens drawn ({took['cpu_s']:.1f} s of CPU), "
+             f"{took['peak_mb']:.0f} MB" for name, took in {"own": best, "llama.cpp's server": other}.items()]
+    parts.append(f"{other['seconds'] / best['seconds']:.2f} × as fast, {best['peak_mb'] / other['peak_mb']:.2f} × the "
+                 "memory")
+    bench.note("local: drawing alone, Q8_0", "≥ 2 × as fast", "; ".join(parts))

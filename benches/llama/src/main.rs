@@ -237,6 +237,7 @@ fn score(
     Ok(())
 }
 
+/// Draws all answers, `parallel` at once: as soon as there is room for a question's, its end joins the next batch.
 fn draw_all(
     context: &mut LlamaContext<'_>,
     model: &LlamaModel,
@@ -247,60 +248,61 @@ fn draw_all(
 ) -> Result<(), Failure> {
     let vocabulary = model.vocab();
     let mut batch = LlamaBatch::new(job.batch as usize, 1);
-    let questions = (job.parallel / job.replicates).max(1);
-    for (round, prompts) in prompts.chunks(questions).enumerate() {
+    let mut waiting = prompts.iter().peekable();
+    let most = 1 + 2 * job.parallel.max(job.replicates);
+    let mut free: Vec<i32> = (1..most as i32).rev().collect();
+    let mut alive: Vec<Sequence> = Vec::new();
+    let mut seed = 0_u64;
+    while !alive.is_empty() || waiting.peek().is_some() {
         batch.clear();
-        let mut lasts = Vec::new();
-        for (index, prompt) in prompts.iter().enumerate() {
-            let sequence = 1 + index as i32;
-            context.kv_cache_seq_cp(0, sequence, None, None)?;
+        let mut rows = Vec::new();
+        for sequence in &mut alive {
+            rows.push(batch.n_tokens());
+            batch.add(sequence.last, sequence.position as i32, &[sequence.id], true)?;
+            sequence.position += 1;
+        }
+        let mut entering = Vec::new();
+        let mut places = alive.len();
+        while places == 0 || places + job.replicates <= job.parallel {
+            let fits = |prompt: &&Vec<LlamaToken>| {
+                batch.n_tokens() as usize + prompt.len() - shared <= job.batch as usize
+            };
+            let Some(prompt) = waiting.next_if(fits) else { break };
+            let id = free.pop().ok_or("more sequences than were made")?;
+            context.kv_cache_seq_cp(0, id, None, None)?;
             for (place, &token) in prompt.iter().enumerate().skip(shared) {
-                batch.add(token, place as i32, &[sequence], place + 1 == prompt.len())?;
+                batch.add(token, place as i32, &[id], place + 1 == prompt.len())?;
             }
-            lasts.push(batch.n_tokens() - 1);
+            entering.push((id, prompt.len(), batch.n_tokens() - 1));
+            places += job.replicates;
         }
         context.decode(&mut batch)?;
-        let mut alive = Vec::new();
-        let mut rows = Vec::new();
-        for (index, prompt) in prompts.iter().enumerate() {
-            for replicate in 0..job.replicates {
-                let id = (1 + prompts.len() + index * job.replicates + replicate) as i32;
-                context.kv_cache_seq_cp(1 + index as i32, id, None, None)?;
-                let random = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul((round * 1000 + id as usize + 1) as u64) | 1;
-                alive.push(Sequence { id, position: prompt.len(), last: LlamaToken(0), drawn: 0, random });
-                rows.push(lasts[index]);
+        for (question, position, row) in entering {
+            for _ in 0..job.replicates {
+                let id = free.pop().ok_or("more sequences than were made")?;
+                context.kv_cache_seq_cp(question, id, None, None)?;
+                seed += 1;
+                let random = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed) | 1;
+                alive.push(Sequence { id, position, last: LlamaToken(0), drawn: 0, random });
+                rows.push(row);
             }
+            context.clear_kv_cache_seq(Some(question as u32), None, None)?;
+            free.push(question);
         }
-        while !alive.is_empty() {
-            let work = alive.iter_mut().zip(&rows).map(|(sequence, &row)| (sequence, context.get_logits_ith(row)));
-            on_threads(job.threads, work.collect(), |(sequence, logits): (&mut Sequence, &[f32])| {
-                sequence.last = draw(logits, &mut sequence.random);
-                sequence.drawn += 1;
-            });
-            took.drawn += alive.len();
-            let max = job.max_tokens;
-            alive.retain(|sequence| {
-                let goes_on = sequence.drawn < max && !vocabulary.is_eog(sequence.last);
-                if !goes_on {
-                    let _ = context.clear_kv_cache_seq(Some(sequence.id as u32), None, None);
-                }
-                goes_on
-            });
-            if alive.is_empty() {
-                break;
+        let work = alive.iter_mut().zip(&rows).map(|(sequence, &row)| (sequence, context.get_logits_ith(row)));
+        on_threads(job.threads, work.collect(), |(sequence, logits): (&mut Sequence, &[f32])| {
+            sequence.last = draw(logits, &mut sequence.random);
+            sequence.drawn += 1;
+        });
+        took.drawn += alive.len();
+        alive.retain(|sequence| {
+            let goes_on = sequence.drawn < job.max_tokens && !vocabulary.is_eog(sequence.last);
+            if !goes_on {
+                let _ = context.clear_kv_cache_seq(Some(sequence.id as u32), None, None);
+                free.push(sequence.id);
             }
-            batch.clear();
-            rows.clear();
-            for sequence in &mut alive {
-                rows.push(batch.n_tokens());
-                batch.add(sequence.last, sequence.position as i32, &[sequence.id], true)?;
-                sequence.position += 1;
-            }
-            context.decode(&mut batch)?;
-        }
-        for index in 0..prompts.len() {
-            context.clear_kv_cache_seq(Some(1 + index as u32), None, None)?;
-        }
+            goes_on
+        });
     }
     Ok(())
 }

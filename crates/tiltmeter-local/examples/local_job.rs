@@ -84,7 +84,9 @@ async fn run(job: &Job, model: &LocalModel) -> Result<Took, Box<dyn std::error::
         took.log_probability += score.token_log_probabilities.iter().copied().map(f64::from).sum::<f64>();
     }
     for chat in chats {
-        took.drawn += chat.await??.usage.output_tokens;
+        let usage = chat.await??.usage;
+        took.prompt_tokens = took.prompt_tokens.max(usage.input_tokens);
+        took.drawn += usage.output_tokens;
     }
     took.seconds = start.elapsed().as_secs_f64();
     Ok(took)
