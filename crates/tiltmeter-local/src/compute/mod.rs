@@ -12,14 +12,17 @@
 
 mod functions;
 mod kernel;
+mod packing;
 mod panels;
 mod weights;
+mod widest;
 
 pub(crate) use functions::{
-    add, log_sum_exp, mask_columns, pack_run, raise_to_highest, root_mean_square_norm, silu_times,
-    softmax_columns, tempered_exponentials, unpack_columns, unpack_runs,
+    add, log_sum_exp, mask_columns, raise_to_highest, root_mean_square_norm, silu_times, softmax_columns,
+    tempered_exponentials,
 };
 pub(crate) use kernel::{Accumulate, accumulate_tile};
+pub(crate) use packing::{pack_run, unpack_columns, unpack_runs};
 pub(crate) use panels::{Panels, product};
 pub(crate) use weights::{Weights, panel_bytes};
 

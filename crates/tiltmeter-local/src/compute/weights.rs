@@ -1,6 +1,6 @@
 //! Weights of a linear layer, kept as compactly as their file has them, and unpacked piece by piece for the product.
 
-use super::functions::{unpack_brains, unpack_eights, unpack_fours, unpack_halves};
+use super::packing::{unpack_brains, unpack_eights, unpack_fours, unpack_halves};
 use super::{BLOCK, WIDTH};
 use crate::gguf::{Kind, Numbers, Scaled};
 
