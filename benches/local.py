@@ -155,6 +155,29 @@ def local(bench):
         against_server(bench, LlamaServer(rival.python), programs["own"], files["Q8_0"], whole)
 
 
+def at_once(bench):
+    """How many answers are drawn at once: the job in F16 for both programs, and llama.cpp's server by slots in Q8_0."""
+    rival = Rival(bench.folder) if bench.others else None
+    programs = {"own": ROOT / "target" / "release" / "examples" / "local_job"}
+    if rival:
+        programs["llama.cpp"] = rival.binary
+    files = models(bench, rival)
+    size = {"shots": 16, "words": 97, "questions": 12, "replicates": 8}
+    for answers in [32, 64, 96]:
+        description = job(files["F16"], 2, texts=4, **size)
+        description |= {"batch_sequences": answers, "parallel": answers}
+        best = play(bench, 1, programs, description)
+        took = "; ".join(f"{name} {took['seconds']:.1f} s" for name, took in best.items())
+        bench.note(f"at once: {answers} answers, F16", "–", took)
+    if rival:
+        server = LlamaServer(rival.python)
+        description = job(files["Q8_0"], 2, texts=0, **size)
+        description["prompt_tokens"] = play(bench, 1, {"own": programs["own"]}, description)["own"]["prompt_tokens"]
+        for slots in [8, 16, 32]:
+            took = server.draw(description, bench.fresh("llama-server.log"), slots)
+            bench.note(f"at once: {slots} slots of the server, Q8_0", "–", f"{took['seconds']:.1f} s, {took['peak_mb']:.0f} MB")
+
+
 def against_server(bench, server, own, model, size):
     """Drawing alone, beside llama.cpp's server, which cannot score given text."""
     description = job(model, 2, texts=0, **size)

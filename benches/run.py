@@ -322,6 +322,7 @@ BENCHES = {
     "long": in_flight,
     "stored": stored,
     "local": local.local,
+    "at-once": local.at_once,
 }
 
 

@@ -22,6 +22,8 @@ struct Job {
     /// Answers drawn for each question, of so many tokens.
     replicates: u32,
     max_tokens: u32,
+    /// Answers drawn at once, where it is not the default.
+    batch_sequences: Option<NonZeroUsize>,
 }
 
 /// What one part of the job took.
@@ -38,7 +40,9 @@ struct Took {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = std::env::args().nth(1).ok_or("give the job's JSON file")?;
     let job: Job = serde_json::from_str(&fs_err::read_to_string(file)?)?;
-    let settings = LocalSettings { threads: Some(job.threads), ..LocalSettings::default() };
+    let defaults = LocalSettings::default();
+    let batch_sequences = job.batch_sequences.unwrap_or(defaults.batch_sequences);
+    let settings = LocalSettings { threads: Some(job.threads), batch_sequences, ..defaults };
     let model = open(&ModelSource::File(job.model.clone()), settings, &()).await?;
     let took = run(&job, &model).await?;
     #[expect(clippy::print_stdout, reason = "this is what the program is for")]

@@ -58,7 +58,6 @@ impl Visible {
 }
 
 /// How many of a segment's tokens the rows of a block see.
-#[derive(Clone)]
 struct Seen {
     /// By row; 0 where there is no row.
     limits: [u32; WIDTH],
