@@ -10,8 +10,14 @@ use http_body_util::Full;
 use crate::hold_back::HoldBack;
 use crate::relay::{Relay, RelayError};
 
-/// The body of an answer.
-pub(crate) enum Answer {
+/// The body of an answer. Where it breaks off, what came before is given to the client first.
+pub(crate) struct Answer {
+    kind: Kind,
+    /// Why it broke off, which is still to be said.
+    failure: Option<RelayError>,
+}
+
+enum Kind {
     /// The gateway's own.
     Full(Full<Bytes>),
     /// The upstream's, as it comes.
@@ -22,7 +28,21 @@ pub(crate) enum Answer {
 
 impl Answer {
     pub(crate) fn text(text: impl Into<Bytes>) -> Self {
-        Self::Full(Full::new(text.into()))
+        Kind::Full(Full::new(text.into())).into()
+    }
+
+    pub(crate) fn relay(relay: Relay) -> Self {
+        Kind::Relay(Box::new(relay)).into()
+    }
+
+    pub(crate) fn held_back(held: HoldBack) -> Self {
+        Kind::HeldBack(Box::new(held)).into()
+    }
+}
+
+impl From<Kind> for Answer {
+    fn from(kind: Kind) -> Self {
+        Self { kind, failure: None }
     }
 }
 
@@ -34,26 +54,36 @@ impl Body for Answer {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
-        match self.get_mut() {
-            Self::Full(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
-            Self::Relay(relay) => Pin::new(relay).poll_frame(context),
-            Self::HeldBack(held) => Pin::new(held).poll_frame(context),
+        let answer = self.get_mut();
+        if let Some(failure) = answer.failure.take() {
+            return Poll::Ready(Some(Err(failure)));
         }
+        let polled = match &mut answer.kind {
+            Kind::Full(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Kind::Relay(relay) => Pin::new(relay).poll_frame(context),
+            Kind::HeldBack(held) => Pin::new(held).poll_frame(context),
+        };
+        let Poll::Ready(Some(Err(failure))) = polled else { return polled };
+        // At an error hyper closes the connection with what it has not written yet, the head too. It writes when it
+        // has to wait.
+        answer.failure = Some(failure);
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Full(body) => body.is_end_stream(),
-            Self::Relay(relay) => relay.is_end_stream(),
-            Self::HeldBack(_) => false,
+        match &self.kind {
+            Kind::Full(body) => body.is_end_stream(),
+            Kind::Relay(relay) => relay.is_end_stream(),
+            Kind::HeldBack(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Full(body) => body.size_hint(),
-            Self::Relay(relay) => relay.size_hint(),
-            Self::HeldBack(_) => SizeHint::default(),
+        match &self.kind {
+            Kind::Full(body) => body.size_hint(),
+            Kind::Relay(relay) => relay.size_hint(),
+            Kind::HeldBack(_) => SizeHint::default(),
         }
     }
 }

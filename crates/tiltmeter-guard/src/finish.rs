@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
 use http::{HeaderValue, Response, response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::answer::Answer;
@@ -119,10 +118,7 @@ impl Finish {
     ) -> Result<Response<Answer>, Refusal> {
         let Some((mut checking, limit)) = checking else {
             let done = Box::new(move |outcome: Outcome| self.tell(&outcome, None, None));
-            return Ok(Response::from_parts(
-                head,
-                Answer::Relay(Box::new(Relay::new(source, leaving, done))),
-            ));
+            return Ok(Response::from_parts(head, Answer::relay(Relay::new(source, leaving, done))));
         };
         if is_stream(&head.headers) {
             // It may end earlier than the upstream meant it to.
@@ -132,7 +128,7 @@ impl Finish {
                 self.tell(&outcome, None, held_back);
             });
             let held = HoldBack::new(source, checking, leaving, done);
-            return Ok(Response::from_parts(head, Answer::HeldBack(Box::new(held))));
+            return Ok(Response::from_parts(head, Answer::held_back(held)));
         }
         let Some(body) = source.whole(limit).await else {
             return self.unchecked(head, source, checking, leaving);
@@ -155,7 +151,7 @@ impl Finish {
         checking.conclude(outcome, &leaving.tasks, move |outcome| self.tell(&outcome, None, None));
         head.headers.remove(TRANSFER_ENCODING);
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
-        Ok(Response::from_parts(head, Answer::Full(Full::new(body))))
+        Ok(Response::from_parts(head, Answer::text(body)))
     }
 
     /// More than is checked, or broken off.
@@ -182,7 +178,7 @@ impl Finish {
             return Err(refusal);
         }
         let done = Box::new(move |outcome: Outcome| self.tell(&outcome, None, None));
-        Ok(Response::from_parts(head, Answer::Relay(Box::new(Relay::new(source, leaving, done)))))
+        Ok(Response::from_parts(head, Answer::relay(Relay::new(source, leaving, done))))
     }
 
     fn tell(&mut self, outcome: &Outcome, refusal: Option<&'static str>, held_back: Option<Duration>) {

@@ -1,10 +1,8 @@
 //! What the gateway itself answers where it does not forward: errors in the shape that clients of each protocol know.
 //! Each carries the header `x-tiltmeter-refusal` with its code, so that it is never taken for the model's server's.
 
-use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
@@ -227,7 +225,7 @@ impl Refusal {
     }
 
     pub(crate) fn response(&self, protocol: Protocol) -> Response<Answer> {
-        let mut response = Response::new(Answer::Full(Full::new(Bytes::from(self.body(protocol)))));
+        let mut response = Response::new(Answer::text(self.body(protocol)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -45,8 +45,10 @@ fn a_server_that_says_nothing_is_not_waited_for() {
 fn an_answer_that_is_cut_anywhere_never_looks_complete() {
     let stream = "data: {\"x\":\"\u{e9}\"}\r\n\r\ndata: [DONE]\n\n";
     let chunked = [chunked_head("text/event-stream").as_bytes(), &chunk(stream), LAST_CHUNK].concat();
-    let sized = answer("application/json", r#"{"a":"b"}"#);
-    for whole in [chunked, sized] {
+    let object = r#"{"a":"b"}"#;
+    let sized = answer("application/json", object);
+    let chunk_start = chunk(stream).windows(2).position(|window| window == b"\r\n").unwrap() + 2;
+    for (whole, text, text_start) in [(chunked, stream, chunk_start), (sized, object, 0)] {
         let cut = std::sync::Arc::new(Mutex::new(0));
         let (at, bytes) = (std::sync::Arc::clone(&cut), whole.clone());
         let upstream = Upstream::start(move |_, stream| {
@@ -63,9 +65,13 @@ fn an_answer_that_is_cut_anywhere_never_looks_complete() {
             let reply = connection.try_reply();
             if at < body_start {
                 reply.unwrap().expect(502, "upstream_unreachable");
-            } else if let Some(reply) = reply {
+            } else {
+                // What came before is given.
+                let reply = reply.expect("a head");
                 assert_eq!(reply.status, 200);
                 assert!(!reply.is_complete, "cut at {at}: {reply:?}");
+                let came = at.saturating_sub(body_start + text_start).min(text.len());
+                assert_eq!(reply.body, text.as_bytes()[..came], "cut at {at}");
             }
         }
     }

@@ -132,11 +132,16 @@ fn failures_are_told_by_their_kind() {
     });
     let (plan, told) = told(guarded(&upstream, "on_high = ['block']"));
     let guard = plan.start();
+    // Requests are told as they end, which their clients may see before.
+    let all_told = |count| until(|| told.requests().len() == count);
     guard.post(CHAT, conversation(&["fail!"])).expect(429, "none");
+    all_told(1);
     guard.post(CHAT, conversation(&["fine"])).expect(200, "none");
+    all_told(2);
     assert!(!guard.post(CHAT, conversation(&["break!"])).is_complete);
+    all_told(3);
     guard.post(CHAT, "{").expect(400, "bad_body");
-    until(|| told.requests().len() == 4);
+    all_told(4);
     // Nothing is told of what names no model.
     guard.get("/v1/models");
     guard.get("/metrics").expect(200, "none");
