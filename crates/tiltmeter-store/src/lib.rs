@@ -47,10 +47,7 @@ pub use labels::{
 };
 pub use parts::{AnswerText, Chosen, ComposedRecord, PartRole, PartRow, PartText, SelfCheckRecord};
 pub use projecting::{QuestionRow, ShiftRow, StoredAnswer, SubjectRow, TreatmentTexts};
-pub use reader::{
-    ConditionRow, Costs, ExperimentRow, FailureRow, InvocationRow, Reader, ScoreRow, TokenTotals,
-    judgement_hash,
-};
+pub use reader::{ConditionRow, ExperimentRow, FailureRow, Reader, ScoreRow, judgement_hash};
 pub use register::{JudgePromptTexts, ModelRecord, Registered, Registration};
 pub use rejudging::{AnswerToJudge, Rejudged, Rejudging};
 pub use rows::{
@@ -67,6 +64,6 @@ pub use traces::{
     PersonCodeWriter, TraceInfo, TraceItemRow,
 };
 pub use transcripts::{DataSetRow, Transcript, TranscriptJudgement};
-pub use usage::Usage;
+pub use usage::{Costs, InvocationRow, TokenTotals, Usage};
 pub use usefulness::{ProbedCondition, ProbedQuestion};
 pub use writer::Writer;

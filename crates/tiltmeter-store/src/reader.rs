@@ -1,5 +1,7 @@
 //! Reads a run directory: what is there, and what tables are computed from.
 
+mod rows;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -7,8 +9,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use tiltmeter_core::id::ContentId;
 use tiltmeter_core::prompt::{Placement, QuestionFormat, RenderedContext, Role, Turn};
 use tiltmeter_core::question::PairKind;
-use tiltmeter_core::verdict::{Aspect, Denominator, RateDefinition};
+use tiltmeter_core::verdict::Aspect;
 
+pub use self::rows::{ConditionRow, ExperimentRow, FailureRow, ScoreRow};
+use self::rows::{EXPERIMENT, StoredExperiment};
 use crate::directory::store_path;
 use crate::error::StoreError;
 use crate::register::JudgePromptTexts;
@@ -20,179 +24,6 @@ use crate::stored::{IdSet, StoredIds, StoredResponse, StoredResponses};
 /// A store, opened for reading. It may be read while a run writes to it.
 pub struct Reader {
     pub(crate) connection: Connection,
-}
-
-/// An experiment as it was last run here.
-#[derive(Clone, Debug)]
-pub struct ExperimentRow {
-    /// Row.
-    pub id: i64,
-    /// Name.
-    pub name: String,
-    /// The experiment file as written.
-    pub source: String,
-    /// With defaults filled in, as JSON.
-    pub resolved: String,
-    /// Row of the judge, if there is one.
-    pub judge: Option<i64>,
-    /// What its scores mean.
-    pub definition: RateDefinition,
-    /// Seed of the experiment.
-    pub seed: u64,
-    /// What a reader should know: rows and prompts that were not used.
-    pub notes: Vec<String>,
-}
-
-/// A condition of the newest experiment.
-#[derive(Clone, Debug)]
-pub struct ConditionRow {
-    /// Row.
-    pub id: i64,
-    /// Row of the subject.
-    pub subject: i64,
-    /// Name of the subject.
-    pub subject_name: String,
-    /// Name of the demonstration set.
-    pub demonstrations: String,
-    /// Name of the control.
-    pub control: String,
-    /// Number of demonstrations.
-    pub shots: u32,
-    /// Name of the placement.
-    pub placement: Placement,
-    /// How the question is put.
-    pub question_format: QuestionFormat,
-    /// Row of the treatment.
-    pub treatment: i64,
-    /// What the condition's treatment is called.
-    pub treatment_name: String,
-    /// Whether it asks for reasoning before the answer.
-    pub asks_for_reasoning: bool,
-    /// Name of the reasoning mode.
-    pub reasoning: String,
-    /// Answers per question and context.
-    pub replicates: u32,
-    /// Rows of its contexts, by draw.
-    pub contexts: Vec<i64>,
-    /// Rows of its questions, and whether answers are drawn and pairs scored for each.
-    pub questions: Vec<(i64, bool, bool)>,
-}
-
-impl ConditionRow {
-    /// Whether it takes the answer to a question, by its row, of that number.
-    pub fn asks(&self, question: i64, replicate: u32) -> bool {
-        let is_asked = |&(row, is_sampled, _): &(i64, bool, bool)| is_sampled && row == question;
-        replicate < self.replicates && self.questions.iter().any(is_asked)
-    }
-
-    /// Rows of its contexts, each once. Draws may come to the same, as where a filter leaves nothing of them; an answer
-    /// counts once all the same.
-    pub fn distinct_contexts(&self) -> Vec<i64> {
-        let mut seen = Vec::with_capacity(self.contexts.len());
-        for &context in &self.contexts {
-            if !seen.contains(&context) {
-                seen.push(context);
-            }
-        }
-        seen
-    }
-}
-
-/// A call that failed for good.
-#[derive(Clone, Debug)]
-pub struct FailureRow {
-    /// The id of the sample, judgement or score that is missing.
-    pub id: ContentId,
-    /// `response`, `judgement` or `score`.
-    pub target: String,
-    /// Rows of subject, context, treatment and question, and the replicate, for a response.
-    pub sample: Option<(i64, i64, i64, i64, u32)>,
-    /// Row of the response, for a judgement.
-    pub response: Option<i64>,
-    /// Row of the judge, for a judgement.
-    pub judge: Option<i64>,
-    /// What was to be scored, for a judgement.
-    pub aspect: Option<Aspect>,
-    /// Kind of the error.
-    pub kind: String,
-    /// Its message.
-    pub message: String,
-    /// When, RFC 3339.
-    pub created_at: String,
-}
-
-/// The log-probability of a text.
-#[derive(Clone, Copy, Debug)]
-pub struct ScoreRow {
-    /// Row of the subject.
-    pub subject: i64,
-    /// Row of the context.
-    pub context: i64,
-    /// Row of the treatment.
-    pub treatment: i64,
-    /// Row of the question.
-    pub question: i64,
-    /// Row of the pair.
-    pub pair: i64,
-    /// What the pair is.
-    pub kind: PairKind,
-    /// Whether it is the tilted text.
-    pub tilted: bool,
-    /// Mean log-probability per token, nats.
-    pub mean_log_probability: f64,
-}
-
-/// Tokens that a run has used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TokenTotals {
-    /// Sent to subjects.
-    pub input: u64,
-    /// Of these, from a cache.
-    pub cached: u64,
-    /// Written by subjects.
-    pub output: u64,
-    /// Sent to the judge.
-    pub judge_input: u64,
-    /// Written by the judge.
-    pub judge_output: u64,
-    /// Sent to coders of traces.
-    pub coder_input: u64,
-    /// Written by coders.
-    pub coder_output: u64,
-}
-
-/// What stored calls cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Costs {
-    /// US dollars of subjects' calls whose cost is known.
-    pub subjects_usd: f64,
-    /// US dollars of judges' calls whose cost is known.
-    pub judge_usd: f64,
-    /// US dollars of coders' calls whose cost is known.
-    pub coders_usd: f64,
-    /// Calls whose cost is not known.
-    pub unknown_calls: u64,
-}
-
-/// One start of the program.
-#[derive(Clone, Debug, PartialEq)]
-pub struct InvocationRow {
-    /// Version of the program.
-    pub version: String,
-    /// When, RFC 3339.
-    pub started_at: String,
-    /// When it ended by itself.
-    pub ended_at: Option<String>,
-    /// How: `finished` or `stopped`.
-    pub end: Option<String>,
-    /// Model calls made.
-    pub asked: Option<u64>,
-    /// Results found in the store.
-    pub reused: Option<u64>,
-    /// Requests made.
-    pub attempts: Option<u64>,
-    /// US dollars of calls whose cost is known.
-    pub cost_usd: Option<f64>,
 }
 
 impl Reader {
@@ -548,141 +379,10 @@ impl Reader {
         };
         Ok(rows.into_iter().map(texts).collect())
     }
-
-    /// All starts of the program on this directory, oldest first.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn invocations(&self) -> Result<Vec<InvocationRow>, StoreError> {
-        let mut statement = self.connection.prepare(
-            "SELECT version, started_at, ended_at, end, asked, reused, attempts, cost_usd FROM invocation ORDER BY id",
-        )?;
-        collect(&mut statement, params![], |row| {
-            let unsigned = |index| {
-                let value: Option<i64> = row.get(index)?;
-                Ok::<_, rusqlite::Error>(value.map(|value| u64::try_from(value).unwrap_or(0)))
-            };
-            Ok(InvocationRow {
-                version: row.get(0)?,
-                started_at: row.get(1)?,
-                ended_at: row.get(2)?,
-                end: row.get(3)?,
-                asked: unsigned(4)?,
-                reused: unsigned(5)?,
-                attempts: unsigned(6)?,
-                cost_usd: row.get(7)?,
-            })
-        })
-    }
-
-    /// Tokens used by all calls whose results are stored, and what these cost. Both at once, because each takes a
-    /// pass over all rows.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn usage(&self) -> Result<(TokenTotals, Costs), StoreError> {
-        let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
-        let sums = |columns: &str, table: &str| {
-            let query = format!("SELECT {columns}, total(cost_usd), count(*) - count(cost_usd) FROM {table}");
-            self.connection.query_row(&query, [], |row| {
-                let tokens = [row.get(0)?, row.get(1)?, row.get(2)?].map(unsigned);
-                Ok((tokens, row.get::<_, f64>(3)?, unsigned(row.get(4)?)))
-            })
-        };
-        let columns = "coalesce(sum(input_tokens), 0), coalesce(sum(cached_input_tokens), 0),
-             coalesce(sum(output_tokens), 0)";
-        // A composed answer's row holds what its parts took, which are counted themselves.
-        let (answers, answers_usd, unknown_answers) = sums(columns, "response WHERE NOT composed")?;
-        let (checks, checks_usd, unknown_checks) = sums(columns, "self_check")?;
-        let ([judge_input, _, judge_output], judge_usd, unknown_judgements) = sums(columns, "judgement")?;
-        let (_, scores_usd, unknown_scores) = sums("0, 0, 0", "text_score")?;
-        let [input, cached, output] = [0, 1, 2].map(|place| answers[place] + checks[place]);
-        let ([coder_input, _, coder_output], coders_usd, unknown_codings) = sums(columns, "coding")?;
-        let tokens =
-            TokenTotals { input, cached, output, judge_input, judge_output, coder_input, coder_output };
-        let costs = Costs {
-            subjects_usd: answers_usd + checks_usd + scores_usd,
-            judge_usd,
-            coders_usd,
-            unknown_calls: unknown_answers
-                + unknown_checks
-                + unknown_judgements
-                + unknown_scores
-                + unknown_codings,
-        };
-        Ok((tokens, costs))
-    }
-
-    /// Texts whose log-probability is stored.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn scored_texts(&self) -> Result<u64, StoreError> {
-        let count: i64 =
-            self.connection.query_row("SELECT count(*) FROM text_score", [], |row| row.get(0))?;
-        Ok(u64::try_from(count).unwrap_or(0))
-    }
-
-    /// Attempts that failed, by kind of error: all of them, whether or not a later attempt succeeded.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn failed_attempts(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        let mut statement = self
-            .connection
-            .prepare("SELECT kind, count(*) FROM failed_attempt GROUP BY kind ORDER BY kind")?;
-        collect(&mut statement, params![], |row| {
-            Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0)))
-        })
-    }
 }
 
 /// What holds of conditions `c` whose answers are judged.
 const IS_JUDGED: &str = "c.id NOT IN (SELECT condition FROM usefulness)";
-
-/// The columns of an experiment, in the order in which they are read.
-const EXPERIMENT: &str = "e.id, e.name, e.source, e.resolved, e.judge, e.misaligned_below, e.coherent_from, \
-                          e.denominator, e.notes";
-
-/// An experiment with the texts that are parsed.
-struct StoredExperiment {
-    row: ExperimentRow,
-    denominator: String,
-    notes: String,
-}
-
-impl StoredExperiment {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            row: ExperimentRow {
-                id: row.get(0)?,
-                name: row.get(1)?,
-                source: row.get(2)?,
-                resolved: row.get(3)?,
-                judge: row.get(4)?,
-                definition: RateDefinition {
-                    misaligned_below: row.get(5)?,
-                    coherent_from: row.get(6)?,
-                    denominator: Denominator::default(),
-                },
-                seed: 0,
-                notes: Vec::new(),
-            },
-            denominator: row.get(7)?,
-            notes: row.get(8)?,
-        })
-    }
-
-    fn parsed(self) -> Result<ExperimentRow, StoreError> {
-        let Self { mut row, denominator, notes } = self;
-        row.notes = serde_json::from_str(&notes)?;
-        let known = [Denominator::Coherent, Denominator::CoherentAny, Denominator::Scored, Denominator::All];
-        row.definition.denominator = named(&denominator, &known, Denominator::name)?;
-        let resolved: serde_json::Value = serde_json::from_str(&row.resolved)?;
-        row.seed = resolved["sampling"]["seed"].as_u64().unwrap_or(0);
-        Ok(row)
-    }
-}
 
 /// A count; SQLite has no unsigned integers.
 pub(crate) fn unsigned(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
