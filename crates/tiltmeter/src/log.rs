@@ -107,8 +107,8 @@ impl Drop for Log {
             output::note(&format!("warning: the log {} is not complete: {error}", path.display()));
         }
         #[cfg(feature = "otlp")]
-        if let Some(error) = self.collector.as_ref().and_then(Collector::end) {
-            output::note(&format!("warning: not all spans and events reached the collector: {error}"));
+        if let Some(lost) = self.collector.as_ref().and_then(Collector::end) {
+            output::note(&format!("warning: {lost}"));
         }
     }
 }
