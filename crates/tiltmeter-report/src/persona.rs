@@ -97,7 +97,9 @@ pub fn projection_table(summary: &ProjectionSummary) -> String {
     write_detection(&mut text, summary);
     let _ = writeln!(
         text,
-        "intervals: 95 %, over questions; `beats random`: share of {} random directions with a smaller value",
+        "intervals: 95 %, over questions; beats random: share of {} random directions with a value smaller in size (for\n\
+         AUROC: nearer to one half); within condition: pairs of the same set, control and k alone; within_k_and_question:\n\
+         what each question adds to both measures is taken away too",
         summary.random_directions
     );
     for note in &summary.notes {
@@ -165,7 +167,7 @@ fn write_contrasts(text: &mut String, summary: &ProjectionSummary) {
             printable(&one.subject),
             shown_where(&one.demonstrations, &one.control, &one.placement),
             one.measure.to_owned(),
-            mean(Some(&one.difference)),
+            mean(Some(&one.difference)) + if one.is_clear() { " *" } else { "" },
             one.standardised.map_or_else(|| NOTHING_TO_SHOW.to_owned(), |value| format!("{value:+.2}")),
             percent(one.random_percentile),
             format!("{:.0} / {:.0}", one.prompt_tokens.0, one.prompt_tokens.1),
@@ -174,6 +176,11 @@ fn write_contrasts(text: &mut String, summary: &ProjectionSummary) {
     let header =
         ["k", "subject", "demonstrations", "measure", "difference", "in SD", "beats random", "tokens"];
     write_grid(text, header.map(str::to_owned).to_vec(), rows);
+    let _ = writeln!(
+        text,
+        "* the interval that allows for all {} contrasts (Bonferroni) leaves out 0\n",
+        summary.contrasts_compared
+    );
 }
 
 /// What projections go along with.
@@ -203,22 +210,37 @@ fn write_detection(text: &mut String, summary: &ProjectionSummary) {
         return;
     }
     text.push_str("detection\n");
+    let area = |estimate: f64, low: Option<f64>, high: Option<f64>| match low.zip(high) {
+        Some((low, high)) => format!("{estimate:.3} [{low:.3}, {high:.3}]"),
+        None => format!("{estimate:.3}"),
+    };
     let rows = summary.detection.iter().map(|one| {
         let recall = one.recall.iter().map(|at| format!("{:.0} %", at.recall * 100.0)).collect::<Vec<_>>();
-        let ends = one.auroc_low.zip(one.auroc_high);
-        let area = ends.map_or_else(
-            || format!("{:.3}", one.auroc),
-            |(low, high)| format!("{:.3} [{low:.3}, {high:.3}]", one.auroc),
-        );
+        let within = one.within_condition.as_ref();
         vec![
+            shown_where(&one.subject, &one.treatment, Placement::default().name()),
             one.label.to_owned(),
             one.measure.to_owned(),
             format!("{} / {}", one.positives, one.negatives),
-            area,
+            area(one.auroc, one.auroc_low, one.auroc_high),
+            within.map_or_else(
+                || NOTHING_TO_SHOW.to_owned(),
+                |within| area(within.estimate, within.low, within.high),
+            ),
+            percent(one.random_percentile),
             recall.join(", "),
         ]
     });
-    let header = ["of", "measure", "positive / negative", "AUROC", "recall at 0.1, 1, 5 % false positives"];
+    let header = [
+        "subject",
+        "of",
+        "measure",
+        "positive / negative",
+        "AUROC",
+        "within condition",
+        "beats random",
+        "recall at 0.1, 1, 5 % false positives",
+    ];
     write_rows(text, " ", header.map(str::to_owned).to_vec(), rows, |_| false);
     text.push('\n');
 }

@@ -30,6 +30,10 @@ pub enum Strata {
     Pooled,
     /// What is left of the rows when the mean of their stratum is taken away.
     Within,
+    /// What is left when what their stratum and what their cluster add are taken away: the residuals of a regression on
+    /// both as factors, as of two-way fixed effects. Where clusters differ by more than what is looked for, such as
+    /// questions do, this alone is free of it.
+    WithinBoth,
     /// The means of the strata.
     Across,
 }
@@ -129,34 +133,76 @@ pub fn correlation(
     }))
 }
 
+/// Rounds of taking means away; the deviations shrink by a constant factor with each, at once where every cluster is in
+/// every stratum equally often.
+const MOST_ROUNDS: usize = 200;
+
 fn of_strata(rows: impl Iterator<Item = Observation>, strata: Strata) -> Option<f64> {
-    if strata == Strata::Pooled {
-        return pearson(&rows.map(|row| (row.x, row.y)).collect::<Vec<_>>());
+    let rows: Vec<Observation> = rows.collect();
+    let mut points: Vec<(f64, f64)> = rows.iter().map(|row| (row.x, row.y)).collect();
+    let by = |of: fn(&Observation) -> u32| by_cluster(&rows.iter().map(of).collect::<Vec<_>>());
+    match strata {
+        Strata::Pooled => return pearson(&points),
+        Strata::Across => {
+            let means: Vec<_> = by(|row| row.stratum).iter().map(|group| mean(group, &points)).collect();
+            return pearson(&means);
+        }
+        Strata::Within => {
+            take_means(&by(|row| row.stratum), &mut points);
+        }
+        Strata::WithinBoth => {
+            let (strata, clusters) = (by(|row| row.stratum), by(|row| row.cluster));
+            let sizes = sizes(rows.iter().map(|row| (row.x, row.y)));
+            for _ in 0..MOST_ROUNDS {
+                take_means(&strata, &mut points);
+                let moved = take_means(&clusters, &mut points);
+                if moved.0 <= 1e-12 * sizes.0 && moved.1 <= 1e-12 * sizes.1 {
+                    break;
+                }
+            }
+        }
     }
-    let mut groups: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
-    for row in rows {
-        groups.entry(row.stratum).or_default().push((row.x, row.y));
+    correlated(&points, sizes(rows.iter().map(|row| (row.x, row.y))))
+}
+
+/// The mean of some of the points.
+fn mean(group: &[usize], points: &[(f64, f64)]) -> (f64, f64) {
+    let count = group.len() as f64;
+    let sum = group.iter().fold((0.0, 0.0), |sum, &row| (sum.0 + points[row].0, sum.1 + points[row].1));
+    (sum.0 / count, sum.1 / count)
+}
+
+/// Takes the mean of each group away, and gives the largest one in size, of either measure.
+fn take_means(groups: &[Vec<usize>], points: &mut [(f64, f64)]) -> (f64, f64) {
+    let mut largest = (0.0_f64, 0.0_f64);
+    for group in groups {
+        let (x, y) = mean(group, points);
+        largest = (largest.0.max(x.abs()), largest.1.max(y.abs()));
+        for &row in group {
+            points[row].0 -= x;
+            points[row].1 -= y;
+        }
     }
-    let mean = |group: &[(f64, f64)]| {
-        let count = group.len() as f64;
-        let sum = group.iter().fold((0.0, 0.0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
-        (sum.0 / count, sum.1 / count)
-    };
-    let points: Vec<(f64, f64)> = match strata {
-        Strata::Across => groups.values().map(|group| mean(group)).collect(),
-        _ => groups
-            .values()
-            .flat_map(|group| {
-                let (x, y) = mean(group);
-                group.iter().map(move |row| (row.0 - x, row.1 - y))
-            })
-            .collect(),
-    };
-    pearson(&points)
+    largest
+}
+
+/// The root mean square of either measure.
+fn sizes(points: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
+    let (mut count, mut squares) = (0.0, (0.0, 0.0));
+    for (x, y) in points {
+        count += 1.0;
+        squares = (squares.0 + x * x, squares.1 + y * y);
+    }
+    ((squares.0 / f64::max(count, 1.0)).sqrt(), (squares.1 / f64::max(count, 1.0)).sqrt())
 }
 
 /// Pearson's product-moment correlation; `None` with fewer than three points, or where one measure does not vary.
 pub fn pearson(points: &[(f64, f64)]) -> Option<f64> {
+    correlated(points, sizes(points.iter().copied()))
+}
+
+/// Pearson's correlation of what was computed from measures of these sizes: what rounding leaves of them is no variation.
+fn correlated(points: &[(f64, f64)], sizes: (f64, f64)) -> Option<f64> {
     if points.len() < 3 {
         return None;
     }
@@ -170,9 +216,8 @@ pub fn pearson(points: &[(f64, f64)]) -> Option<f64> {
         yy += dy * dy;
         xy += dx * dy;
     }
-    // What rounding leaves of a constant is no variation.
-    let scale = |mean: f64| 1e-24 * count * mean * mean;
-    (xx > scale(x) && yy > scale(y)).then(|| (xy / (xx * yy).sqrt()).clamp(-1.0, 1.0))
+    let rounding = |size: f64| 1e-24 * count * size * size;
+    (xx > rounding(sizes.0) && yy > rounding(sizes.1)).then(|| (xy / (xx * yy).sqrt()).clamp(-1.0, 1.0))
 }
 
 /// Kendall's rank correlation τ-b (Kendall, "The treatment of ties in ranking problems", Biometrika 33 (1945) 239–251):
@@ -249,6 +294,47 @@ mod tests {
         assert!((of(&rows, Strata::Across).unwrap() - 1.0).abs() < 1e-9);
         let pooled = of(&rows, Strata::Pooled).unwrap();
         assert!(pooled > 0.9 && pooled < 1.0, "{pooled}");
+    }
+
+    /// What clusters add to both measures makes them all but one; the rest of either goes little along with the other.
+    #[test]
+    fn what_clusters_add_to_both_is_no_association() {
+        let mut rows = Vec::new();
+        for stratum in 0..4_u32 {
+            for cluster in 0..6_u32 {
+                // Not every cluster is in every stratum, as questions of the demonstrations' own domain are not.
+                if (cluster + stratum) % 5 == 0 {
+                    continue;
+                }
+                let (s, c) = (f64::from(stratum), f64::from(cluster));
+                let noise = f64::from((7 * stratum + 3 * cluster) % 5) - 2.0;
+                let other = f64::from((3 * stratum * stratum + cluster * cluster) % 7) - 3.0;
+                rows.push(row(cluster, stratum, 50.0 * c + 20.0 * s + noise, -40.0 * c + 9.0 * s + other));
+            }
+        }
+        let within = of(&rows, Strata::Within).unwrap();
+        assert!(within < -0.99, "{within}");
+        let both = of(&rows, Strata::WithinBoth).unwrap();
+        // numpy.linalg.lstsq on indicators of stratum and cluster, numpy.corrcoef of the residuals.
+        assert!((both + 0.443_202_630_213_956_4).abs() < 1e-9, "{both}");
+        let along: Vec<Observation> = rows
+            .iter()
+            .map(|row| Observation {
+                y: row.y + 3.0 * f64::from((7 * row.stratum + 3 * row.cluster) % 5),
+                ..*row
+            })
+            .collect();
+        assert!(of(&along, Strata::WithinBoth).unwrap() > 0.8);
+        // Sums of what stratum and cluster add leave nothing.
+        let sums: Vec<Observation> = rows
+            .iter()
+            .map(|row| Observation { x: 0.1 * f64::from(row.cluster) + 0.3 * f64::from(row.stratum), ..*row })
+            .collect();
+        assert_eq!(of(&sums, Strata::WithinBoth), None);
+        // Nor does what rounding leaves of a constant within strata.
+        let flat: Vec<Observation> =
+            rows.iter().map(|row| Observation { x: 0.1 * f64::from(row.stratum), ..*row }).collect();
+        assert_eq!(of(&flat, Strata::Within), None);
     }
 
     #[test]

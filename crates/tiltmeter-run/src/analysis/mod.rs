@@ -13,6 +13,7 @@ mod price;
 mod ranking;
 mod rates;
 mod samples;
+pub(crate) mod simultaneous;
 mod steering;
 pub(crate) mod tilt;
 pub(crate) mod traces;

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use tiltmeter_core::treatment::{UNTREATED, WITH_REASONING};
-use tiltmeter_stats::{
-    BootstrapInterval, BootstrapSettings, Confidence, PairedDifference, bootstrap_mean, kendall,
-};
+use tiltmeter_stats::{PairedDifference, kendall};
 use tiltmeter_store::{ConditionRow, Reader, Usage};
 
 use crate::effects::{Comparison, Omission};
@@ -17,14 +15,9 @@ use crate::ranking::{
 
 use super::rates::Counts;
 use super::samples::{BlockKey, Samples};
+use super::simultaneous::Simultaneous;
 use super::tilt::{NotApplicable, Tilts};
-use super::{AnalysisError, comparisons, is_match, rates, settings, statistics};
-
-/// Resamples in each tail of a simultaneous interval, at least about.
-const TAIL_RESAMPLES: f64 = 100.0;
-
-/// The most resamples.
-const MOST_RESAMPLES: f64 = 100_000.0;
+use super::{AnalysisError, comparisons, is_match, rates, settings};
 
 /// What a condition's treatment is compared with; `None` for a baseline itself.
 pub(super) fn baseline_name(condition: &ConditionRow) -> Option<&'static str> {
@@ -145,8 +138,9 @@ pub fn rank_treatments(directory: &Path) -> Result<TreatmentRanking, AnalysisErr
     }
     changes.retain(|change| !change.observations.is_empty());
     all.tilts_compared = changes.len() as u64;
+    let simultaneous = Simultaneous::of(changes.len())?;
     for change in &changes {
-        let result = tilt_change(change, changes.len(), experiment.seed)?;
+        let result = tilt_change(change, simultaneous, experiment.seed)?;
         let cell = &mut all.groups[change.place.0].cells[change.place.1];
         *(if change.is_emergent { &mut cell.emergent_tilt } else { &mut cell.tilt }) = Some(result);
     }
@@ -223,19 +217,8 @@ fn differences(
     observations
 }
 
-fn tilt_change(change: &Change, compared: usize, seed: u64) -> Result<TiltChange, AnalysisError> {
-    let interval = |confidence: Confidence| -> Result<BootstrapInterval, AnalysisError> {
-        let usual = BootstrapSettings::default();
-        let needed = (TAIL_RESAMPLES / confidence.tail()).min(MOST_RESAMPLES).ceil();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 100,000")]
-        let resamples = usual.resamples.max(needed as u32);
-        bootstrap_mean(&change.observations, &BootstrapSettings { seed, confidence, resamples })
-            .map_err(|error| statistics("a difference of tilts", error))
-    };
-    // Dunn, "Multiple comparisons among means", JASA 56 (1961) 52–64: each at 1 − α/m holds all together at 1 − α.
-    let level = 1.0 - (1.0 - Confidence::NINETY_FIVE.level()) / compared as f64;
-    let simultaneous = Confidence::new(level.min(0.999_999)).map_err(|error| statistics("a level", error))?;
-    let (own, together) = (interval(Confidence::NINETY_FIVE)?, interval(simultaneous)?);
+fn tilt_change(change: &Change, simultaneous: Simultaneous, seed: u64) -> Result<TiltChange, AnalysisError> {
+    let (own, together) = simultaneous.mean(&change.observations, seed, "a difference of tilts")?;
     Ok(TiltChange {
         estimate: own.estimate,
         low: own.low,

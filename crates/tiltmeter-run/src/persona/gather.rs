@@ -72,6 +72,10 @@ pub(super) fn is_model(subject: &SubjectRow, vector: &PersonaVector) -> bool {
     hash == Some(&*vector.record.model.file_sha256)
 }
 
+/// A projection that is a smaller part of the stream's length is what single precision leaves of none, as where the
+/// direction was taken away.
+const ROUNDING: f64 = 1e-5;
+
 /// What vectors are projected onto.
 struct Directions {
     persona: Vec<f64>,
@@ -94,13 +98,12 @@ impl Directions {
     }
 
     fn project(&self, row: &[f32]) -> Projected {
-        let dot =
-            |direction: &Vec<f64>| direction.iter().zip(row).map(|(a, &b)| a * f64::from(b)).sum::<f64>();
-        Projected {
-            persona: dot(&self.persona),
-            random: self.random.iter().map(dot).collect(),
-            norm: row.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt(),
-        }
+        let norm = row.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
+        let dot = |direction: &Vec<f64>| {
+            let dot = direction.iter().zip(row).map(|(a, &b)| a * f64::from(b)).sum::<f64>();
+            if dot.abs() < ROUNDING * norm { 0.0 } else { dot }
+        };
+        Projected { persona: dot(&self.persona), random: self.random.iter().map(dot).collect(), norm }
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`gather`] shows the model its prompts and stored answers again; [`summary`] computes. Nothing is generated, and no
 //! model is asked but the local one whose vector it is.
 
+mod correlations;
 mod detection;
 mod gather;
 mod labels;

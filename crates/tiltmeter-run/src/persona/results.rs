@@ -129,10 +129,21 @@ pub struct ContrastResult {
     pub prompt_tokens: (f64, f64),
     /// Projection minus that under the matched control, paired by question and draw.
     pub difference: MeanResult,
+    /// Lower end of the interval that holds together with those of all other contrasts (Bonferroni).
+    pub simultaneous_low: Option<f64>,
+    /// Its upper end.
+    pub simultaneous_high: Option<f64>,
     /// The difference over the standard deviation of the matched control's.
     pub standardised: Option<f64>,
     /// Share of random directions along which the difference is smaller in size.
     pub random_percentile: Option<f64>,
+}
+
+impl ContrastResult {
+    /// Whether the simultaneous interval leaves out 0.
+    pub fn is_clear(&self) -> bool {
+        matches!((self.simultaneous_low, self.simultaneous_high), (Some(low), Some(high)) if low > 0.0 || high < 0.0)
+    }
 }
 
 /// How a projection goes along with an outcome.
@@ -140,13 +151,14 @@ pub struct ContrastResult {
 pub struct CorrelationResult {
     /// Id of the subject.
     pub subject: String,
-    /// `tilt` or `alignment`.
+    /// `tilt`, `emergent_tilt` (against the matched control) or `alignment`.
     pub outcome: &'static str,
-    /// What is projected: `prompt_last_shift` (against the same question without demonstrations), `prompt_last` or
-    /// `response_mean`.
+    /// What is projected: `prompt_last_shift` (against the same question without demonstrations), `prompt_last_contrast`
+    /// (against the same question under the matched control), `prompt_last` or `response_mean`.
     pub measure: &'static str,
-    /// `pooled`; `within_k`: what is left when the mean of each set and value of k is taken away; `across_k`: the means
-    /// of the values of k, by set and control.
+    /// `pooled`; `within_k`: what is left when the mean of each set and value of k is taken away;
+    /// `within_k_and_question`: when what each question adds is taken away as well; `across_k`: the means of the values of
+    /// k, by set and control.
     pub strata: &'static str,
     /// Pearson's r.
     pub estimate: f64,
@@ -177,9 +189,26 @@ pub struct RecallResult {
     pub high: Option<f64>,
 }
 
-/// How well a projection tells labelled samples from others.
+/// An area under the ROC curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct AreaResult {
+    /// The area.
+    pub estimate: f64,
+    /// Lower end, 95 %, bootstrapped over questions.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+    /// Pairs of a sample with the label and one without that were compared.
+    pub pairs: usize,
+}
+
+/// How well a projection tells labelled samples of a subject from its others.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DetectionResult {
+    /// Id of the subject.
+    pub subject: String,
+    /// What is done to the request besides the demonstrations.
+    pub treatment: String,
     /// `labels`: those given; `misaligned`: the judge's.
     pub label: &'static str,
     /// `prompt_last`, `response_mean`, `reasoning_mean` or `reasoning_max`.
@@ -188,12 +217,18 @@ pub struct DetectionResult {
     pub positives: usize,
     /// Samples without.
     pub negatives: usize,
-    /// Area under the ROC curve.
+    /// Area under the ROC curve, over all sets, controls and values of k.
     pub auroc: f64,
     /// Lower end, 95 %, bootstrapped over questions.
     pub auroc_low: Option<f64>,
     /// Upper end.
     pub auroc_high: Option<f64>,
+    /// The same over pairs of the same set, control, placement and value of k alone, so that telling contexts apart earns
+    /// nothing; absent where no such condition has both kinds.
+    pub within_condition: Option<AreaResult>,
+    /// Share of random directions whose area is nearer to one half; absent for reasoning, which is projected onto the
+    /// vector alone.
+    pub random_percentile: Option<f64>,
     /// At 0.1, 1 and 5 % of false positives. With few negatives the smallest are the same as none.
     pub recall: Vec<RecallResult>,
 }
@@ -230,9 +265,11 @@ pub struct ProjectionSummary {
     pub samples: usize,
     /// By condition.
     pub conditions: Vec<ConditionProjection>,
+    /// Contrasts that the simultaneous intervals allow for.
+    pub contrasts_compared: usize,
     /// Misaligned against benign demonstrations.
     pub contrasts: Vec<ContrastResult>,
-    /// With tilt and with judged alignment.
+    /// With tilt, emergent tilt and judged alignment.
     pub correlations: Vec<CorrelationResult>,
     /// Of labels and of misaligned answers.
     pub detection: Vec<DetectionResult>,

@@ -3,20 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tiltmeter_core::id::ContentId;
-use tiltmeter_core::prompt::Placement;
 use tiltmeter_core::verdict::{AspectOutcome, Verdict};
 use tiltmeter_persona::PersonaVector;
-use tiltmeter_stats::{
-    BootstrapSettings, Observation, PairedDifference, StatsError, Strata, bootstrap_mean, correlation,
-};
+use tiltmeter_stats::{BootstrapSettings, PairedDifference, StatsError, bootstrap_mean};
 use tiltmeter_store::{ConditionRow, Reader};
 
 use super::gather::{Gathered, Projected, PromptKey, SampleReading};
 use super::results::{
-    ConditionProjection, ContrastResult, CorrelationResult, MeanResult, ProjectionRow, ProjectionSummary,
-    Projections,
+    ConditionProjection, ContrastResult, MeanResult, ProjectionRow, ProjectionSummary, Projections,
 };
 use super::{ProjectError, ProjectSettings, detection};
+use crate::analysis::simultaneous::Simultaneous;
 use crate::analysis::tilt::Tilts;
 use crate::analysis::{AnalysisError, is_match};
 
@@ -24,27 +21,28 @@ const UNITS: &str = "projection of the residual stream at this layer onto the ve
                      stream's own units; differences and correlations of these";
 
 /// A prompt in its condition.
-struct PromptPoint<'a> {
-    condition: usize,
-    draw: usize,
-    key: PromptKey,
+pub(super) struct PromptPoint<'a> {
+    pub(super) condition: usize,
+    pub(super) draw: usize,
+    pub(super) key: PromptKey,
     tokens: usize,
-    last: &'a Projected,
-    tilt: Option<f64>,
+    pub(super) last: &'a Projected,
+    pub(super) tilt: Option<f64>,
 }
 
 /// An answer in its condition, with what the judge and the labels say.
 pub(super) struct SamplePoint<'a> {
-    condition: usize,
+    pub(super) condition: usize,
     draw: usize,
     pub(super) reading: &'a SampleReading,
     pub(super) last: Option<&'a Projected>,
-    alignment: Option<f64>,
+    pub(super) alignment: Option<f64>,
     pub(super) misaligned: Option<bool>,
     pub(super) label: Option<bool>,
 }
 
 /// One value of a measure, with where it stands.
+#[derive(Clone, Copy)]
 struct Value<'a> {
     question: i64,
     draw: usize,
@@ -89,6 +87,7 @@ pub(super) fn summarise(
     }
     let norms: f64 = gathered.prompts.values().map(|prompt| prompt.last.norm).sum();
     let questions: BTreeMap<i64, String> = reader.question_names()?.into_iter().collect();
+    let contrasts = summary.contrasts()?;
     let document = ProjectionSummary {
         schema: "tiltmeter.persona-projections/1",
         experiment: experiment.name.clone(),
@@ -104,9 +103,10 @@ pub(super) fn summarise(
         prompts: gathered.prompts.len(),
         samples: gathered.samples.len(),
         conditions: summary.by_condition()?,
-        contrasts: summary.contrasts()?,
+        contrasts_compared: contrasts.len(),
+        contrasts,
         correlations: summary.correlations()?,
-        detection: detection::detection(&summary.samples, &summary.bootstrap)?,
+        detection: detection::detection(&conditions, &summary.samples, &summary.bootstrap)?,
         notes,
     };
     Ok(Projections { rows: summary.rows(&questions), summary: document })
@@ -173,11 +173,11 @@ fn sample_points<'a>(
     points
 }
 
-struct Summary<'a> {
-    conditions: &'a [ConditionRow],
-    bootstrap: BootstrapSettings,
-    prompts: Vec<PromptPoint<'a>>,
-    samples: Vec<SamplePoint<'a>>,
+pub(super) struct Summary<'a> {
+    pub(super) conditions: &'a [ConditionRow],
+    pub(super) bootstrap: BootstrapSettings,
+    pub(super) prompts: Vec<PromptPoint<'a>>,
+    pub(super) samples: Vec<SamplePoint<'a>>,
 }
 
 pub(super) fn index(row: i64) -> u32 {
@@ -189,7 +189,7 @@ pub(super) fn failed(what: &str) -> impl Fn(StatsError) -> ProjectError + '_ {
 }
 
 /// The share of values that are smaller in size than one; `None` without any.
-fn percentile(value: f64, others: &[f64]) -> Option<f64> {
+pub(super) fn percentile(value: f64, others: &[f64]) -> Option<f64> {
     let smaller = others.iter().filter(|other| other.abs() < value.abs()).count();
     (!others.is_empty()).then(|| smaller as f64 / others.len() as f64)
 }
@@ -224,15 +224,7 @@ impl<'a> Summary<'a> {
         if values.is_empty() {
             return Ok(None);
         }
-        let observations: Vec<PairedDifference> = values
-            .iter()
-            .map(|&(question, draw, replicate, value)| PairedDifference {
-                question: index(question),
-                draw: u32::try_from(draw).unwrap_or(u32::MAX),
-                pair: replicate,
-                value,
-            })
-            .collect();
+        let observations = observations(values);
         let mean = bootstrap_mean(&observations, &self.bootstrap).map_err(failed("a mean projection"))?;
         Ok(Some(MeanResult { estimate: mean.estimate, low: mean.low, high: mean.high }))
     }
@@ -273,8 +265,9 @@ impl<'a> Summary<'a> {
         Ok(results)
     }
 
+    /// Every condition against its matched control, with intervals that hold together.
     fn contrasts(&self) -> Result<Vec<ContrastResult>, ProjectError> {
-        let mut results = Vec::new();
+        let mut pairs = Vec::new();
         for (number, condition) in self.conditions.iter().enumerate() {
             let Some(twin) = self.conditions.iter().position(|other| is_match(condition, other)) else {
                 continue;
@@ -283,49 +276,58 @@ impl<'a> Summary<'a> {
                 ("prompt_last", self.last(number), self.last(twin)),
                 ("response_mean", self.means(number), self.means(twin)),
             ] {
-                let others: HashMap<(i64, usize, u32), &Projected> = others
-                    .iter()
-                    .map(|value| ((value.question, value.draw, value.replicate), value.projected))
-                    .collect();
-                let pairs: Vec<(&Value<'_>, &Projected)> = own
-                    .iter()
-                    .filter_map(|value| {
-                        Some((value, *others.get(&(value.question, value.draw, value.replicate))?))
-                    })
-                    .collect();
-                let along = |of: &dyn Fn(&Projected) -> f64| -> Vec<_> {
-                    pairs
-                        .iter()
-                        .map(|(value, benign)| {
-                            let difference = of(value.projected) - of(benign);
-                            (value.question, value.draw, value.replicate, difference)
-                        })
-                        .collect()
-                };
-                let Some(difference) = self.mean(&along(&|projected| projected.persona))? else { continue };
-                let directions = pairs.first().map_or(0, |(value, _)| value.projected.random.len());
-                let random: Vec<f64> = (0..directions)
-                    .map(|direction| {
-                        mean_by_question(&along(&|projected| projected.random[direction])).unwrap_or(0.0)
-                    })
-                    .collect();
-                let benign: Vec<f64> = pairs.iter().map(|(_, benign)| benign.persona).collect();
-                results.push(ContrastResult {
-                    subject: condition.subject_name.clone(),
-                    demonstrations: condition.demonstrations.clone(),
-                    control: condition.control.clone(),
-                    placement: condition.placement.name().to_owned(),
-                    shots: condition.shots,
-                    treatment: condition.treatment_name.clone(),
-                    measure,
-                    prompt_tokens: (self.tokens(number), self.tokens(twin)),
-                    difference,
-                    standardised: deviation(&benign).map(|deviation| difference.estimate / deviation),
-                    random_percentile: percentile(difference.estimate, &random),
-                });
+                let paired = paired(&own, &others);
+                if !paired.is_empty() {
+                    pairs.push((number, twin, measure, paired));
+                }
             }
         }
-        Ok(results)
+        let simultaneous = Simultaneous::of(pairs.len())?;
+        let results = pairs.iter().map(|(number, twin, measure, pairs)| {
+            self.contrast((*number, *twin), measure, pairs, simultaneous)
+        });
+        results.collect()
+    }
+
+    fn contrast(
+        &self,
+        (number, twin): (usize, usize),
+        measure: &'static str,
+        pairs: &[(Value<'_>, &Projected)],
+        simultaneous: Simultaneous,
+    ) -> Result<ContrastResult, ProjectError> {
+        let along = |of: &dyn Fn(&Projected) -> f64| -> Vec<_> {
+            let difference = |(value, benign): &(Value<'_>, &Projected)| {
+                let difference = of(value.projected) - of(benign);
+                (value.question, value.draw, value.replicate, difference)
+            };
+            pairs.iter().map(difference).collect()
+        };
+        let differences = observations(&along(&|projected| projected.persona));
+        let (own, together) = simultaneous.mean(&differences, self.bootstrap.seed, "a mean projection")?;
+        let directions = pairs.first().map_or(0, |(value, _)| value.projected.random.len());
+        let random: Vec<f64> = (0..directions)
+            .map(|direction| {
+                mean_by_question(&along(&|projected| projected.random[direction])).unwrap_or(0.0)
+            })
+            .collect();
+        let benign: Vec<f64> = pairs.iter().map(|(_, benign)| benign.persona).collect();
+        let condition = &self.conditions[number];
+        Ok(ContrastResult {
+            subject: condition.subject_name.clone(),
+            demonstrations: condition.demonstrations.clone(),
+            control: condition.control.clone(),
+            placement: condition.placement.name().to_owned(),
+            shots: condition.shots,
+            treatment: condition.treatment_name.clone(),
+            measure,
+            prompt_tokens: (self.tokens(number), self.tokens(twin)),
+            difference: MeanResult { estimate: own.estimate, low: own.low, high: own.high },
+            simultaneous_low: together.low,
+            simultaneous_high: together.high,
+            standardised: deviation(&benign).map(|deviation| own.estimate / deviation),
+            random_percentile: percentile(own.estimate, &random),
+        })
     }
 
     /// Mean tokens of a condition's prompts.
@@ -337,141 +339,6 @@ impl<'a> Summary<'a> {
             .map(|point| point.tokens)
             .collect();
         tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64
-    }
-
-    fn correlations(&self) -> Result<Vec<CorrelationResult>, ProjectError> {
-        let mut results = Vec::new();
-        let mut subjects: Vec<i64> = self.conditions.iter().map(|condition| condition.subject).collect();
-        subjects.dedup();
-        for subject in subjects {
-            // Without demonstrations tilt and shift are 0 by definition; an empty context is in several conditions.
-            let baselines: HashMap<(Placement, i64, i64), &Projected> = self
-                .prompts
-                .iter()
-                .filter(|point| point.key.subject == subject && self.conditions[point.condition].shots == 0)
-                .map(|point| {
-                    let placement = self.conditions[point.condition].placement;
-                    ((placement, point.key.treatment, point.key.question), point.last)
-                })
-                .collect();
-            let shifts: Vec<Row> = self
-                .prompts
-                .iter()
-                .filter(|point| {
-                    let condition = &self.conditions[point.condition];
-                    condition.subject == subject && condition.shots > 0
-                })
-                .filter_map(|point| {
-                    let placement = self.conditions[point.condition].placement;
-                    let before = baselines.get(&(placement, point.key.treatment, point.key.question))?;
-                    Some(self.row(point.condition, point.key.question, point.tilt?, point.last, Some(before)))
-                })
-                .collect();
-            self.correlate(subject, "tilt", "prompt_last_shift", &shifts, &mut results)?;
-            let judged = |of: fn(&SamplePoint<'a>) -> Option<&'a Projected>| -> Vec<Row> {
-                self.samples
-                    .iter()
-                    .filter(|point| self.conditions[point.condition].subject == subject)
-                    .filter_map(|point| {
-                        let question = point.reading.key.question;
-                        Some(self.row(point.condition, question, point.alignment?, of(point)?, None))
-                    })
-                    .collect()
-            };
-            let last = judged(|point| point.last);
-            self.correlate(subject, "alignment", "prompt_last", &last, &mut results)?;
-            let means = judged(|point| point.reading.mean.as_ref());
-            self.correlate(subject, "alignment", "response_mean", &means, &mut results)?;
-        }
-        Ok(results)
-    }
-
-    fn row(
-        &self,
-        condition: usize,
-        question: i64,
-        outcome: f64,
-        projected: &Projected,
-        before: Option<&Projected>,
-    ) -> Row {
-        let ConditionRow { demonstrations, shots, treatment_name: treatment, control, placement, .. } =
-            &self.conditions[condition];
-        let placement = placement.name();
-        let random = match before {
-            Some(before) => {
-                projected.random.iter().zip(&before.random).map(|(after, before)| after - before).collect()
-            }
-            None => projected.random.clone(),
-        };
-        Row {
-            question,
-            within: format!("{demonstrations}\u{0}{placement}\u{0}{treatment}\u{0}{shots}"),
-            across: format!("{demonstrations}\u{0}{placement}\u{0}{treatment}\u{0}{shots}\u{0}{control}"),
-            persona: projected.persona - before.map_or(0.0, |before| before.persona),
-            random,
-            outcome,
-        }
-    }
-
-    fn correlate(
-        &self,
-        subject: i64,
-        outcome: &'static str,
-        measure: &'static str,
-        rows: &[Row],
-        results: &mut Vec<CorrelationResult>,
-    ) -> Result<(), ProjectError> {
-        let name = self.conditions.iter().find(|condition| condition.subject == subject);
-        let subject = name.map_or_else(String::new, |condition| condition.subject_name.clone());
-        for (name, strata) in
-            [("pooled", Strata::Pooled), ("within_k", Strata::Within), ("across_k", Strata::Across)]
-        {
-            let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
-            let of =
-                |row: &'_ Row| if strata == Strata::Across { row.across.clone() } else { row.within.clone() };
-            let keys: Vec<String> = rows.iter().map(of).collect();
-            for key in &keys {
-                let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-                numbers.entry(key).or_insert(next);
-            }
-            let observations = |x: &dyn Fn(&Row) -> f64| -> Vec<Observation> {
-                rows.iter()
-                    .zip(&keys)
-                    .map(|(row, key)| Observation {
-                        cluster: index(row.question),
-                        stratum: numbers.get(key.as_str()).copied().unwrap_or(0),
-                        x: x(row),
-                        y: row.outcome,
-                    })
-                    .collect()
-            };
-            let what = failed("a correlation of projections");
-            let found =
-                correlation(&observations(&|row| row.persona), strata, &self.bootstrap).map_err(&what)?;
-            let Some(found) = found else { continue };
-            let directions = rows.first().map_or(0, |row| row.random.len());
-            // The interval of a random direction is not asked for.
-            let once = BootstrapSettings { resamples: 1, ..self.bootstrap };
-            let mut random = Vec::with_capacity(directions);
-            for direction in 0..directions {
-                let of =
-                    correlation(&observations(&|row| row.random[direction]), strata, &once).map_err(&what)?;
-                random.extend(of.map(|of| of.estimate));
-            }
-            results.push(CorrelationResult {
-                subject: subject.clone(),
-                outcome,
-                measure,
-                strata: name,
-                estimate: found.estimate,
-                low: found.low,
-                high: found.high,
-                observations: found.observations,
-                questions: found.clusters,
-                random_percentile: percentile(found.estimate, &random),
-            });
-        }
-        Ok(())
     }
 
     fn rows(&self, questions: &BTreeMap<i64, String>) -> Vec<ProjectionRow> {
@@ -518,14 +385,26 @@ impl<'a> Summary<'a> {
     }
 }
 
-/// A row to be correlated.
-struct Row {
-    question: i64,
-    within: String,
-    across: String,
-    persona: f64,
-    random: Vec<f64>,
-    outcome: f64,
+/// Values with those of the matched control, by question, draw and replicate.
+fn paired<'a>(own: &[Value<'a>], others: &[Value<'a>]) -> Vec<(Value<'a>, &'a Projected)> {
+    let others: HashMap<(i64, usize, u32), &'a Projected> =
+        others.iter().map(|value| ((value.question, value.draw, value.replicate), value.projected)).collect();
+    own.iter()
+        .filter_map(|value| Some((*value, *others.get(&(value.question, value.draw, value.replicate))?)))
+        .collect()
+}
+
+/// Values by question, draw and replicate, as they are resampled.
+fn observations(values: &[(i64, usize, u32, f64)]) -> Vec<PairedDifference> {
+    values
+        .iter()
+        .map(|&(question, draw, replicate, value)| PairedDifference {
+            question: index(question),
+            draw: u32::try_from(draw).unwrap_or(u32::MAX),
+            pair: replicate,
+            value,
+        })
+        .collect()
 }
 
 /// The mean over questions of the mean over draws of the mean over replicates.
@@ -542,12 +421,13 @@ fn mean_by_question(values: &[(i64, usize, u32, f64)]) -> Option<f64> {
     (!questions.is_empty()).then(|| questions.values().map(of_question).sum::<f64>() / questions.len() as f64)
 }
 
-/// The standard deviation; `None` with fewer than two values, or where they are all the same.
+/// The standard deviation; `None` with fewer than two values, or where they are all the same but for rounding.
 fn deviation(values: &[f64]) -> Option<f64> {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
     let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
-    (values.len() > 1 && squares > 0.0).then(|| (squares / (count - 1.0)).sqrt())
+    let rounding = 1e-24 * values.iter().map(|value| value * value).sum::<f64>();
+    (values.len() > 1 && squares > rounding).then(|| (squares / (count - 1.0)).sqrt())
 }
 
 #[cfg(test)]
