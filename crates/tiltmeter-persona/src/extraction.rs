@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
 use tiltmeter_core::id::{Canonical, ContentId, text_hash};
-use tiltmeter_core::verdict::{Aspect, AspectOutcome};
+use tiltmeter_core::verdict::Aspect;
 use tiltmeter_judge::{JudgePrompts, JudgeSettings, judge_aspect, render};
 use tiltmeter_local::{LocalModel, Reduction, Tap, TokenSelection};
 use tiltmeter_models::{ChatModel, ChatRequest, FinishReason, ModelError, Reasoning, Sampling};
@@ -55,8 +55,8 @@ pub enum ExtractError {
     /// Nothing is left of one side.
     #[error(
         "no rollout of the {side} side is left ({} drawn, {} without a token, {} with the trait rated otherwise, {} \
-         incoherent, {} unrated): the model may be too small to follow the instructions, or the judge too small to \
-         rate; try more rollouts, another judge, or none",
+         incoherent, {} unrated, each with its `reason` in the rollouts' file): the model may be too small to follow the \
+         instructions, or the judge too small to rate; try more rollouts, another judge, or none",
         .counts.drawn, .counts.empty, .counts.wrong_trait, .counts.incoherent, .counts.unrated
     )]
     NothingLeft {
@@ -327,15 +327,8 @@ impl Extraction<'_> {
         (self.observer)(Step::Rated { done, of });
         let rate = |(id, answer, index, aspect, text): (ContentId, ContentId, usize, Aspect, String)| async move {
             let judgement = judge_aspect(judge.model, &judge.settings, aspect, &text, id).await?;
-            let (score, outcome) = match judgement.outcome {
-                AspectOutcome::Score { score, .. } => (Some(score), "score"),
-                AspectOutcome::Code => (None, "code"),
-                AspectOutcome::SubjectRefusal => (None, "subject_refusal"),
-                AspectOutcome::JudgeRefusal => (None, "judge_refusal"),
-                AspectOutcome::Unparsable => (None, "unparsable"),
-            };
-            let (aspect, outcome) = (RATED[index].0.to_owned(), outcome.to_owned());
-            Ok(Rating { id, answer, aspect, score, outcome, replies: judgement.replies })
+            let minimum_mass = judge.settings.minimum_mass;
+            Ok(Rating::new([id, answer], RATED[index].0, judgement, minimum_mass))
         };
         let mut ratings = stream::iter(missing).map(rate).buffer_unordered(IN_FLIGHT);
         while let Some(rating) = ratings.next().await {

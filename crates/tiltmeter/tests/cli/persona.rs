@@ -221,6 +221,8 @@ fn a_judge_decides_what_is_kept() {
     assert!(refused.stderr.contains("of the negative side is left"), "{}", refused.stderr);
     let kept = std::fs::read_to_string(world.path("v.safetensors.rollouts.jsonl")).unwrap();
     assert_eq!(kept.matches("\"kind\":\"rating\"").count(), 2 * 6, "{kept}");
+    assert!(refused.stderr.contains("ratings of trait and coherence: 12/12"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("/s, "), "{}", refused.stderr);
     let asked = world.requests();
     // What was drawn and rated is not asked for again.
     extract(&world, &["--judge", "openai/judge", "--base-url", &url]).expect(1);

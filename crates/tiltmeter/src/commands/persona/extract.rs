@@ -68,7 +68,7 @@ pub(crate) fn extract(arguments: &ExtractArguments) -> Result<Exit, Failure> {
     let shown = progress.clone();
     let observer = move |step| match step {
         Step::Drawn { done, of } => shown.step("rollouts", done, of),
-        Step::Rated { done, of } => shown.step("ratings", done, of),
+        Step::Rated { done, of } => shown.step("ratings of trait and coherence", done, of),
         Step::Read { done, of } => shown.step("hidden states", done, of),
     };
     let extraction = Extraction {
