@@ -11,17 +11,19 @@ use tiltmeter_local::{LocalModel, Reduction, Tap, TokenSelection};
 use tiltmeter_models::{ChatModel, ChatRequest, FinishReason, ModelError, Reasoning, Sampling};
 
 use crate::rollouts::{Answer, Rating, Rollout, RolloutStore, Side, rollouts};
-use crate::separation::{Response, Separation, choose, difference, separation};
+use crate::separation::{Figure, HoldOut, Response, Separation, choose, difference, separation};
 use crate::trait_file::TraitFile;
 use crate::vector::{
     Counts, JudgeRecord, LayerRecord, ModelRecord, PersonaVector, SettingsRecord, SideCounts, VectorError,
-    VectorRecord,
+    VectorRecord, length, single,
 };
 
 /// Answers and ratings in flight; the models' own limits are below.
 const IN_FLIGHT: usize = 128;
 /// Rollouts whose hidden states may be read ahead of the one that is added up.
 const READ_AHEAD: usize = 8;
+/// Resamples of the bootstrap over questions, by which the intervals of a layer's separation are made.
+const RESAMPLES: u32 = 1000;
 /// Ratings from here on count as showing the trait, or as coherent.
 const THRESHOLD: f64 = 50.0;
 
@@ -82,7 +84,8 @@ pub struct ExtractionSettings {
     pub max_tokens: u32,
     /// Seed of all draws.
     pub seed: u64,
-    /// Parts that the questions are split into, each held out once; at least 2.
+    /// Parts that the questions, and the pairs of instructions where there are several, are split into, each held out
+    /// once; at least 2.
     pub folds: usize,
 }
 
@@ -108,6 +111,15 @@ impl ExtractionSettings {
 
     pub(crate) fn questions(&self, of: &TraitFile) -> usize {
         self.questions.unwrap_or(usize::MAX).clamp(2, of.questions.len())
+    }
+
+    fn hold_out(&self, of: &TraitFile) -> HoldOut {
+        HoldOut {
+            questions: self.folds,
+            pairs: self.folds.min(self.pairs(of)),
+            resamples: RESAMPLES,
+            seed: self.seed,
+        }
     }
 
     /// The number of answers that are drawn.
@@ -185,21 +197,23 @@ pub async fn extract(
     let ratings = extraction.rate(&all, store).await?;
     let (kept, counts) = extraction.filter(&all, store, ratings.as_ref())?;
     let responses = extraction.read(&kept).await?;
-    let folds = extraction.settings.folds;
+    let hold_out = extraction.settings.hold_out(extraction.of);
     let layers = description.layers + 1;
     let separations: Vec<Separation> =
-        (0..layers).map(|layer| separation(&responses, layer, folds)).collect();
+        (0..layers).map(|layer| separation(&responses, layer, hold_out)).collect();
     let vectors: Vec<Vec<f32>> = (0..layers)
         .map(|layer| {
-            let vector = difference(&responses.iter(), layer).unwrap_or_default();
+            let vector = difference(responses.iter(), layer).unwrap_or_default();
             vector.into_iter().map(single).collect()
         })
         .collect();
     let layer = |(layer, separation): (usize, &Separation)| LayerRecord {
         layer,
-        norm: vectors[layer].iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt(),
-        auroc: separation.auroc,
-        standardised_difference: separation.standardised_difference,
+        norm: length(&vectors[layer]),
+        auroc: separation.auroc.map(|figure| figure.estimate),
+        auroc_interval: separation.auroc.and_then(ends),
+        standardised_difference: separation.standardised_difference.map(|figure| figure.estimate),
+        standardised_difference_interval: separation.standardised_difference.and_then(ends),
     };
     let record = VectorRecord {
         schema: String::new(),
@@ -220,7 +234,9 @@ pub async fn extract(
             temperature: extraction.settings.temperature,
             max_tokens: extraction.settings.max_tokens,
             seed: extraction.settings.seed,
-            folds,
+            folds: hold_out.questions,
+            pair_folds: hold_out.pairs,
+            resamples: hold_out.resamples,
         },
         judge: extraction.judge.as_ref().map(|judge| JudgeRecord {
             model: judge.name.clone(),
@@ -234,9 +250,8 @@ pub async fn extract(
     Ok(PersonaVector::new(record, vectors)?)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "vectors are kept in single precision")]
-fn single(value: f64) -> f32 {
-    value as f32
+fn ends(figure: Figure) -> Option<[f64; 2]> {
+    figure.interval.map(|interval| [interval.low, interval.high])
 }
 
 impl TraitJudge<'_> {
@@ -400,11 +415,11 @@ impl Extraction<'_> {
         let of = kept.len() as u64;
         let read = |(rollout, text): &Kept<'_>| {
             let (prompt, text, taps) = (Arc::clone(&rollout.prompt), Arc::clone(text), Arc::clone(&taps));
-            let (side, question) = (rollout.side, rollout.question);
+            let (side, pair, question) = (rollout.side, rollout.pair, rollout.question);
             async move {
                 let mut states = self.model.hidden_states(&prompt, &text, &taps).await?;
                 let means = states.taps.pop().map(|tap| tap.layers.into_iter().flatten().collect());
-                Ok(Response { side, question, means: means.unwrap_or_default() })
+                Ok(Response { side, pair, question, means: means.unwrap_or_default() })
             }
         };
         let mut responses = Vec::with_capacity(kept.len());

@@ -31,6 +31,7 @@ pub enum Side {
 pub(crate) struct Rollout {
     pub(crate) id: ContentId,
     pub(crate) side: Side,
+    pub(crate) pair: usize,
     pub(crate) question: usize,
     pub(crate) prompt: Arc<Prompt>,
 }
@@ -63,7 +64,7 @@ pub(crate) fn rollouts(of: &TraitFile, settings: &ExtractionSettings, model_sha2
                         .integer(pair as u64)
                         .integer(number.into())
                         .finish();
-                    rollouts.push(Rollout { id, side, question, prompt: Arc::clone(&prompt) });
+                    rollouts.push(Rollout { id, side, pair, question, prompt: Arc::clone(&prompt) });
                 }
             }
         }

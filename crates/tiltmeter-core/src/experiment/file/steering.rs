@@ -10,7 +10,7 @@ pub struct SteerFile {
     /// A vector file of `tiltmeter persona extract`, of the same model.
     pub vector: String,
     /// Index of the residual stream, 1 to the number of blocks: the vector is added at the output of so many blocks.
-    /// Where absent, the layer that the vector file chose.
+    /// Where absent, the layer that the vector file chose; needed where it chose none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub layer: Option<u32>,

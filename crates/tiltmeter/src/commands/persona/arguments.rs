@@ -79,7 +79,7 @@ pub(crate) struct ProjectArguments {
     /// The vector file, of the model of one of the run's subjects
     #[arg(long, value_name = "FILE")]
     pub(crate) vector: PathBuf,
-    /// Index of the residual stream; default: the one that the vector file chose
+    /// Index of the residual stream; default: the one that the vector file chose, if it chose one
     #[arg(long, value_name = "L")]
     pub(crate) layer: Option<usize>,
     /// Random directions to compare with

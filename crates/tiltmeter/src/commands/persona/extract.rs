@@ -92,6 +92,12 @@ pub(crate) fn extract(arguments: &ExtractArguments) -> Result<Exit, Failure> {
     } else {
         output::result(&tiltmeter_report::vector_table(&vector.record));
     }
+    if vector.record.chosen().is_none() {
+        output::note(
+            "warning: no layer is chosen, since there are too few answers to compare layers on what was held out; \
+             steering and projection need `--layer`, or more `--questions`, `--pairs` and `--rollouts` here",
+        );
+    }
     output::note(&format!("vectors: {}; rollouts: {}", path.display(), store.path().display()));
     Ok(Exit::Done)
 }
