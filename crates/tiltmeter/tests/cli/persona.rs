@@ -236,9 +236,11 @@ fn what_cannot_be_is_refused_with_a_way_out() {
     let experiment = |change: &str| {
         EXPERIMENT.replace("'v.safetensors'", "'broken.safetensors'").replacen("layer = 10", change, 1)
     };
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 8] = [
         (&["persona", "extract", "--trait", "recless", "--model", MODEL], "reckless, evil, sycophantic"),
         (&["persona", "extract", "--trait", "evil", "--model", "openai/gpt-4o"], "not a local model"),
+        (&["persona", "extract", "--trait", "evil", "--model", MODEL, "--questions", "999"], "and it has 20"),
+        (&["persona", "extract", "--trait", "evil", "--model", MODEL, "--pairs", "99"], "and it has 5"),
         (&["persona", "steer", "--vector", "none.safetensors", "--model", MODEL], "persona extract"),
         (&["persona", "steer", "--vector", "broken.safetensors", "--model", MODEL], "not a safetensors file"),
         (&["run", "x.toml"], "broken.safetensors: not a safetensors file"),
