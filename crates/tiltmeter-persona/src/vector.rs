@@ -8,6 +8,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 use tiltmeter_core::id::{ContentId, bytes_hash};
 
+use crate::random::random_directions;
+
 /// The one key of the metadata: with several, their order in the file would be random.
 const KEY: &str = "tiltmeter";
 const TENSOR: &str = "vectors";
@@ -248,6 +250,22 @@ impl PersonaVector {
             .ok_or(VectorError::Layer { layer, most })
     }
 
+    /// The control of this vector: at each layer a random direction of the same length. It says so in its name, and has
+    /// a hash of its own; the rest of its record, the choice of the layer included, is this vector's.
+    ///
+    /// # Errors
+    /// As [`PersonaVector::to_bytes`].
+    pub fn randomised(&self, seed: u64) -> Result<Self, VectorError> {
+        let mut record = self.record.clone();
+        record.name = format!("random {seed} for {}", record.name);
+        let lengths = self.vectors.iter().map(|vector| length(vector));
+        let vectors = random_directions(self.record.model.width, seed)
+            .zip(lengths)
+            .map(|(direction, length)| direction.into_iter().map(|value| single(value * length)).collect())
+            .collect();
+        Self::new(record, vectors)
+    }
+
     /// Checks that a model is the one that the vectors were extracted from.
     ///
     /// # Errors
@@ -475,5 +493,20 @@ mod tests {
         let foreign = serialize([("x", view)], None).unwrap();
         let error = PersonaVector::from_bytes(&foreign).unwrap_err().to_string();
         assert!(error.contains("persona extract"), "{error}");
+    }
+
+    #[test]
+    fn its_control_has_the_same_lengths_and_another_hash() {
+        let vector = sample();
+        let control = vector.randomised(7).unwrap();
+        for (ours, theirs) in vector.vectors.iter().zip(&control.vectors) {
+            assert!((length(ours) - length(theirs)).abs() < 1e-6 * length(ours));
+            assert_ne!(ours, theirs);
+        }
+        assert_eq!((control.layer(None).unwrap().0, control.vectors.len()), (1, 3));
+        assert_eq!(control.record.name, "random 7 for loud");
+        assert_ne!(control.hash(), vector.hash());
+        assert_eq!(control, vector.randomised(7).unwrap());
+        assert_ne!(control.vectors, vector.randomised(8).unwrap().vectors);
     }
 }

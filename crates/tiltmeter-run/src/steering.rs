@@ -21,9 +21,9 @@ pub struct SteeringRecord {
     /// The trait.
     #[serde(rename = "trait")]
     pub name: String,
-    /// The vector's file, as the experiment file names it.
+    /// The vector's file, as the experiment file names it, and the seed of the random direction in its place.
     pub vector: String,
-    /// Hash of its bytes.
+    /// Hash of its bytes, or of those that the random direction would have as a file.
     pub vector_hash: String,
     /// Index of the residual stream.
     pub layer: usize,
@@ -104,9 +104,16 @@ pub(crate) async fn steer(
     model: &LocalModel,
     steering: &Steering,
 ) -> Result<(LocalModel, SteeringRecord), String> {
-    let Steering { kind, vector: file, layer, span, reasoning_marks } = steering;
+    let Steering { kind, vector: file, random, layer, span, reasoning_marks } = steering;
     let inside = |error: &dyn std::fmt::Display| format!("{}: {error}", file.path);
-    let vector = PersonaVector::from_bytes(&file.bytes).map_err(|error| inside(&error))?;
+    let mut vector = PersonaVector::from_bytes(&file.bytes).map_err(|error| inside(&error))?;
+    let mut path = file.path.clone();
+    let mut hash = file.hash;
+    if let Some(seed) = *random {
+        vector = vector.randomised(seed).map_err(|error| inside(&error))?;
+        path = format!("{path}, random {seed}");
+        hash = vector.hash();
+    }
     let layer = layer.map(|layer| layer as usize);
     let (layer, intervention) = intervention(model, &vector, *kind, layer, *span, reasoning_marks.as_ref())
         .map_err(|error| inside(&error))?;
@@ -119,8 +126,8 @@ pub(crate) async fn steer(
             SteeringKind::Ablate => "ablate".to_owned(),
         },
         name: vector.record.name.clone(),
-        vector: file.path.clone(),
-        vector_hash: file.hash.to_string(),
+        vector: path,
+        vector_hash: hash.to_string(),
         layer,
         coefficient: match kind {
             SteeringKind::Steer { coefficient } => Some(*coefficient),

@@ -16,6 +16,10 @@ pub struct SteerFile {
     pub layer: Option<u32>,
     /// What the vector is multiplied with; negative to steer against the trait.
     pub coefficient: f64,
+    /// Steers along a random direction of the vector's length at that layer in place of the vector, drawn with this
+    /// seed: the control that tells the trait's direction from any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random: Option<u64>,
     /// Which tokens are changed.
     #[serde(default)]
     pub span: SteerSpan,

@@ -22,6 +22,8 @@ struct Looks {
     schema: &'static str,
     #[serde(rename = "trait")]
     name: String,
+    /// Seed of the random direction that took the vector's place.
+    random: Option<u64>,
     layer: usize,
     /// Mean length of the residual stream at that layer, over the tokens of a short answer of the model as it is.
     stream_length: f64,
@@ -80,6 +82,10 @@ pub(crate) fn steer(arguments: &SteerArguments) -> Result<Exit, Failure> {
             reasoning: Reasoning::default(),
         },
     };
+    let along = match arguments.random {
+        Some(seed) => vector.randomised(seed).map_err(Failure::configuration)?,
+        None => vector.clone(),
+    };
     let mut answers = Vec::new();
     for kind in kinds {
         let coefficient = match kind {
@@ -90,7 +96,7 @@ pub(crate) fn steer(arguments: &SteerArguments) -> Result<Exit, Failure> {
         let handle = if coefficient == Some(0.0) {
             model.clone()
         } else {
-            let (_, change) = intervention(&model, &vector, kind, arguments.layer, span, marks.as_ref())
+            let (_, change) = intervention(&model, &along, kind, arguments.layer, span, marks.as_ref())
                 .map_err(Failure::configuration)?;
             expected = change.expected_shift();
             model.with_intervention(change).map_err(Failure::configuration)?
@@ -102,6 +108,7 @@ pub(crate) fn steer(arguments: &SteerArguments) -> Result<Exit, Failure> {
     let looks = Looks {
         schema: "tiltmeter.persona-steer/1",
         name: vector.record.name.clone(),
+        random: arguments.random,
         layer,
         stream_length: stream,
         span: arguments.span.clone(),
@@ -134,6 +141,9 @@ fn warning(shift: Option<RealisedShift>, span: &str, expected: Option<f64>, stre
 
 fn shown(looks: &Looks) -> String {
     let mut text = String::new();
+    if let Some(seed) = looks.random {
+        let _ = write!(text, "random direction {seed} of the length of ");
+    }
     let _ = writeln!(
         text,
         "{} at layer {}, span {}; the stream's mean length is {:.1}\nquestion: {}",
@@ -185,6 +195,7 @@ mod tests {
         let looks = Looks {
             schema: "tiltmeter.persona-steer/1",
             name: "\u{1b}[31mred".to_owned(),
+            random: Some(7),
             layer: 17,
             stream_length: 16.0,
             span: "reasoning".to_owned(),
@@ -193,7 +204,7 @@ mod tests {
         };
         let text = shown(&looks);
         assert!(!text.contains(|character: char| character != '\n' && character.is_control()), "{text:?}");
-        assert!(text.starts_with(" [31mred at layer 17"), "{text}");
+        assert!(text.starts_with("random direction 7 of the length of  [31mred at layer 17"), "{text}");
         assert!(text.contains("coefficient +2 (projection 0.500 → 4.500 over 9 tokens)\nYes."), "{text}");
         assert!(text.contains("coefficient -1\nwarning: no token was changed"), "{text}");
         assert!(
