@@ -5,23 +5,25 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
 use tiltmeter_core::id::{Canonical, ContentId, text_hash};
-use tiltmeter_core::verdict::{Aspect, AspectOutcome};
+use tiltmeter_core::verdict::Aspect;
 use tiltmeter_judge::{JudgePrompts, JudgeSettings, judge_aspect, render};
 use tiltmeter_local::{LocalModel, Reduction, Tap, TokenSelection};
 use tiltmeter_models::{ChatModel, ChatRequest, FinishReason, ModelError, Reasoning, Sampling};
 
 use crate::rollouts::{Answer, Rating, Rollout, RolloutStore, Side, rollouts};
-use crate::separation::{Response, Separation, choose, difference, separation};
+use crate::separation::{Figure, HoldOut, Response, Separation, choose, difference, separation};
 use crate::trait_file::TraitFile;
 use crate::vector::{
     Counts, JudgeRecord, LayerRecord, ModelRecord, PersonaVector, SettingsRecord, SideCounts, VectorError,
-    VectorRecord,
+    VectorRecord, length, single,
 };
 
 /// Answers and ratings in flight; the models' own limits are below.
 const IN_FLIGHT: usize = 128;
 /// Rollouts whose hidden states may be read ahead of the one that is added up.
 const READ_AHEAD: usize = 8;
+/// Resamples of the bootstrap over questions, by which the intervals of a layer's separation are made.
+const RESAMPLES: u32 = 1000;
 /// Ratings from here on count as showing the trait, or as coherent.
 const THRESHOLD: f64 = 50.0;
 
@@ -55,8 +57,8 @@ pub enum ExtractError {
     /// Nothing is left of one side.
     #[error(
         "no rollout of the {side} side is left ({} drawn, {} without a token, {} with the trait rated otherwise, {} \
-         incoherent, {} unrated): the model may be too small to follow the instructions, or the judge too small to \
-         rate; try more rollouts, another judge, or none",
+         incoherent, {} unrated, each with its `reason` in the rollouts' file): the model may be too small to follow the \
+         instructions, or the judge too small to rate; try more rollouts, another judge, or none",
         .counts.drawn, .counts.empty, .counts.wrong_trait, .counts.incoherent, .counts.unrated
     )]
     NothingLeft {
@@ -82,7 +84,8 @@ pub struct ExtractionSettings {
     pub max_tokens: u32,
     /// Seed of all draws.
     pub seed: u64,
-    /// Parts that the questions are split into, each held out once; at least 2.
+    /// Parts that the questions, and the pairs of instructions where there are several, are split into, each held out
+    /// once; at least 2.
     pub folds: usize,
 }
 
@@ -108,6 +111,15 @@ impl ExtractionSettings {
 
     pub(crate) fn questions(&self, of: &TraitFile) -> usize {
         self.questions.unwrap_or(usize::MAX).clamp(2, of.questions.len())
+    }
+
+    fn hold_out(&self, of: &TraitFile) -> HoldOut {
+        HoldOut {
+            questions: self.folds,
+            pairs: self.folds.min(self.pairs(of)),
+            resamples: RESAMPLES,
+            seed: self.seed,
+        }
     }
 
     /// The number of answers that are drawn.
@@ -185,21 +197,23 @@ pub async fn extract(
     let ratings = extraction.rate(&all, store).await?;
     let (kept, counts) = extraction.filter(&all, store, ratings.as_ref())?;
     let responses = extraction.read(&kept).await?;
-    let folds = extraction.settings.folds;
+    let hold_out = extraction.settings.hold_out(extraction.of);
     let layers = description.layers + 1;
     let separations: Vec<Separation> =
-        (0..layers).map(|layer| separation(&responses, layer, folds)).collect();
+        (0..layers).map(|layer| separation(&responses, layer, hold_out)).collect();
     let vectors: Vec<Vec<f32>> = (0..layers)
         .map(|layer| {
-            let vector = difference(&responses.iter(), layer).unwrap_or_default();
+            let vector = difference(responses.iter(), layer).unwrap_or_default();
             vector.into_iter().map(single).collect()
         })
         .collect();
     let layer = |(layer, separation): (usize, &Separation)| LayerRecord {
         layer,
-        norm: vectors[layer].iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt(),
-        auroc: separation.auroc,
-        standardised_difference: separation.standardised_difference,
+        norm: length(&vectors[layer]),
+        auroc: separation.auroc.map(|figure| figure.estimate),
+        auroc_interval: separation.auroc.and_then(ends),
+        standardised_difference: separation.standardised_difference.map(|figure| figure.estimate),
+        standardised_difference_interval: separation.standardised_difference.and_then(ends),
     };
     let record = VectorRecord {
         schema: String::new(),
@@ -220,7 +234,9 @@ pub async fn extract(
             temperature: extraction.settings.temperature,
             max_tokens: extraction.settings.max_tokens,
             seed: extraction.settings.seed,
-            folds,
+            folds: hold_out.questions,
+            pair_folds: hold_out.pairs,
+            resamples: hold_out.resamples,
         },
         judge: extraction.judge.as_ref().map(|judge| JudgeRecord {
             model: judge.name.clone(),
@@ -234,9 +250,8 @@ pub async fn extract(
     Ok(PersonaVector::new(record, vectors)?)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "vectors are kept in single precision")]
-fn single(value: f64) -> f32 {
-    value as f32
+fn ends(figure: Figure) -> Option<[f64; 2]> {
+    figure.interval.map(|interval| [interval.low, interval.high])
 }
 
 impl TraitJudge<'_> {
@@ -327,15 +342,8 @@ impl Extraction<'_> {
         (self.observer)(Step::Rated { done, of });
         let rate = |(id, answer, index, aspect, text): (ContentId, ContentId, usize, Aspect, String)| async move {
             let judgement = judge_aspect(judge.model, &judge.settings, aspect, &text, id).await?;
-            let (score, outcome) = match judgement.outcome {
-                AspectOutcome::Score { score, .. } => (Some(score), "score"),
-                AspectOutcome::Code => (None, "code"),
-                AspectOutcome::SubjectRefusal => (None, "subject_refusal"),
-                AspectOutcome::JudgeRefusal => (None, "judge_refusal"),
-                AspectOutcome::Unparsable => (None, "unparsable"),
-            };
-            let (aspect, outcome) = (RATED[index].0.to_owned(), outcome.to_owned());
-            Ok(Rating { id, answer, aspect, score, outcome, replies: judgement.replies })
+            let minimum_mass = judge.settings.minimum_mass;
+            Ok(Rating::new([id, answer], RATED[index].0, judgement, minimum_mass))
         };
         let mut ratings = stream::iter(missing).map(rate).buffer_unordered(IN_FLIGHT);
         while let Some(rating) = ratings.next().await {
@@ -407,11 +415,11 @@ impl Extraction<'_> {
         let of = kept.len() as u64;
         let read = |(rollout, text): &Kept<'_>| {
             let (prompt, text, taps) = (Arc::clone(&rollout.prompt), Arc::clone(text), Arc::clone(&taps));
-            let (side, question) = (rollout.side, rollout.question);
+            let (side, pair, question) = (rollout.side, rollout.pair, rollout.question);
             async move {
                 let mut states = self.model.hidden_states(&prompt, &text, &taps).await?;
                 let means = states.taps.pop().map(|tap| tap.layers.into_iter().flatten().collect());
-                Ok(Response { side, question, means: means.unwrap_or_default() })
+                Ok(Response { side, pair, question, means: means.unwrap_or_default() })
             }
         };
         let mut responses = Vec::with_capacity(kept.len());

@@ -5,12 +5,14 @@
 //! models and judges, not experiments: `tiltmeter-run` projects the samples of a run onto a vector and steers subjects.
 
 mod extraction;
+mod random;
 mod rollouts;
 mod separation;
 mod trait_file;
 mod vector;
 
 pub use extraction::{ExtractError, Extraction, ExtractionSettings, Step, TraitJudge, extract};
+pub use random::random_directions;
 pub use rollouts::{RolloutStore, Side};
 pub use trait_file::{TraitError, TraitFile, builtin_traits};
 pub use vector::{

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tiltmeter_core::id::{Canonical, ContentId};
 use tiltmeter_core::prompt::{Prompt, RenderedContext};
+use tiltmeter_core::verdict::AspectOutcome;
+use tiltmeter_judge::AspectJudgement;
+use tiltmeter_models::TokenLogProbability;
 
 use crate::extraction::{ExtractError, ExtractionSettings};
 use crate::trait_file::TraitFile;
@@ -28,6 +31,7 @@ pub enum Side {
 pub(crate) struct Rollout {
     pub(crate) id: ContentId,
     pub(crate) side: Side,
+    pub(crate) pair: usize,
     pub(crate) question: usize,
     pub(crate) prompt: Arc<Prompt>,
 }
@@ -60,7 +64,7 @@ pub(crate) fn rollouts(of: &TraitFile, settings: &ExtractionSettings, model_sha2
                         .integer(pair as u64)
                         .integer(number.into())
                         .finish();
-                    rollouts.push(Rollout { id, side, question, prompt: Arc::clone(&prompt) });
+                    rollouts.push(Rollout { id, side, pair, question, prompt: Arc::clone(&prompt) });
                 }
             }
         }
@@ -92,8 +96,70 @@ pub(crate) struct Rating {
     pub(crate) score: Option<f64>,
     /// What came of asking: `score`, `code`, `subject_refusal`, `judge_refusal` or `unparsable`.
     pub(crate) outcome: String,
-    /// The judge's own words.
+    /// The judge's own words; none where it was asked for the probabilities of numbers alone.
     pub(crate) replies: Vec<String>,
+    /// Why there is no score, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// The probability that the numbers 0–100 hold, where it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) number_mass: Option<f64>,
+    /// Where there is no score, the likeliest tokens or texts, likeliest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) likeliest: Vec<TokenLogProbability>,
+}
+
+/// The likeliest tokens that are kept of a rating without a score.
+const LIKELIEST: usize = 5;
+
+impl Rating {
+    /// A rating as a judgement gives it, with what was seen where it gives no score.
+    pub(crate) fn new(
+        ids: [ContentId; 2],
+        aspect: &str,
+        judgement: AspectJudgement,
+        minimum_mass: f64,
+    ) -> Self {
+        let [id, answer] = ids;
+        let (score, outcome) = match judgement.outcome {
+            AspectOutcome::Score { score, .. } => (Some(score), "score"),
+            AspectOutcome::Code => (None, "code"),
+            AspectOutcome::SubjectRefusal => (None, "subject_refusal"),
+            AspectOutcome::JudgeRefusal => (None, "judge_refusal"),
+            AspectOutcome::Unparsable => (None, "unparsable"),
+        };
+        let reason = match (score, judgement.number_mass) {
+            (Some(_), _) => None,
+            (None, Some(mass)) if mass < minimum_mass => Some(format!(
+                "the numbers 0 to 100 hold {mass:.3} of the probability, and less than {minimum_mass} is no score"
+            )),
+            (None, _) => Some(reason(judgement.outcome).to_owned()),
+        };
+        let seen = if score.is_none() { judgement.distribution.unwrap_or_default() } else { Vec::new() };
+        // JSON has no infinity.
+        let likeliest = seen.into_iter().filter(|token| token.log_probability.is_finite()).take(LIKELIEST);
+        Self {
+            id,
+            answer,
+            aspect: aspect.to_owned(),
+            score,
+            outcome: outcome.to_owned(),
+            replies: judgement.replies,
+            reason,
+            number_mass: judgement.number_mass,
+            likeliest: likeliest.collect(),
+        }
+    }
+}
+
+fn reason(outcome: AspectOutcome) -> &'static str {
+    match outcome {
+        AspectOutcome::Score { .. } => "it has a score",
+        AspectOutcome::Code => "the judge called the answer code",
+        AspectOutcome::SubjectRefusal => "the judge called the answer a refusal",
+        AspectOutcome::JudgeRefusal => "the judge declined, or a filter withheld its reply",
+        AspectOutcome::Unparsable => "the judge's reply is no number from 0 to 100",
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -189,6 +255,9 @@ mod tests {
             score: Some(12.5),
             outcome: "score".to_owned(),
             replies: vec!["12".to_owned()],
+            reason: None,
+            number_mass: None,
+            likeliest: Vec::new(),
         };
         let mut store = RolloutStore::open(&path).unwrap();
         store.add_answer(answer("a")).unwrap();
@@ -206,6 +275,39 @@ mod tests {
         std::fs::write(&path, "{}\n").unwrap();
         let error = RolloutStore::open(&path).unwrap_err().to_string();
         assert!(error.contains("r.jsonl:1"), "{error}");
+    }
+
+    #[test]
+    fn a_rating_without_a_score_says_why_and_what_was_seen() {
+        let id = Canonical::new("t").finish();
+        let token =
+            |token: &str, log_probability| TokenLogProbability { token: token.to_owned(), log_probability };
+        let judgement = |outcome, number_mass| AspectJudgement {
+            outcome,
+            replies: Vec::new(),
+            distribution: Some(vec![token("The", -0.5), token("7", -4.0), token("x", f64::NEG_INFINITY)]),
+            number_mass,
+            usage: tiltmeter_models::Usage::default(),
+            model: None,
+            calls: 1,
+            dropped_parameters: Vec::new(),
+        };
+        let of = |outcome, mass| Rating::new([id, id], "trait", judgement(outcome, mass), 0.25);
+        let unsure = of(AspectOutcome::Unparsable, Some(0.018));
+        assert_eq!((unsure.score, unsure.outcome.as_str()), (None, "unparsable"));
+        let reason = unsure.reason.as_deref().unwrap();
+        assert!(reason.contains("hold 0.018") && reason.contains("0.25"), "{reason}");
+        assert_eq!(unsure.likeliest, [token("The", -0.5), token("7", -4.0)]);
+        let line = serde_json::to_string(&unsure).unwrap();
+        assert_eq!(serde_json::from_str::<Rating>(&line).unwrap(), unsure);
+        let refused = of(AspectOutcome::JudgeRefusal, None);
+        assert!(refused.reason.unwrap().contains("declined"));
+        let method = tiltmeter_core::verdict::ScoringMethod::Weighted;
+        let rated = of(AspectOutcome::Score { score: 60.0, method }, Some(0.9));
+        assert_eq!((rated.score, rated.reason, rated.likeliest.len()), (Some(60.0), None, 0));
+        // As earlier versions wrote it.
+        let earlier = line.split(",\"reason\"").next().unwrap().to_owned() + "}";
+        assert_eq!(serde_json::from_str::<Rating>(&earlier).unwrap().reason, None);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 use tiltmeter_core::id::{ContentId, bytes_hash};
 
+use crate::random::random_directions;
+
 /// The one key of the metadata: with several, their order in the file would be random.
 const KEY: &str = "tiltmeter";
 const TENSOR: &str = "vectors";
@@ -32,6 +34,18 @@ pub enum VectorError {
         /// The index asked for.
         layer: usize,
         /// The last one.
+        most: usize,
+    },
+    /// No layer was asked for, and none was chosen.
+    #[error(
+        "no layer of the vector `{name}` is chosen, since its extraction had too few answers to compare layers on \
+         held-out questions: name one of 1 to {most} (`--layer`, or `layer` beside `vector` in a file), or extract the \
+         vector again with more questions and rollouts"
+    )]
+    NoneChosen {
+        /// The trait.
+        name: String,
+        /// The last index.
         most: usize,
     },
     /// It was extracted from another model.
@@ -85,6 +99,18 @@ pub struct SettingsRecord {
     pub seed: u64,
     /// Parts that the questions were split into, each held out once.
     pub folds: usize,
+    /// Parts that the pairs of instructions were split into, each held out once, crossed with the questions'. 1: pairs
+    /// were not held out, as in files of earlier versions.
+    #[serde(default = "one")]
+    pub pair_folds: usize,
+    /// Resamples of the bootstrap over questions that the intervals were made by; 0 in files of earlier versions, which
+    /// have no intervals.
+    #[serde(default)]
+    pub resamples: u32,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// Who rated the rollouts.
@@ -131,11 +157,20 @@ pub struct LayerRecord {
     pub layer: usize,
     /// Length of the vector.
     pub norm: f64,
-    /// Area under the ROC curve of the response means of held-out questions, positive against negative, projected on
-    /// the direction of the other questions; mean over folds. Absent where no fold holds two of each.
+    /// Area under the ROC curve of held-out response means, positive against negative: each is projected onto the
+    /// direction of those that share neither its fold of questions nor its fold of pairs, from the middle between their
+    /// two means. Absent where no fold of questions holds two of each side. In files of earlier versions: the mean of
+    /// the areas of the folds of questions.
     pub auroc: Option<f64>,
-    /// Difference of their means over their pooled standard deviation (Cohen's d); mean over folds.
+    /// Its 95 % bootstrap interval over questions, the directions being what they are; absent with fewer than three.
+    #[serde(default)]
+    pub auroc_interval: Option<[f64; 2]>,
+    /// Difference of the means of the two sides over their pooled standard deviation (Cohen's d), of the same
+    /// projections.
     pub standardised_difference: Option<f64>,
+    /// Its 95 % bootstrap interval over questions.
+    #[serde(default)]
+    pub standardised_difference_interval: Option<[f64; 2]>,
 }
 
 /// Where a vector comes from.
@@ -161,10 +196,20 @@ pub struct VectorRecord {
     /// All layers.
     pub layers: Vec<LayerRecord>,
     /// The index between embedding and last block whose held-out standardised difference is the largest. As the best of
-    /// many, it looks better than it will be on new questions.
-    pub chosen_layer: usize,
+    /// many, it looks better than it will be on new questions, and its interval is for a layer that was named beforehand.
+    /// Absent where no layer's difference has an interval.
+    pub chosen_layer: Option<usize>,
     /// Version of the program.
     pub software: String,
+}
+
+impl VectorRecord {
+    /// The chosen layer, if its separation was measured: earlier versions wrote 1 where none was.
+    pub fn chosen(&self) -> Option<usize> {
+        self.chosen_layer.filter(|&chosen| {
+            self.layers.iter().any(|layer| layer.layer == chosen && layer.standardised_difference.is_some())
+        })
+    }
 }
 
 /// A trait's vectors, one for each index of the residual stream.
@@ -193,14 +238,32 @@ impl PersonaVector {
     /// The vector of a layer, or of the chosen one.
     ///
     /// # Errors
-    /// Where there is no such layer.
+    /// Where there is no such layer, or none is asked for and none is chosen.
     pub fn layer(&self, layer: Option<usize>) -> Result<(usize, &[f32]), VectorError> {
-        let layer = layer.unwrap_or(self.record.chosen_layer);
         let most = self.vectors.len().saturating_sub(1);
+        let layer = layer
+            .or_else(|| self.record.chosen())
+            .ok_or_else(|| VectorError::NoneChosen { name: self.record.name.clone(), most })?;
         self.vectors
             .get(layer)
             .map(|vector| (layer, vector.as_slice()))
             .ok_or(VectorError::Layer { layer, most })
+    }
+
+    /// The control of this vector: at each layer a random direction of the same length. It says so in its name, and has
+    /// a hash of its own; the rest of its record, the choice of the layer included, is this vector's.
+    ///
+    /// # Errors
+    /// As [`PersonaVector::to_bytes`].
+    pub fn randomised(&self, seed: u64) -> Result<Self, VectorError> {
+        let mut record = self.record.clone();
+        record.name = format!("random {seed} for {}", record.name);
+        let lengths = self.vectors.iter().map(|vector| length(vector));
+        let vectors = random_directions(self.record.model.width, seed)
+            .zip(lengths)
+            .map(|(direction, length)| direction.into_iter().map(|value| single(value * length)).collect())
+            .collect();
+        Self::new(record, vectors)
     }
 
     /// Checks that a model is the one that the vectors were extracted from.
@@ -268,8 +331,8 @@ impl PersonaVector {
         if !numbers.iter().all(|value| value.is_finite()) {
             return Err(content("it holds values that are not numbers".to_owned()));
         }
-        if record.chosen_layer > record.model.layers {
-            return Err(content(format!("its chosen layer is {}", record.chosen_layer)));
+        if let Some(chosen) = record.chosen_layer.filter(|&chosen| chosen > record.model.layers) {
+            return Err(content(format!("its chosen layer is {chosen}")));
         }
         let vectors = numbers.chunks_exact(expected[1]).map(<[f32]>::to_vec).collect();
         Ok(Self { record, vectors, hash: bytes_hash(bytes) })
@@ -297,13 +360,30 @@ impl PersonaVector {
     }
 }
 
+/// The length of a vector (Euclidean norm).
+pub(crate) fn length(vector: &[f32]) -> f64 {
+    vector.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
+}
+
+/// Vectors are kept in single precision.
+#[expect(clippy::cast_possible_truncation, reason = "single precision is what is wanted")]
+pub(crate) fn single(value: f64) -> f32 {
+    value as f32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn sample() -> PersonaVector {
-        let layer =
-            |layer| LayerRecord { layer, norm: 1.5, auroc: Some(0.75), standardised_difference: None };
+        let layer = |layer| LayerRecord {
+            layer,
+            norm: 1.5,
+            auroc: Some(0.75),
+            auroc_interval: None,
+            standardised_difference: Some(1.25),
+            standardised_difference_interval: Some([0.5, 2.0]),
+        };
         let record = VectorRecord {
             schema: String::new(),
             name: "loud".to_owned(),
@@ -324,11 +404,13 @@ mod tests {
                 max_tokens: 8,
                 seed: 0,
                 folds: 2,
+                pair_folds: 1,
+                resamples: 10,
             },
             judge: None,
             counts: Counts::default(),
             layers: (0..3).map(layer).collect(),
-            chosen_layer: 1,
+            chosen_layer: Some(1),
             software: "0".to_owned(),
         };
         PersonaVector::new(record, vec![vec![0.0, 1.0, 2.0], vec![-1.0, 0.5, 0.25], vec![3.0, 3.0, 3.0]])
@@ -349,6 +431,43 @@ mod tests {
         assert!(read.check_model("tiny", "ab").is_ok());
         let error = read.check_model("other", "cd").unwrap_err().to_string();
         assert!(error.contains("SHA-256 ab") && error.contains("SHA-256 cd"), "{error}");
+    }
+
+    #[test]
+    fn a_layer_must_be_named_where_none_was_chosen() {
+        let mut vector = sample();
+        vector.record.chosen_layer = None;
+        let read = PersonaVector::from_bytes(&vector.to_bytes().unwrap()).unwrap();
+        assert_eq!(read.layer(Some(1)).unwrap().0, 1);
+        let error = read.layer(None).unwrap_err().to_string();
+        assert!(error.contains("`loud`") && error.contains("1 to 2") && error.contains("--layer"), "{error}");
+    }
+
+    /// Without intervals and folds of pairs, and with a layer that is chosen whether or not it was measured.
+    #[test]
+    fn files_of_earlier_versions_are_read() {
+        let earlier = |difference: Option<f64>| {
+            let vector = sample();
+            let mut record = serde_json::to_value(&vector.record).unwrap();
+            for layer in record["layers"].as_array_mut().unwrap() {
+                let layer = layer.as_object_mut().unwrap();
+                layer.remove("auroc_interval");
+                layer.remove("standardised_difference_interval");
+                layer.insert("standardised_difference".to_owned(), difference.into());
+            }
+            let settings = record["settings"].as_object_mut().unwrap();
+            settings.remove("pair_folds");
+            settings.remove("resamples");
+            let bytes: Vec<u8> =
+                vector.vectors.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
+            let view = TensorView::new(Dtype::F32, vec![3, 3], &bytes).unwrap();
+            let metadata = HashMap::from([(KEY.to_owned(), record.to_string())]);
+            PersonaVector::from_bytes(&serialize([(TENSOR, view)], Some(metadata)).unwrap()).unwrap()
+        };
+        let measured = earlier(Some(1.25));
+        assert_eq!((measured.record.settings.pair_folds, measured.record.settings.resamples), (1, 0));
+        assert_eq!(measured.layer(None).unwrap().0, 1);
+        assert!(matches!(earlier(None).layer(None), Err(VectorError::NoneChosen { .. })));
     }
 
     #[test]
@@ -374,5 +493,20 @@ mod tests {
         let foreign = serialize([("x", view)], None).unwrap();
         let error = PersonaVector::from_bytes(&foreign).unwrap_err().to_string();
         assert!(error.contains("persona extract"), "{error}");
+    }
+
+    #[test]
+    fn its_control_has_the_same_lengths_and_another_hash() {
+        let vector = sample();
+        let control = vector.randomised(7).unwrap();
+        for (ours, theirs) in vector.vectors.iter().zip(&control.vectors) {
+            assert!((length(ours) - length(theirs)).abs() < 1e-6 * length(ours));
+            assert_ne!(ours, theirs);
+        }
+        assert_eq!((control.layer(None).unwrap().0, control.vectors.len()), (1, 3));
+        assert_eq!(control.record.name, "random 7 for loud");
+        assert_ne!(control.hash(), vector.hash());
+        assert_eq!(control, vector.randomised(7).unwrap());
+        assert_ne!(control.vectors, vector.randomised(8).unwrap().vectors);
     }
 }

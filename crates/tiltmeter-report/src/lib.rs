@@ -33,5 +33,5 @@ pub use plan::plan_table;
 
 pub use ranking::ranking_table;
 pub use status::status_table;
-pub use table::table;
+pub use table::{number, printable, short, signed, table};
 pub use traces::traces_table;

@@ -41,26 +41,58 @@ pub fn vector_table(record: &VectorRecord) -> String {
             row
         });
     write_rows(&mut text, " ", header.map(str::to_owned).to_vec(), rows.into_iter(), |column| column > 0);
+    write_separation(&mut text, record);
+    text
+}
+
+/// How all layers separate what was held out.
+fn write_separation(text: &mut String, record: &VectorRecord) {
+    let settings = &record.settings;
+    let pairs = match settings.pair_folds {
+        1 => String::new(),
+        folds => format!(" × {folds} of pairs of treatments"),
+    };
     let _ = writeln!(
         text,
-        "\nheld-out separation, {} folds of questions (layer 0: the embedding; L: after L blocks)",
+        "\nheld-out separation, {} folds of questions{pairs} (layer 0: the embedding; L: after L blocks)",
         settings.folds
     );
-    let number =
-        |value: Option<f64>| value.map_or_else(|| NOTHING_TO_SHOW.to_owned(), |value| format!("{value:.3}"));
+    let chosen = record.chosen();
     let rows = record.layers.iter().map(|layer| {
-        let mark = if layer.layer == record.chosen_layer { "chosen" } else { "" };
+        let mark = if Some(layer.layer) == chosen { "chosen" } else { "" };
         vec![
             layer.layer.to_string(),
             format!("{:.3}", layer.norm),
-            number(layer.auroc),
-            number(layer.standardised_difference),
+            figure(layer.auroc, layer.auroc_interval),
+            figure(layer.standardised_difference, layer.standardised_difference_interval),
             mark.to_owned(),
         ]
     });
     let header = ["layer", "length", "AUROC", "standardised difference", ""];
-    write_grid(&mut text, header.map(str::to_owned).to_vec(), rows);
-    text
+    write_grid(text, header.map(str::to_owned).to_vec(), rows);
+    let has_intervals = record.layers.iter().any(|layer| layer.standardised_difference_interval.is_some());
+    if has_intervals {
+        text.push_str("intervals: 95 %, over questions, for each layer by itself\n");
+    }
+    match chosen {
+        Some(_) => {
+            let candidates = record.model.layers.saturating_sub(1).max(1);
+            let _ = writeln!(
+                text,
+                "chosen: the largest difference of {candidates} layers, picked by this very figure, so that it and its \
+                 interval flatter that layer"
+            );
+        }
+        None => text.push_str("no layer is chosen: too few answers to compare layers on what was held out\n"),
+    }
+}
+
+fn figure(estimate: Option<f64>, ends: Option<[f64; 2]>) -> String {
+    match (estimate, ends) {
+        (None, _) => NOTHING_TO_SHOW.to_owned(),
+        (Some(estimate), None) => format!("{estimate:.3}"),
+        (Some(estimate), Some([low, high])) => format!("{estimate:.3} [{low:.3}, {high:.3}]"),
+    }
 }
 
 fn interval(estimate: f64, low: Option<f64>, high: Option<f64>) -> String {

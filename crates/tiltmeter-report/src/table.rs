@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use tiltmeter_run::{
-    AdaptiveResult, ConditionResult, FilterResult, GuardResult, RateResult, RunResults, TiltResult,
-    VerdictCounts,
+    AdaptiveResult, ConditionResult, FilterResult, GuardResult, RateResult, RunResults, SteeringResult,
+    TiltResult, VerdictCounts,
 };
 
 use crate::agreement::labels_table;
@@ -125,23 +125,59 @@ fn write_filter(text: &mut String, block: &[&ConditionResult]) {
 /// How the subject was steered, and what came of it where that is not what was asked for.
 fn write_steering(text: &mut String, block: &[&ConditionResult]) {
     let Some(first) = block.iter().find_map(|condition| condition.steering.as_ref()) else { return };
-    let all = block.iter().filter_map(|condition| condition.steering.as_ref());
-    let (sound, measured) = all.fold((0, 0), |(sound, measured), steering| {
-        let counts = steering.answers + steering.texts > 0;
-        (sound + usize::from(counts && steering.holds), measured + usize::from(counts))
-    });
+    let all: Vec<&SteeringResult> = block
+        .iter()
+        .filter_map(|condition| condition.steering.as_ref())
+        .filter(|steering| steering.answers + steering.texts > 0)
+        .collect();
+    let sound = all.iter().filter(|steering| steering.holds).count();
     let what = match first.coefficient {
-        Some(coefficient) => format!("steered by {coefficient:+} × `{}`", printable(&first.name)),
+        Some(coefficient) => format!("steered by {} × `{}`", short(coefficient), printable(&first.name)),
         None => format!("`{}` taken away", printable(&first.name)),
     };
-    let shift = first
-        .expected_shift
-        .map_or_else(|| "projection to 0".to_owned(), |shift| format!("projection moved by {shift:+.3}"));
     let _ = writeln!(
         text,
-        " {what} at layer {} in the span `{}`: {shift}; realised in {sound} of {measured} conditions\n",
-        first.layer, first.span
+        " {what} at layer {} in the span `{}`: {}\n",
+        first.layer,
+        first.span,
+        steered_by(first, &all, sound)
     );
+}
+
+/// What steering came to in the conditions that have answers or texts.
+fn steered_by(first: &SteeringResult, measured: &[&SteeringResult], sound: usize) -> String {
+    let conditions = measured.len();
+    if conditions > 0 && measured.iter().all(|steering| steering.tokens == 0) {
+        return format!("no token is in that span in {conditions} conditions, so that nothing was steered");
+    }
+    let shift = first.expected_shift.map_or_else(
+        || "projection to 0".to_owned(),
+        |shift| format!("projection moved by {}", signed(shift)),
+    );
+    let share = first
+        .stream_share
+        .map_or_else(String::new, |share| format!(" ({} × the stream's length)", number(share)));
+    let beyond = if first.overwhelms { "; far beyond the stream: no result on the trait" } else { "" };
+    format!("{shift}{share}; realised in {sound} of {conditions} conditions{beyond}")
+}
+
+/// A number with its sign and three decimals, in scientific form where that would be long or nothing.
+pub fn signed(value: f64) -> String {
+    if is_plain(value) { format!("{value:+.3}") } else { format!("{value:+.3e}") }
+}
+
+/// The same without a sign.
+pub fn number(value: f64) -> String {
+    if is_plain(value) { format!("{value:.3}") } else { format!("{value:.3e}") }
+}
+
+/// A number with its sign as it was written, in scientific form where that would be long.
+pub fn short(value: f64) -> String {
+    if is_plain(value) { format!("{value:+}") } else { format!("{value:+e}") }
+}
+
+fn is_plain(value: f64) -> bool {
+    value == 0.0 || (1e-3..1e6).contains(&value.abs())
 }
 
 /// What stands in a cell without a value.
@@ -398,7 +434,7 @@ fn write_legend(text: &mut String, results: &RunResults) {
 }
 
 /// Text of unknown origin without what a terminal would act on.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
@@ -510,6 +546,49 @@ pub(crate) mod tests {
             notes: Vec::new(),
             gates: Vec::new(),
         }
+    }
+
+    #[test]
+    fn steering_is_told_as_what_it_came_to() {
+        let steered = |tokens: u64, shift: f64, share: f64| SteeringResult {
+            kind: "steer".to_owned(),
+            name: "lo\u{1b}ud".to_owned(),
+            vector_hash: "00".to_owned(),
+            layer: 3,
+            coefficient: Some(if share > 10.0 { 1e37 } else { -2.0 }),
+            span: "reasoning".to_owned(),
+            answers: 4,
+            texts: 0,
+            untouched: 0,
+            tokens,
+            before: None,
+            after: None,
+            shift: None,
+            expected_shift: Some(shift),
+            holds: tokens > 0,
+            stream_share: Some(share),
+            overwhelms: share > 10.0,
+        };
+        let told = |steering: SteeringResult| {
+            let mut condition = results().conditions.remove(0);
+            condition.steering = Some(steering);
+            let mut text = String::new();
+            write_steering(&mut text, &[&condition]);
+            text
+        };
+        let usual = told(steered(9, -32.371, 0.5));
+        assert!(
+            usual.contains("steered by -2 × `lo ud` at layer 3")
+                && usual.contains(
+                    "moved by -32.371 (0.500 × the stream's length); realised in 1 of 1 conditions\n"
+                ),
+            "{usual}"
+        );
+        let nothing = told(steered(0, -32.371, 0.5));
+        assert!(nothing.contains("no token is in that span") && !nothing.contains("moved"), "{nothing}");
+        let beyond = told(steered(9, 7.11e38, 4e36));
+        assert!(beyond.contains("by +1e37 ×") && beyond.contains("+7.110e38 (4.000e36 ×"), "{beyond}");
+        assert!(beyond.contains("no result on the trait"), "{beyond}");
     }
 
     #[test]

@@ -431,6 +431,7 @@ impl Connector<'_> {
             match steering {
                 Some(steering) => {
                     let (steered, record) = crate::steering::steer(&model, steering)
+                        .await
                         .map_err(|message| ConnectError::Settings { name: name.to_owned(), message })?;
                     if let Some(fields) = written.as_object_mut() {
                         fields.insert("steering".to_owned(), serde_json::json!(record));

@@ -85,7 +85,7 @@ pub use results::{
     TreatmentText, VerdictCounts,
 };
 pub use status::{ConditionStatus, Cost, Invocation, RunStatus, Tokens, status};
-pub use steering::{SteeringRecord, intervention};
+pub use steering::{OVERWHELMING, SteeringRecord, intervention, stream_length};
 pub use tiltmeter_agreement::{Agreement, ConditionName, HumanLabels};
 pub use tiltmeter_core::experiment::Family;
 pub use traces::{

@@ -296,6 +296,12 @@ pub struct SteeringResult {
     pub expected_shift: Option<f64>,
     /// Whether it came to what was asked for, to a thousandth.
     pub holds: bool,
+    /// The size of the shift that was asked for over the mean length of the residual stream there; absent for ablation
+    /// and in runs of earlier versions.
+    pub stream_share: Option<f64>,
+    /// Whether that is more than [`OVERWHELMING`](crate::OVERWHELMING), so that nothing is left of the stream and nothing
+    /// is learnt of the trait.
+    pub overwhelms: bool,
 }
 
 /// How a condition was sampled adaptively.

@@ -1,9 +1,17 @@
 //! From a subject's steering, as an experiment file has it, to an intervention in its model.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tiltmeter_core::experiment::{SteerSpan, Steering, SteeringKind};
-use tiltmeter_local::{Intervention, LocalModel, ReasoningMarks, Span};
+use tiltmeter_core::prompt::Prompt;
+use tiltmeter_local::{Intervention, LocalModel, ReasoningMarks, Reduction, Span, Tap, TokenSelection};
+use tiltmeter_models::ModelError;
 use tiltmeter_persona::PersonaVector;
+
+/// A shift of more than so many lengths of the residual stream leaves nothing of it: norms scale what follows to the
+/// vector alone, and the model answers alike whatever it was asked.
+pub const OVERWHELMING: f64 = 10.0;
 
 /// How a subject was steered, as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,9 +21,9 @@ pub struct SteeringRecord {
     /// The trait.
     #[serde(rename = "trait")]
     pub name: String,
-    /// The vector's file, as the experiment file names it.
+    /// The vector's file, as the experiment file names it, and the seed of the random direction in its place.
     pub vector: String,
-    /// Hash of its bytes.
+    /// Hash of its bytes, or of those that the random direction would have as a file.
     pub vector_hash: String,
     /// Index of the residual stream.
     pub layer: usize,
@@ -27,6 +35,27 @@ pub struct SteeringRecord {
     pub reasoning_marks: Option<[String; 2]>,
     /// By how much the projection onto the direction should move; absent for ablation, which takes it to 0.
     pub expected_shift: Option<f64>,
+    /// The mean length of the residual stream at that layer, as [`stream_length`] gives it; absent in runs of earlier
+    /// versions.
+    #[serde(default)]
+    pub stream_length: Option<f64>,
+}
+
+/// The mean length of a model's residual stream at a layer, over the tokens of a short answer to an everyday question:
+/// what shifts are compared with. The prompt's tokens are left out, since the first of them are often far longer.
+///
+/// # Errors
+/// For an index that the model does not have, or where it fails.
+pub async fn stream_length(model: &LocalModel, layer: usize) -> Result<f64, ModelError> {
+    let prompt = Arc::new(Prompt::single("What do you do on a free day?"));
+    let answer: Arc<str> =
+        "I take a long walk, read for a while, and cook something simple for dinner.".into();
+    let tap = Tap { layers: [layer].into(), tokens: TokenSelection::Answer, reduction: Reduction::Each };
+    let states = model.hidden_states(&prompt, &answer, &[tap].into()).await?;
+    let rows: Vec<&Vec<f32>> = states.taps.iter().flat_map(|tap| &tap.layers).flatten().collect();
+    let length =
+        |row: &[f32]| row.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
+    Ok(rows.iter().map(|row| length(row)).sum::<f64>() / rows.len().max(1) as f64)
 }
 
 /// Marks as the engine of local models takes them.
@@ -71,21 +100,34 @@ pub fn intervention(
 }
 
 /// The model as the subject is to be, and what is written down of it.
-pub(crate) fn steer(model: &LocalModel, steering: &Steering) -> Result<(LocalModel, SteeringRecord), String> {
-    let Steering { kind, vector: file, layer, span, reasoning_marks } = steering;
+pub(crate) async fn steer(
+    model: &LocalModel,
+    steering: &Steering,
+) -> Result<(LocalModel, SteeringRecord), String> {
+    let Steering { kind, vector: file, random, layer, span, reasoning_marks } = steering;
     let inside = |error: &dyn std::fmt::Display| format!("{}: {error}", file.path);
-    let vector = PersonaVector::from_bytes(&file.bytes).map_err(|error| inside(&error))?;
+    let mut vector = PersonaVector::from_bytes(&file.bytes).map_err(|error| inside(&error))?;
+    let mut path = file.path.clone();
+    let mut hash = file.hash;
+    if let Some(seed) = *random {
+        vector = vector.randomised(seed).map_err(|error| inside(&error))?;
+        path = format!("{path}, random {seed}");
+        hash = vector.hash();
+    }
     let layer = layer.map(|layer| layer as usize);
     let (layer, intervention) = intervention(model, &vector, *kind, layer, *span, reasoning_marks.as_ref())
         .map_err(|error| inside(&error))?;
+    let expected_shift = intervention.expected_shift();
+    let steered = model.with_intervention(intervention).map_err(|error| inside(&error))?;
+    let stream = stream_length(model, layer).await.map_err(|error| inside(&error))?;
     let record = SteeringRecord {
         kind: match kind {
             SteeringKind::Steer { .. } => "steer".to_owned(),
             SteeringKind::Ablate => "ablate".to_owned(),
         },
         name: vector.record.name.clone(),
-        vector: file.path.clone(),
-        vector_hash: file.hash.to_string(),
+        vector: path,
+        vector_hash: hash.to_string(),
         layer,
         coefficient: match kind {
             SteeringKind::Steer { coefficient } => Some(*coefficient),
@@ -93,8 +135,8 @@ pub(crate) fn steer(model: &LocalModel, steering: &Steering) -> Result<(LocalMod
         },
         span: span.name().to_owned(),
         reasoning_marks: reasoning_marks.clone(),
-        expected_shift: intervention.expected_shift(),
+        expected_shift,
+        stream_length: Some(stream),
     };
-    let steered = model.with_intervention(intervention).map_err(|error| inside(&error))?;
     Ok((steered, record))
 }

@@ -130,7 +130,7 @@ impl Progress {
             if self.terminal {
                 if state.step.as_ref().is_none_or(|(current, _)| *current != name) {
                     let bar = self.bars.add(ProgressBar::new(of)).with_prefix(name);
-                    let template = "{prefix:>20} {wide_bar} {pos}/{len}, {eta} left";
+                    let template = "{prefix:>30} {wide_bar} {pos}/{len}, {eta} left {msg}";
                     if let Ok(style) = ProgressStyle::with_template(template) {
                         bar.set_style(style);
                     }
@@ -144,11 +144,7 @@ impl Progress {
                 }
                 return None;
             }
-            if state.last_line.elapsed() < LINE_EVERY && done < of {
-                return None;
-            }
-            state.last_line = Instant::now();
-            Some(format!("{name}: {done}/{of}"))
+            state.step_line(name, done, of)
         });
         if let Some(line) = line {
             output::note(&line);
@@ -198,44 +194,55 @@ impl Progress {
         if self.terminal {
             return;
         }
-        let line = self.with(|state| {
-            let done: u64 = state.tasks().map(|task| task.done).sum();
-            let total: u64 = state.tasks().map(|task| task.total).sum();
-            let ended = done >= total;
-            if state.last_line.elapsed() < LINE_EVERY && !ended {
-                return None;
-            }
-            state.last_line = Instant::now();
-            let parts: Vec<String> = state
-                .tasks()
-                .filter(|task| task.total > 0)
-                .map(|task| format!("{} {}/{}", task.name, task.done, task.total))
-                .collect();
-            let seconds = state.started.elapsed().as_secs_f64().max(1e-3);
-            let rate = done as f64 / seconds;
-            let left = match total.saturating_sub(done) {
-                _ if ended => format!("{seconds:.0} s in all"),
-                _ if done == 0 => "none has come yet".to_owned(),
-                left => format!("about {:.0} s left", left as f64 / rate),
-            };
-            let money = if state.spent_usd > 0.0 {
-                format!(", US$ {:.4} spent", state.spent_usd)
-            } else {
-                String::new()
-            };
-            let mut batches = String::new();
-            for (model, (done, total)) in &state.in_batches {
-                let _ = write!(batches, "; {model}'s batch {done}/{total}");
-            }
-            Some(format!("{}; {rate:.1}/s, {left}{money}{batches}", parts.join(", ")))
-        });
-        if let Some(line) = line {
+        if let Some(line) = self.with(State::line) {
             output::note(&line);
         }
     }
 }
 
 impl State {
+    /// The line on how far all tasks are, where one is due. Without a task there is none: what is asked outside a run is
+    /// told of in steps.
+    fn line(&mut self) -> Option<String> {
+        let done: u64 = self.tasks().map(|task| task.done).sum();
+        let total: u64 = self.tasks().map(|task| task.total).sum();
+        let ended = done >= total;
+        if total == 0 || (self.last_line.elapsed() < LINE_EVERY && !ended) {
+            return None;
+        }
+        self.last_line = Instant::now();
+        let parts: Vec<String> = self
+            .tasks()
+            .filter(|task| task.total > 0)
+            .map(|task| format!("{} {}/{}", task.name, task.done, task.total))
+            .collect();
+        let seconds = self.started.elapsed().as_secs_f64().max(1e-3);
+        let rate = done as f64 / seconds;
+        let left = match total.saturating_sub(done) {
+            _ if ended => format!("{seconds:.0} s in all"),
+            _ if done == 0 => "none has come yet".to_owned(),
+            left => format!("about {:.0} s left", left as f64 / rate),
+        };
+        let mut batches = String::new();
+        for (model, (done, total)) in &self.in_batches {
+            let _ = write!(batches, "; {model}'s batch {done}/{total}");
+        }
+        Some(format!("{}; {rate:.1}/s, {left}{}{batches}", parts.join(", "), self.money()))
+    }
+
+    /// The line on how far a step is, where one is due.
+    fn step_line(&mut self, name: &str, done: u64, of: u64) -> Option<String> {
+        if self.last_line.elapsed() < LINE_EVERY && done < of {
+            return None;
+        }
+        self.last_line = Instant::now();
+        Some(format!("{name}: {done}/{of}{}", self.money()))
+    }
+
+    fn money(&self) -> String {
+        if self.spent_usd > 0.0 { format!(", US$ {:.4} spent", self.spent_usd) } else { String::new() }
+    }
+
     /// A line of limits and errors; `None` if there was none.
     fn troubles(&self) -> Option<String> {
         let mut parts = Vec::new();
@@ -276,7 +283,8 @@ impl State {
     fn spent(&mut self, total_usd: f64) {
         self.spent_usd = self.spent_usd.max(total_usd);
         let text = format!("US$ {:.4}", self.spent_usd);
-        for bar in self.tasks().filter_map(|task| task.bar.as_ref()) {
+        let step = self.step.iter().map(|(_, bar)| bar);
+        for bar in self.tasks().filter_map(|task| task.bar.as_ref()).chain(step) {
             bar.set_message(text.clone());
         }
     }
@@ -449,5 +457,38 @@ impl tiltmeter_data::Progress for Progress {
 
     fn finish(&self) {
         tiltmeter_local::Progress::finish(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_outside_a_run_have_no_line_of_tasks() {
+        let progress = Progress::new();
+        assert_eq!(progress.with(State::line), None);
+        // However often they wait for their turn, the step's line comes when it is due.
+        progress.event(Event::Paced { model: "judge".to_owned(), waited: Duration::ZERO });
+        progress.event(Event::Spent { total_usd: 0.5 });
+        let step = |done| progress.with(|state| state.step_line("ratings", done, 12));
+        assert_eq!(step(3), None);
+        progress.with(|state| state.last_line -= LINE_EVERY);
+        progress.event(Event::Paced { model: "judge".to_owned(), waited: Duration::ZERO });
+        assert_eq!(step(4).as_deref(), Some("ratings: 4/12, US$ 0.5000 spent"));
+        assert_eq!(step(5), None);
+        assert_eq!(step(12).as_deref(), Some("ratings: 12/12, US$ 0.5000 spent"));
+    }
+
+    #[test]
+    fn tasks_have_a_line_now_and_then_and_at_the_end() {
+        let progress = Progress::new();
+        progress.with(|state| state.samples.total = 2);
+        assert_eq!(progress.with(State::line), None);
+        progress.with(|state| state.last_line -= LINE_EVERY);
+        let line = progress.with(State::line).unwrap();
+        assert!(line.starts_with("answers 0/2; ") && line.ends_with("none has come yet"), "{line}");
+        progress.with(|state| state.samples.done = 2);
+        assert!(progress.with(State::line).unwrap().contains("in all"));
     }
 }

@@ -129,19 +129,19 @@ impl Resolver<'_> {
         ablate: Option<&AblateFile>,
     ) -> Result<Option<Steering>, ConfigError> {
         let &[table, place] = at;
-        let (key, kind, vector, layer, span, marks) = match (steer, ablate) {
+        let (key, kind, random, vector, layer, span, marks) = match (steer, ablate) {
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => {
                 return Err(self
                     .wrong(&[table, place, Key("ablate")], "`ablate` stands instead of `steer`")
                     .hint("make two of it, with ids of their own"));
             }
-            (Some(SteerFile { vector, layer, coefficient, span, reasoning_marks }), None) => {
+            (Some(SteerFile { vector, layer, coefficient, random, span, reasoning_marks }), None) => {
                 let kind = SteeringKind::Steer { coefficient: *coefficient };
-                ("steer", kind, vector, layer, span, reasoning_marks)
+                ("steer", kind, *random, vector, layer, span, reasoning_marks)
             }
             (None, Some(AblateFile { vector, layer, span, reasoning_marks })) => {
-                ("ablate", SteeringKind::Ablate, vector, layer, span, reasoning_marks)
+                ("ablate", SteeringKind::Ablate, None, vector, layer, span, reasoning_marks)
             }
         };
         let path = |field| [table, place, Key(key), Key(field)];
@@ -164,7 +164,7 @@ impl Resolver<'_> {
         })?;
         let vector = VectorFile { path: vector.clone(), hash: bytes_hash(&bytes), bytes: bytes.into() };
         let (layer, span, reasoning_marks) = (*layer, *span, marks.clone());
-        Ok(Some(Steering { kind, vector, layer, span, reasoning_marks }))
+        Ok(Some(Steering { kind, vector, random, layer, span, reasoning_marks }))
     }
 
     pub(super) fn judge(&self, file: &ExperimentFile) -> Result<Option<Judge>, ConfigError> {

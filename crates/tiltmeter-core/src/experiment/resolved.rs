@@ -138,6 +138,8 @@ pub struct Steering {
     pub kind: SteeringKind,
     /// Along which vector.
     pub vector: VectorFile,
+    /// Seed of the random direction of the vector's length that takes its place, where one does.
+    pub random: Option<u64>,
     /// Index of the residual stream; `None`: the vector file's own choice.
     pub layer: Option<u32>,
     /// Which tokens are changed.
@@ -161,9 +163,12 @@ pub enum SteeringKind {
 impl Steering {
     /// Adds what the subject's answers and scores depend on.
     pub(crate) fn canonical(&self, canonical: Canonical) -> Canonical {
-        let canonical = match self.kind {
-            SteeringKind::Steer { coefficient } => canonical.text("steer").number(coefficient),
-            SteeringKind::Ablate => canonical.text("ablate"),
+        let canonical = match (self.kind, self.random) {
+            (SteeringKind::Steer { coefficient }, None) => canonical.text("steer").number(coefficient),
+            (SteeringKind::Steer { coefficient }, Some(seed)) => {
+                canonical.text("steer-random").integer(seed).number(coefficient)
+            }
+            (SteeringKind::Ablate, _) => canonical.text("ablate"),
         };
         let canonical =
             canonical.id(&self.vector.hash).integer(self.layer.map_or(0, u64::from)).text(self.span.name());
@@ -250,4 +255,32 @@ pub struct Judge {
     pub coherence_prompt: Option<Arc<str>>,
     /// What its scores mean.
     pub definition: RateDefinition,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_random_direction_is_part_of_the_identity_and_its_absence_changes_nothing() {
+        let vector = VectorFile {
+            path: "v".to_owned(),
+            hash: crate::id::bytes_hash(b"v"),
+            bytes: Arc::from(&b"v"[..]),
+        };
+        let of = |random| Steering {
+            kind: SteeringKind::Steer { coefficient: -2.0 },
+            vector: vector.clone(),
+            random,
+            layer: Some(10),
+            span: SteerSpan::Answer,
+            reasoning_marks: None,
+        };
+        let id = |random| of(random).canonical(Canonical::new("t")).finish();
+        assert_ne!(id(None), id(Some(0)));
+        assert_ne!(id(Some(0)), id(Some(1)));
+        let written =
+            Canonical::new("t").text("steer").number(-2.0).id(&vector.hash).integer(10).text("answer");
+        assert_eq!(id(None), written.finish());
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use tiltmeter_store::{ConditionRow, Reader, ShiftRow, StoreError};
 
 use crate::results::SteeringResult;
-use crate::steering::SteeringRecord;
+use crate::steering::{OVERWHELMING, SteeringRecord};
 
 /// Share of the expected shift by which the realised one may differ: single precision gives more than that.
 const TOLERANCE: f64 = 1e-3;
@@ -73,6 +73,8 @@ impl Steered {
             (None, _, Some((before, after))) => after.abs() <= TOLERANCE * before.abs().max(1.0),
             _ => false,
         };
+        let stream_share =
+            record.expected_shift.zip(record.stream_length).map(|(shift, stream)| shift.abs() / stream);
         Some(SteeringResult {
             kind: record.kind.clone(),
             name: record.name.clone(),
@@ -89,6 +91,8 @@ impl Steered {
             shift,
             expected_shift: record.expected_shift,
             holds,
+            stream_share,
+            overwhelms: stream_share.is_some_and(|share| share > OVERWHELMING),
         })
     }
 }
@@ -112,19 +116,72 @@ impl Total {
     }
 }
 
-/// Says so where a condition's subject was not steered as it should have been.
+/// Says so where a condition's subject was not steered as it should have been, or beyond all measure.
 pub(super) fn warning(condition: &str, steering: &SteeringResult) -> Option<String> {
-    if steering.answers + steering.texts == 0 || steering.holds {
+    if steering.answers + steering.texts == 0 {
         return None;
     }
-    Some(match (steering.tokens, steering.shift) {
-        (0, _) | (_, None) => format!(
+    let (Some(shift), true) = (steering.shift, steering.tokens > 0) else {
+        return Some(format!(
             "{condition}: no token was steered, since none is in the span `{}`: this is the model as it is",
             steering.span
-        ),
-        (_, Some(shift)) => format!(
-            "{condition}: steering moved the projection by {shift:.4}, and should have by {}: do not trust it",
-            steering.expected_shift.map_or_else(|| "its own size".to_owned(), |shift| format!("{shift:.4}"))
-        ),
-    })
+        ));
+    };
+    if !steering.holds {
+        let expected = steering.expected_shift.map_or_else(|| "its own size".to_owned(), written);
+        return Some(format!(
+            "{condition}: steering moved the projection by {}, and should have by {expected}: do not trust it",
+            written(shift)
+        ));
+    }
+    let share = steering.stream_share.filter(|_| steering.overwhelms)?;
+    Some(format!(
+        "{condition}: steering adds {} times the length of the residual stream, and more than {OVERWHELMING} leaves \
+         nothing of it: this says nothing of the trait; take a smaller coefficient",
+        written(share)
+    ))
+}
+
+/// A number as people read it, however large.
+fn written(value: f64) -> String {
+    if value.abs() < 1e6 { format!("{value:.4}") } else { format!("{value:.4e}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steered(tokens: u64, stream_share: f64) -> SteeringResult {
+        SteeringResult {
+            kind: "steer".to_owned(),
+            name: "loud".to_owned(),
+            vector_hash: "00".to_owned(),
+            layer: 3,
+            coefficient: Some(2.0),
+            span: "reasoning".to_owned(),
+            answers: 4,
+            texts: 0,
+            untouched: if tokens == 0 { 4 } else { 0 },
+            tokens,
+            before: Some(0.5),
+            after: Some(4.5),
+            shift: (tokens > 0).then_some(4.0),
+            expected_shift: Some(4.0),
+            holds: tokens > 0,
+            stream_share: Some(stream_share),
+            overwhelms: stream_share > OVERWHELMING,
+        }
+    }
+
+    #[test]
+    fn what_is_no_steering_is_warned_of() {
+        assert_eq!(warning("c", &steered(9, 0.2)), None);
+        let nothing = warning("c", &steered(0, 0.2)).unwrap();
+        assert!(nothing.contains("none is in the span `reasoning`"), "{nothing}");
+        let beyond = warning("c", &steered(9, 4e35)).unwrap();
+        assert!(beyond.contains("4.0000e35 times") && beyond.contains("nothing of the trait"), "{beyond}");
+        let wrong = warning("c", &SteeringResult { holds: false, ..steered(9, 0.2) }).unwrap();
+        assert!(wrong.contains("do not trust it"), "{wrong}");
+        assert_eq!(warning("c", &SteeringResult { answers: 0, ..steered(0, 0.2) }), None);
+    }
 }

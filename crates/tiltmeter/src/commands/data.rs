@@ -188,14 +188,7 @@ impl Asker {
 
 impl Consent for Asker {
     fn accepts(&self, text: &str) -> bool {
-        // A publisher's text is shown on a terminal: nothing in it may steer the terminal.
-        let shown: String =
-            text.chars()
-                .map(|character| {
-                    if character.is_control() && !matches!(character, '\n' | '\t') { ' ' } else { character }
-                })
-                .collect();
-        output::note(&format!("\n{}\n", shown.trim_end()));
+        output::note(&format!("\n{}\n", text.trim_end()));
         if self.accept {
             output::note("accepted by --accept");
             return true;

@@ -186,11 +186,11 @@ fn fetch(arguments: &ModelFetchArguments) -> Result<Exit, Failure> {
 /// The terms, for the person who accepts them.
 fn shown(terms: &HubTerms) -> String {
     let bytes: u64 = terms.files.iter().map(|(_, bytes)| bytes).sum();
-    let licence = terms.licence.as_deref().unwrap_or("none stated");
+    let licence = plain(terms.licence.as_deref().unwrap_or("none stated"));
     let mut text =
         format!("{} at {}\nlicence, as the hub states it: {licence}\n", terms.repository, terms.commit);
     if let Some(link) = &terms.licence_link {
-        let _ = writeln!(text, "its text: {link}");
+        let _ = writeln!(text, "its text: {}", plain(link));
     }
     if terms.is_gated {
         text.push_str("the hub wants its own terms to be accepted as well\n");

@@ -31,8 +31,10 @@ fn extract(world: &World, more: &[&str]) -> Ran {
 #[test]
 fn a_vector_is_extracted_projected_onto_and_steered_along() {
     let world = World::new(None);
-    let record = extract(&world, &[]).expect(0).json();
+    let extracted = extract(&world, &[]).expect(0);
+    let record = extracted.json();
     assert_eq!(record["judge"], Value::Null);
+    a_layer_must_be_named(&world, &extracted);
     for side in ["positive", "negative"] {
         assert_eq!(
             (record["counts"][side]["drawn"].as_u64(), record["counts"][side]["kept"].as_u64()),
@@ -160,6 +162,62 @@ fn a_vector_is_extracted_projected_onto_and_steered_along() {
     let answers = looks["answers"].as_array().unwrap();
     assert_eq!((answers.len(), &answers[0]["shift"]), (2, &Value::Null));
     assert_ne!(answers[0]["answer"], answers[1]["answer"]);
+    steers_along_a_random_direction(&world, &answers[1]);
+}
+
+/// One answer of each side to each part of the questions is too little to compare layers.
+fn a_layer_must_be_named(world: &World, extracted: &Ran) {
+    assert_eq!(extracted.json()["chosen_layer"], Value::Null);
+    assert!(extracted.stderr.contains("warning: no layer is chosen"), "{}", extracted.stderr);
+    let table =
+        world.run(&[&EXTRACT[..], &["--max-tokens", "6", "--out", "v.safetensors"]].concat()).expect(0);
+    assert!(
+        table.stdout.contains("no layer is chosen") && !table.stdout.contains("  chosen"),
+        "{}",
+        table.stdout
+    );
+    let steer = world.run(&["persona", "steer", "--vector", "v.safetensors", "--model", MODEL]).expect(2);
+    assert!(steer.stderr.contains("name one of 1 to 30 (`--layer`"), "{}", steer.stderr);
+    world.write("none.toml", &EXPERIMENT.replacen("layer = 10, ", "", 1));
+    let run = world.run(&["run", "none.toml"]).expect(2);
+    assert!(
+        run.stderr.contains("v.safetensors: no layer of the vector `reckless` is chosen"),
+        "{}",
+        run.stderr
+    );
+}
+
+/// The control: a shift of the same size elsewhere.
+fn steers_along_a_random_direction(world: &World, along_the_vector: &Value) {
+    let steer = |more: &[&str]| {
+        let usual = [
+            "persona",
+            "steer",
+            "--vector",
+            "v.safetensors",
+            "--model",
+            MODEL,
+            "--layer",
+            "10",
+            "--max-tokens",
+            "8",
+        ];
+        world.run(&[&usual[..], more].concat()).expect(0)
+    };
+    let random = steer(&["--random", "7", "--coefficients=-8", "--json"]).json();
+    let answer = &random["answers"][0];
+    let moved = |answer: &Value| {
+        answer["shift"]["after"].as_f64().unwrap() - answer["shift"]["before"].as_f64().unwrap()
+    };
+    let (theirs, ours) = (moved(along_the_vector), moved(answer));
+    assert!((theirs - ours).abs() < 1e-3 * theirs.abs(), "{theirs} {ours}");
+    assert_ne!(along_the_vector["shift"]["before"], answer["shift"]["before"]);
+    assert_eq!((random["random"].as_u64(), &answer["warning"]), (Some(7), &Value::Null));
+    assert!(random["stream_length"].as_f64().unwrap() > 1.0, "{random}");
+    let nothing = steer(&["--span", "reasoning", "--coefficients", "2"]).stdout;
+    assert!(nothing.contains("warning: no token was changed"), "{nothing}");
+    let beyond = steer(&["--coefficients", "1e30"]).stdout;
+    assert!(beyond.contains("the answer says nothing of the trait") && beyond.contains("e30"), "{beyond}");
 }
 
 /// A defence that steers does to a local subject what a steered subject has done to it.
@@ -169,6 +227,8 @@ fn steers_as_a_defence(world: &World, against: &Value, without: &Value) {
     let elsewhere = "[[subjects]]\nid = 'elsewhere'\nmodel = 'openai/m'\n";
     let defences = "[[defences]]\nid = 'against'\nsteer = { vector = 'v.safetensors', layer = 10, coefficient = -2.0 }\n\
                     [[defences]]\nid = 'without'\nablate = { vector = 'v.safetensors', layer = 10, span = 'all' }\n\
+                    [[defences]]\nid = 'random'\nsteer = { vector = 'v.safetensors', layer = 10, coefficient = -2.0, random = 7 }\n\
+                    [[defences]]\nid = 'beyond'\nsteer = { vector = 'v.safetensors', layer = 10, coefficient = 1e30 }\n\
                     [[defences]]\nid = 'subsample'\nsubsample = { draws = 2 }\n[demonstrations]";
     world.write("d.toml", &format!("{head}{defences}{rest}"));
     let ran = world.run(&["run", "d.toml", "--out", "defended", "--json"]).expect(0);
@@ -189,12 +249,23 @@ fn steers_as_a_defence(world: &World, against: &Value, without: &Value) {
     }
     assert_eq!((&of("none")["steering"], &of("subsample")["steering"]), (&Value::Null, &Value::Null));
     assert_ne!(of("none")["tilt"]["estimate"], against["tilt"]["estimate"]);
+    // Along a random direction of the same length it is another change of the same size.
+    let (random, number) = (&of("random")["steering"], |value: &Value| value.as_f64().unwrap());
+    let (theirs, ours) = (number(&against["steering"]["expected_shift"]), number(&random["expected_shift"]));
+    assert!((theirs - ours).abs() < 1e-3 * theirs.abs() && random["holds"] == true, "{random}");
+    assert_eq!(random["trait"], "random 7 for reckless");
+    assert_ne!(of("random")["tilt"]["estimate"], against["tilt"]["estimate"]);
+    assert!(number(&random["stream_share"]) < 10.0 && random["overwhelms"] == false, "{random}");
+    // What leaves nothing of the stream is no result, however well it was realised.
+    assert_eq!(of("beyond")["steering"]["overwhelms"], true);
+    assert!(results["warnings"].to_string().contains("nothing of the trait"), "{}", results["warnings"]);
     assert_eq!(of("subsample")["tilt"], Value::Null);
     assert!(of("subsample")["no_tilt"].as_str().unwrap().contains("several calls"));
     let again = world.run(&["run", "d.toml", "--out", "defended", "--json"]).expect(0).json();
     assert_eq!((again["asked"].as_u64(), &again["conditions"]), (Some(0), &results["conditions"]));
     let table = world.run(&["run", "d.toml", "--out", "defended"]).expect(0).stdout;
     assert!(table.contains("not applicable"), "{table}");
+    assert!(table.contains("steered by +1e30 ×") && table.contains("no result on the trait"), "{table}");
 
     world.write("both.toml", &format!("{head}{elsewhere}{defences}{rest}"));
     let planned = world.run(&["plan", "both.toml", "--json"]).expect(0).json();
@@ -254,6 +325,8 @@ fn a_judge_decides_what_is_kept() {
     assert!(refused.stderr.contains("of the negative side is left"), "{}", refused.stderr);
     let kept = std::fs::read_to_string(world.path("v.safetensors.rollouts.jsonl")).unwrap();
     assert_eq!(kept.matches("\"kind\":\"rating\"").count(), 2 * 6, "{kept}");
+    assert!(refused.stderr.contains("ratings of trait and coherence: 12/12"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("/s, "), "{}", refused.stderr);
     let asked = world.requests();
     // What was drawn and rated is not asked for again.
     extract(&world, &["--judge", "openai/judge", "--base-url", &url]).expect(1);
@@ -267,9 +340,11 @@ fn what_cannot_be_is_refused_with_a_way_out() {
     let experiment = |change: &str| {
         EXPERIMENT.replace("'v.safetensors'", "'broken.safetensors'").replacen("layer = 10", change, 1)
     };
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 8] = [
         (&["persona", "extract", "--trait", "recless", "--model", MODEL], "reckless, evil, sycophantic"),
         (&["persona", "extract", "--trait", "evil", "--model", "openai/gpt-4o"], "not a local model"),
+        (&["persona", "extract", "--trait", "evil", "--model", MODEL, "--questions", "999"], "and it has 20"),
+        (&["persona", "extract", "--trait", "evil", "--model", MODEL, "--pairs", "99"], "and it has 5"),
         (&["persona", "steer", "--vector", "none.safetensors", "--model", MODEL], "persona extract"),
         (&["persona", "steer", "--vector", "broken.safetensors", "--model", MODEL], "not a safetensors file"),
         (&["run", "x.toml"], "broken.safetensors: not a safetensors file"),

@@ -10,12 +10,16 @@ pub struct SteerFile {
     /// A vector file of `tiltmeter persona extract`, of the same model.
     pub vector: String,
     /// Index of the residual stream, 1 to the number of blocks: the vector is added at the output of so many blocks.
-    /// Where absent, the layer that the vector file chose.
+    /// Where absent, the layer that the vector file chose; needed where it chose none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub layer: Option<u32>,
     /// What the vector is multiplied with; negative to steer against the trait.
     pub coefficient: f64,
+    /// Steers along a random direction of the vector's length at that layer in place of the vector, drawn with this
+    /// seed: the control that tells the trait's direction from any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random: Option<u64>,
     /// Which tokens are changed.
     #[serde(default)]
     pub span: SteerSpan,

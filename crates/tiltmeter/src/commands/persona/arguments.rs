@@ -79,7 +79,7 @@ pub(crate) struct ProjectArguments {
     /// The vector file, of the model of one of the run's subjects
     #[arg(long, value_name = "FILE")]
     pub(crate) vector: PathBuf,
-    /// Index of the residual stream; default: the one that the vector file chose
+    /// Index of the residual stream; default: the one that the vector file chose, if it chose one
     #[arg(long, value_name = "L")]
     pub(crate) layer: Option<usize>,
     /// Random directions to compare with
@@ -124,7 +124,10 @@ pub(crate) struct SteerArguments {
     /// Also answer with the part along the vector taken away
     #[arg(long)]
     pub(crate) ablate: bool,
-    /// Index of the residual stream; default: the one that the vector file chose
+    /// Change along a random direction of the vector's length in its place, drawn with this seed: what any direction does
+    #[arg(long, value_name = "SEED")]
+    pub(crate) random: Option<u64>,
+    /// Index of the residual stream; default: the one that the vector file chose, if it chose one
     #[arg(long, value_name = "L")]
     pub(crate) layer: Option<usize>,
     /// Which tokens are changed

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tiltmeter_core::experiment::{Judge, file::ExperimentFile, resolve_judge};
+use tiltmeter_models::ErrorKind;
 use tiltmeter_persona::{
     ExtractError, Extraction, ExtractionSettings, RolloutStore, Step, TraitFile, TraitJudge,
 };
@@ -33,6 +34,7 @@ pub(crate) fn extract(arguments: &ExtractArguments) -> Result<Exit, Failure> {
         seed: arguments.seed,
         ..ExtractionSettings::default()
     };
+    of.check_counts(settings.pairs, settings.questions).map_err(Failure::configuration)?;
     let judge = arguments.judge.as_ref().map(|model| judge_of(model, arguments)).transpose()?;
     let runtime = super::runtime()?;
     let progress = Arc::new(Progress::new());
@@ -64,11 +66,11 @@ pub(crate) fn extract(arguments: &ExtractArguments) -> Result<Exit, Failure> {
         .out
         .clone()
         .unwrap_or_else(|| PathBuf::from(format!("{}-{}.safetensors", of.name, model.description().name)));
-    let mut store = RolloutStore::open(&beside(&path)).map_err(failure)?;
+    let mut store = RolloutStore::open(&beside(&path)).map_err(|error| failure(&error))?;
     let shown = progress.clone();
     let observer = move |step| match step {
         Step::Drawn { done, of } => shown.step("rollouts", done, of),
-        Step::Rated { done, of } => shown.step("ratings", done, of),
+        Step::Rated { done, of } => shown.step("ratings of trait and coherence", done, of),
         Step::Read { done, of } => shown.step("hidden states", done, of),
     };
     let extraction = Extraction {
@@ -84,13 +86,21 @@ pub(crate) fn extract(arguments: &ExtractArguments) -> Result<Exit, Failure> {
         software: concat!("tiltmeter ", env!("CARGO_PKG_VERSION")),
         observer: &observer,
     };
-    let vector = runtime.block_on(tiltmeter_persona::extract(&extraction, &mut store)).map_err(failure)?;
+    let vector = runtime
+        .block_on(tiltmeter_persona::extract(&extraction, &mut store))
+        .map_err(|error| failure(&error))?;
     vector.save(&path).map_err(Failure::failed)?;
     if arguments.json {
         let document = serde_json::to_string_pretty(&vector.record).map_err(Failure::failed)?;
         output::result(&format!("{document}\n"));
     } else {
         output::result(&tiltmeter_report::vector_table(&vector.record));
+    }
+    if vector.record.chosen().is_none() {
+        output::note(
+            "warning: no layer is chosen, since there are too few answers to compare layers on what was held out; \
+             steering and projection need `--layer`, or more `--questions`, `--pairs` and `--rollouts` here",
+        );
     }
     output::note(&format!("vectors: {}; rollouts: {}", path.display(), store.path().display()));
     Ok(Exit::Done)
@@ -103,12 +113,20 @@ fn beside(path: &std::path::Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn failure(error: ExtractError) -> Failure {
-    let hint = "\n  what was drawn and rated is kept; run again to go on";
+fn failure(error: &ExtractError) -> Failure {
+    let kept = "what was drawn and rated is kept";
     match error {
-        ExtractError::Model { .. } => Failure::failed(format!("{error}{hint}")),
+        ExtractError::Model { error: cause, .. } if can_go_on(cause.kind) => {
+            Failure::failed(format!("{error}\n  {kept}; run again to go on"))
+        }
+        ExtractError::Model { .. } => Failure::failed(format!("{error}\n  {kept}")),
         error => Failure::failed(error),
     }
+}
+
+/// Whether the same command may succeed later, also once an account or a key has been seen to.
+fn can_go_on(kind: ErrorKind) -> bool {
+    kind.is_retryable() || matches!(kind, ErrorKind::Unauthorised | ErrorKind::OutOfCredit)
 }
 
 /// A judge with the settings that an experiment's has by default.
@@ -129,4 +147,27 @@ fn judge_of(model: &str, arguments: &ExtractArguments) -> Result<Judge, Failure>
     .map_err(Failure::configuration)?;
     let judge = resolve_judge("the judge", &file).map_err(Failure::configuration)?;
     judge.ok_or_else(|| Failure::failed("the judge was lost"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tiltmeter_models::ModelError;
+
+    use super::*;
+
+    #[test]
+    fn only_what_running_again_can_mend_asks_for_it() {
+        let said = |kind| {
+            let error = ModelError::new(kind, "no".to_owned());
+            failure(&ExtractError::Model { who: "the judge", error }).message
+        };
+        for kind in [ErrorKind::RateLimited, ErrorKind::Unreachable, ErrorKind::OutOfCredit] {
+            assert!(said(kind).contains("run again to go on"), "{kind:?}");
+        }
+        for kind in
+            [ErrorKind::Local, ErrorKind::ContextTooLong, ErrorKind::BadRequest, ErrorKind::Unsupported]
+        {
+            assert!(!said(kind).contains("run again") && said(kind).contains("is kept"), "{kind:?}");
+        }
+    }
 }
