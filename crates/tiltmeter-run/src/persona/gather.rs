@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use tiltmeter_core::experiment::{SteerSpan, SteeringKind};
 use tiltmeter_core::plan::{sample_id, system_message};
 use tiltmeter_core::prompt::{Prompt, RenderedContext};
 use tiltmeter_local::{LocalModel, Reduction, Tap, TokenSelection};
-use tiltmeter_persona::PersonaVector;
+use tiltmeter_persona::{PersonaVector, random_directions};
 use tiltmeter_store::{ConditionRow, QuestionRow, Reader, StoredAnswer, SubjectRow, TreatmentTexts};
 
 use super::{ProjectError, ProjectSettings};
@@ -83,16 +81,9 @@ struct Directions {
 }
 
 impl Directions {
-    /// Random directions are uniform over the sphere: normal numbers (Box and Muller 1958), scaled to length 1.
     fn new(vector: &[f32], settings: &ProjectSettings) -> Self {
-        let mut generator = ChaCha8Rng::seed_from_u64(settings.seed);
-        let mut uniform = move || (generator.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
-        let mut normal = move || {
-            let (radius, angle) = ((-2.0 * (1.0 - uniform()).ln()).sqrt(), std::f64::consts::TAU * uniform());
-            radius * angle.cos()
-        };
-        let random = (0..settings.random_directions)
-            .map(|_| unit((0..vector.len()).map(|_| normal()).collect()))
+        let random = random_directions(vector.len(), settings.seed)
+            .take(settings.random_directions as usize)
             .collect();
         Self { persona: unit(vector.iter().copied().map(f64::from).collect()), random }
     }
