@@ -29,8 +29,10 @@ pub enum LocalError {
     /// The model does not fit.
     #[error(
         "the model needs about {} MiB of memory ({} MiB of weights, {} MiB for a context of {context} tokens), \
-         more than the limit of {} MiB; use a smaller model, a shorter context, or raise the memory limit",
-        needed >> 20, weights >> 20, (needed - weights) >> 20, limit >> 20
+         more than the limit of {} MiB; use a smaller model or a shorter context, free memory, or set {} to as many \
+         GiB as the model may take",
+        needed >> 20, weights >> 20, (needed - weights) >> 20, limit >> 20,
+        crate::settings::MEMORY_VARIABLE
     )]
     Memory {
         /// Bytes in all.
@@ -41,6 +43,17 @@ pub enum LocalError {
         context: usize,
         /// Bytes allowed.
         limit: u64,
+    },
+    /// The context length that was asked for makes no sense.
+    #[error(
+        "a context of {asked} tokens is asked for; the model takes from {} to {most}",
+        crate::settings::LEAST_CONTEXT
+    )]
+    Context {
+        /// The context length asked for, in tokens.
+        asked: usize,
+        /// The model's.
+        most: usize,
     },
     /// The folder for contexts cannot be used.
     #[error("cannot keep contexts in {}: {source}; name a folder that can be written to, or none", path.display())]
