@@ -119,7 +119,7 @@ pub async fn open(
                 }
             }
             // The caller may have gone, which is fine.
-            Err(error) => drop(opened.send(Err(error))),
+            Err(error) => drop(opened.send(Err(error.of(&path)))),
         })
         .map_err(|error| LocalError::Thread(error.to_string()))?;
     let ended = || LocalError::Thread("it ended while it was loading the model".to_owned());
