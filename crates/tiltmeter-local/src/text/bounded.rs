@@ -7,6 +7,7 @@
 //! a value.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::machinery::{
@@ -18,7 +19,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, filters, funct
 use minijinja_contrib::pycompat;
 
 /// Steps that a template may take, so that a hostile one ends. Qwen 3's takes 77,000 for 2,050 messages.
-const FUEL: u64 = 3_000_000;
+const FUEL: u64 = 1_500_000;
 /// How long a template may be, in bytes; published ones have up to 30,000.
 const LONGEST_SOURCE: usize = 128 << 10;
 /// How long a tag may be, in words and signs, and how many `elif`s there may be.
@@ -76,7 +77,7 @@ impl Bounded {
         environment.add_function(MEASURED, measured);
         environment.add_function(CHARGED, charged);
         environment.add_function(ASSIGN, assign);
-        environment.add_template_owned("chat", source.to_owned())?;
+        caught(|| environment.add_template_owned("chat", source.to_owned()))?;
         Ok(Self { environment })
     }
 
@@ -86,10 +87,19 @@ impl Bounded {
         let instructions = with_checks(&get_compiled_template(&template).instructions);
         let mut text = String::new();
         let blocks = BTreeMap::new();
-        let mut output = make_string_output(&mut text);
-        eval(&self.environment, &instructions, context, &blocks, &mut output, AutoEscape::None)?;
+        caught(|| {
+            let mut output = make_string_output(&mut text);
+            eval(&self.environment, &instructions, context, &blocks, &mut output, AutoEscape::None).map(drop)
+        })?;
         Ok(text)
     }
+}
+
+/// What the engine does, its panics as errors: `loop.cycle()` without a value is one.
+fn caught<T>(engine: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // What it worked on is thrown away by the caller, or only read.
+    catch_unwind(AssertUnwindSafe(engine))
+        .unwrap_or_else(|_| Err(refused("it makes the template engine fail")))
 }
 
 fn refused(detail: impl Into<std::borrow::Cow<'static, str>>) -> Error {
@@ -220,12 +230,8 @@ fn measured(state: &State, value: &Value) -> Result<Value, Error> {
 
 /// A value that something is about to be compared with, which takes as long as it is large.
 fn charged(state: &State, value: &Value) -> Result<Value, Error> {
-    if let Some(ObjectRepr::Map | ObjectRepr::Seq | ObjectRepr::Iterable) =
-        value.as_object().map(DynObject::repr)
-    {
-        // What has no size, such as a loop, is not compared item by item.
-        state.consume_fuel(size(value).map_or(0, |size| size / SIZE_PER_FUEL))?;
-    }
+    // What has no size, such as a loop, counts as large: no template compares it.
+    state.consume_fuel(size(value).unwrap_or(LARGEST) / SIZE_PER_FUEL)?;
     Ok(value.clone())
 }
 
@@ -260,6 +266,9 @@ fn take_size(value: &Value, depth: usize, left: &mut u64) -> Result<(), Error> {
         }
         ObjectRepr::Map if is_dictionary(object) => {
             for (key, item) in object.try_iter_pairs().into_iter().flatten() {
+                if key.as_object().is_some() {
+                    return Err(refused("it has a list or a dictionary as a key"));
+                }
                 take_size(&key, depth + 1, left)?;
                 take_size(&item, depth + 1, left)?;
             }
@@ -460,7 +469,11 @@ mod tests {
             format!("{{{{ {}x{} }}}}", "(".repeat(40_000), ")".repeat(40_000)),
             format!("{}x{}", "{% if x %}".repeat(5_000), "{% endif %}".repeat(5_000)),
             "{{ range(9223372036854775807, -9223372036854775807, -1)|list }}".to_owned(),
-            "{{ loop.cycle() }}".to_owned(),
+            "{% for x in [1] %}{{ loop.cycle() }}{% endfor %}".to_owned(),
+            "{{ {[1]: 2} }}{% set x = [1] %}{{ {x: 2} }}".to_owned(),
+            "{% set x = range(90000)|list %}{% set y = range(90000)|list %}{% for i in range(90000) %}\
+             {% for j in range(90000) %}{% if [x] == [y] %}{% endif %}{% endfor %}{% endfor %}"
+                .to_owned(),
             "{{ [1]|batch(0) }}".to_owned(),
         ];
         for source in cases {
@@ -558,7 +571,6 @@ mod tests {
             "{{ 'abc'[::-9223372036854775807] }}{{ [1][9223372036854775807:] }}".to_owned(),
             "{{ 'a b'.split(' ', 9223372036854775807) }}{{ 'aa'.replace('a', 'b', -5) }}".to_owned(),
             "{{ 2 ** 200 }}{{ 9223372036854775807 + 9223372036854775807 }}{{ 1 // 0 }}".to_owned(),
-            "{% for x in [1] %}{{ loop.cycle() }}{% endfor %}".to_owned(),
             "{{ [1]|slice(0) }}{{ [1]|batch(-1) }}{{ 'x'|indent(-1) }}".to_owned(),
         ] {
             // An error is as good as a text, as long as it is one of them.

@@ -26,6 +26,9 @@ const PAD: char = '\u{2003}';
 /// Id of the call that a context has.
 const CALL_ID: &str = "notes0001";
 
+/// Characters of what a template says when it fails.
+const LONGEST_REASON: usize = 500;
+
 /// A chat template that cannot be used, or a prompt that it does not take.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
@@ -208,7 +211,8 @@ fn split_at_placeholder(text: &str) -> Option<(&str, usize, &str)> {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
 fn render_error(error: minijinja::Error) -> TemplateError {
-    TemplateError::Render(error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned))
+    let text = error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned);
+    TemplateError::Render(text.chars().take(LONGEST_REASON).collect())
 }
 
 /// Tokens so far, and text that still waits for its neighbours.
