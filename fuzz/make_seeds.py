@@ -155,6 +155,9 @@ def main() -> None:
         "macros": "{% macro turn(m) %}<|im_start|>{{ m['content'] | trim }}{% endmacro %}"
         "{% for m in messages %}{{ turn(m) }}{{ loop.index0 }}{{ m.content.split('a')[0] }}{% endfor %}"
         "{{ raise_exception('x') if messages | length > 3 else bos_token }}",
+        "values": "{% set ns = namespace(x=[1], y={}) %}{% for i in range(9) %}{% set ns.x = [ns.x, (i, 'a' * i)] + messages %}"
+        "{% set ns.y = {'a': ns.x[1:] | list, 'b': dict(c=ns.y)} %}{% endfor %}{{ ns.x | tojson(indent=2) }}{{ '' ~ ns.y }}"
+        "{{ ns.x == ns.y }}{{ ns.y.items() | map('first') | join(', ') }}{{ '{:>5}'.format(messages | length) }}",
     }
     for name, template in templates.items():
         (HERE / "seeds" / "template" / name).write_bytes(template.encode() + b"\0Hello <|im_end|> there")

@@ -9,6 +9,7 @@ mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gguf;
+mod memory;
 mod settings;
 mod source;
 mod taps;
@@ -20,8 +21,8 @@ pub use engine::{EchoedToken, LocalModel, ModelDescription, Piece, Watched, open
 pub use error::LocalError;
 pub use gguf::GgufError;
 pub use settings::{
-    CONTEXT_FOLDER_SIZE_VARIABLE, CONTEXT_FOLDER_VARIABLE, LocalSettings, MEMORY_VARIABLE, SettingsError,
-    THREADS_VARIABLE,
+    CONTEXT_FOLDER_SIZE_VARIABLE, CONTEXT_FOLDER_VARIABLE, LEAST_CONTEXT, LocalSettings, MEMORY_VARIABLE,
+    MOST_THREADS, SettingsError, THREADS_VARIABLE, threads,
 };
 pub use source::{HubModel, KnownModel, ModelSource, SourceError, known_models};
 pub use taps::{

@@ -1,15 +1,20 @@
 //! How a local model is run.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::decoder::KeyValuePrecision;
+use crate::memory;
 use crate::weights::WeightsSettings;
 
 /// The environment variable that says on how many threads local models compute.
 pub const THREADS_VARIABLE: &str = "TILTMETER_THREADS";
+/// The most threads that can be asked for: more than any machine's cores are of no use.
+pub const MOST_THREADS: NonZeroUsize = at_least_one(256);
 /// The environment variable that says how many GiB local models may take.
 pub const MEMORY_VARIABLE: &str = "TILTMETER_MEMORY_GIB";
+/// The shortest context that can be asked for, in tokens: a shorter one leaves no place for a question.
+pub const LEAST_CONTEXT: usize = 16;
 /// The environment variable that names the folder in which contexts are kept.
 pub const CONTEXT_FOLDER_VARIABLE: &str = "TILTMETER_CONTEXT_DIR";
 /// The environment variable that says how many GiB that folder may take.
@@ -39,10 +44,10 @@ pub struct LocalSettings {
     pub batch_tokens: NonZeroUsize,
     /// The most answers that are drawn at once.
     pub batch_sequences: NonZeroUsize,
-    /// The context length in tokens; `None`: what the model was made for. Never more than that.
+    /// The context length in tokens, from [`LEAST_CONTEXT`] to what the model was made for; `None`: that.
     pub context_length: Option<NonZeroUsize>,
-    /// Bytes that weights, keys and values may take together; `None`: three quarters of what the system has
-    /// available when the model is opened, where it says so.
+    /// Bytes that weights, keys and values may take together; `None`: three quarters of what the system, and
+    /// on Linux the process's control groups, leave when the model is opened. No limit where neither is known.
     pub memory_limit: Option<u64>,
     /// A folder in which contexts that were read are kept from one run of the program to the next; `None`: nowhere.
     pub context_folder: Option<PathBuf>,
@@ -92,10 +97,10 @@ impl LocalSettings {
     ) -> Result<Self, SettingsError> {
         let text = |variable: &str| environment(variable).filter(|value| !value.trim().is_empty());
         let threads = match text(THREADS_VARIABLE) {
-            Some(value) => Some(value.trim().parse().map_err(|_| SettingsError {
+            Some(value) => Some(threads(value.trim()).map_err(|expected| SettingsError {
                 variable: THREADS_VARIABLE,
                 value,
-                expected: "it must be a whole number of threads, 1 or more",
+                expected,
             })?),
             None => None,
         };
@@ -128,10 +133,18 @@ impl LocalSettings {
 
     /// Bytes that the model may take.
     pub(crate) fn memory(&self) -> u64 {
-        let available =
-            || fs_err::read_to_string("/proc/meminfo").ok().and_then(|text| available_bytes(&text));
+        let available = || memory::available(Path::new("/"));
         self.memory_limit.or_else(|| available().map(|bytes| bytes / 4 * 3)).unwrap_or(u64::MAX)
     }
+}
+
+/// The number of threads in a text. The error says what is expected.
+///
+/// # Errors
+/// For what is not a whole number from 1 to [`MOST_THREADS`].
+pub fn threads(text: &str) -> Result<NonZeroUsize, &'static str> {
+    let number = text.parse().ok().filter(|threads: &NonZeroUsize| *threads <= MOST_THREADS);
+    number.ok_or("it must be a whole number of threads, from 1 to 256")
 }
 
 /// Bytes of so many GiB, at most a million.
@@ -142,12 +155,6 @@ impl LocalSettings {
 )]
 fn bytes_of(gib: f64) -> u64 {
     (gib * f64::from(1 << 30)) as u64
-}
-
-/// What Linux says can be used without swapping.
-fn available_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -171,6 +178,7 @@ mod tests {
         .unwrap();
         assert_eq!(settings.thread_count().get(), 3);
         assert_eq!(settings.memory(), 3 << 29);
+        assert_eq!(threads("256").unwrap(), MOST_THREADS);
         assert_eq!(settings.context_folder, Some(PathBuf::from("kept/here")));
         assert_eq!(settings.context_folder_bytes, 2 << 30);
         let nothing = of(&[(THREADS_VARIABLE, ""), (CONTEXT_FOLDER_VARIABLE, " ")]).unwrap();
@@ -178,6 +186,8 @@ mod tests {
         for (variable, value) in [
             (THREADS_VARIABLE, "0"),
             (THREADS_VARIABLE, "two"),
+            (THREADS_VARIABLE, "257"),
+            (THREADS_VARIABLE, "99999999999999999999"),
             (MEMORY_VARIABLE, "-1"),
             (MEMORY_VARIABLE, "NaN"),
             (MEMORY_VARIABLE, "inf"),
@@ -187,20 +197,5 @@ mod tests {
             assert_eq!((error.variable, error.value.as_str()), (variable, value));
             assert!(error.to_string().contains(variable));
         }
-    }
-
-    #[test]
-    fn available_memory_is_read() {
-        let cases = [
-            ("MemTotal:  100 kB\nMemAvailable:   24 kB\nX: 1 kB\n", Some(24 * 1024)),
-            ("MemTotal: 100 kB\n", None),
-            ("MemAvailable: many kB\n", None),
-            ("MemAvailable: 18446744073709551615 kB\n", None),
-            ("", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(available_bytes(text), expected, "{text:?}");
-        }
-        assert_eq!(LocalSettings { memory_limit: Some(7), ..LocalSettings::default() }.memory(), 7);
     }
 }

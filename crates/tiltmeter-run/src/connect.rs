@@ -138,7 +138,10 @@ pub enum ConnectError {
 impl ConnectError {
     /// Whether the configuration is at fault, rather than the world.
     pub fn is_configuration(&self) -> bool {
-        !matches!(self, Self::Local { .. })
+        match self {
+            Self::Local { error, .. } => error.is_configuration(),
+            _ => true,
+        }
     }
 }
 
@@ -528,6 +531,15 @@ mod tests {
         assert_eq!(check("3").unwrap().map(std::num::NonZeroUsize::get), Some(3));
         let error = check("none").unwrap_err();
         assert!(error.is_configuration() && error.to_string().contains("TILTMETER_THREADS"), "{error}");
+    }
+
+    #[test]
+    fn a_local_model_that_is_broken_is_the_configurations_fault() {
+        use tiltmeter_local::{LocalError, WeightsError};
+        let is_configuration = |error| ConnectError::Local { name: "s".to_owned(), error }.is_configuration();
+        assert!(is_configuration(LocalError::Context { asked: 1, most: 512 }));
+        assert!(is_configuration(LocalError::Weights(WeightsError::NoCache)));
+        assert!(!is_configuration(LocalError::Thread("it ended".to_owned())));
     }
 
     #[tokio::test]

@@ -65,8 +65,10 @@ pub(crate) async fn complete(
     stage.check_model(&body.common.model)?;
     let count = body.common.count()?;
     let max_tokens = body.max_completion_tokens.or(body.max_tokens);
-    let sampling = body.common.sampling(max_tokens, body.alternatives()?)?;
+    let sampling = body.common.sampling(max_tokens, ("top_logprobs", body.alternatives()?))?;
     let prompt = request::prompt(&body.messages)?;
+    // Templates may strip what is said.
+    stage.model.check_bytes(prompt.messages().map(|message| message.text().trim().len()).sum())?;
     let tokens: Arc<[u32]> = stage.model.prompt_tokens(&prompt, body.thinking()?)?.into();
     let seed = prompt.id().generator_seed();
     let choices = (0..count)

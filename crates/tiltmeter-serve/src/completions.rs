@@ -40,7 +40,11 @@ struct Body {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "`prompt` is a text, a list of texts, a list of tokens or a list of lists of tokens; tokens are whole \
+                 numbers from 0"
+)]
 enum Prompts {
     Text(String),
     Tokens(Vec<u32>),
@@ -50,7 +54,10 @@ enum Prompts {
 
 impl Prompts {
     fn tokens(&self, stage: &Stage) -> Result<Vec<Arc<[u32]>>, Refusal> {
-        let of_text = |text: &String| Ok::<Arc<[u32]>, Refusal>(text_tokens(stage, text, true)?.into());
+        let of_text = |text: &String| -> Result<Arc<[u32]>, Refusal> {
+            stage.model.check_bytes(text.len())?;
+            Ok(text_tokens(stage, text, true)?.into())
+        };
         let all: Vec<Arc<[u32]>> = match self {
             Self::Text(text) => vec![of_text(text)?],
             Self::Tokens(tokens) => vec![tokens.as_slice().into()],
@@ -84,10 +91,10 @@ pub(crate) async fn complete(
     if max_tokens == 0 && !echoes && body.prompt_logprobs.is_none() {
         return Err(Refusal::field("max_tokens", "`max_tokens` is 0, which gives nothing without `echo`"));
     }
-    let sampling = body.common.sampling(Some(max_tokens), body.logprobs)?;
+    let sampling = body.common.sampling(Some(max_tokens), ("logprobs", body.logprobs))?;
     let most = [body.logprobs.filter(|_| echoes), body.prompt_logprobs].into_iter().flatten().max();
     // Refuses what is asked of the prompt as what is asked of the answer.
-    body.common.sampling(None, most)?;
+    body.common.sampling(None, ("prompt_logprobs", body.prompt_logprobs))?;
 
     let mut asked = Vec::new();
     for tokens in body.prompt.tokens(&stage)? {

@@ -99,11 +99,12 @@ impl Common {
         id.generator_seed()
     }
 
-    /// How an answer is drawn. Refuses what is not supported.
+    /// How an answer is drawn, with as many alternatives at each place as the field of this name says. Refuses what
+    /// is not supported.
     pub(crate) fn sampling(
         &self,
         max_tokens: Option<u32>,
-        alternatives: Option<u32>,
+        (field, alternatives): (&str, Option<u32>),
     ) -> Result<Sampling, Refusal> {
         self.refuse_unknown()?;
         let temperature = self.temperature.unwrap_or(1.0);
@@ -126,8 +127,8 @@ impl Common {
             None => None,
             Some(count) if count <= MOST_ALTERNATIVES => u8::try_from(count).ok(),
             Some(count) => {
-                let message = format!("{count} alternatives are asked for; the most is {MOST_ALTERNATIVES}");
-                return Err(Refusal::field("top_logprobs", message));
+                let message = format!("`{field}` is {count}; the most is {MOST_ALTERNATIVES}");
+                return Err(Refusal::field(field, message));
             }
         };
         Ok(Sampling {

@@ -36,7 +36,7 @@ Environment:
   TILTMETER_CACHE_DIR                  where weights of local models are kept
   TILTMETER_MODEL_SOURCE               a file, folder or address to take the weights from first
   HF_TOKEN, HF_ENDPOINT                a token for the hub of models; another hub
-  TILTMETER_THREADS                    on how many threads local models compute; all cores if unset
+  TILTMETER_THREADS                    on how many threads local models compute, up to 256; all cores if unset
   TILTMETER_MEMORY_GIB                 memory that local models may take; three quarters of what is free if unset
   TILTMETER_CONTEXT_DIR                a folder that keeps contexts of local models for later runs
   TILTMETER_CONTEXT_GIB                how large that folder may grow; 8 if unset";
@@ -270,10 +270,10 @@ pub(crate) struct ModelServeArguments {
     /// The name that requests give; default: NAME without `local/`
     #[arg(long, value_name = "NAME")]
     pub(crate) served_name: Option<String>,
-    /// Threads that compute; default: as many as this machine runs at once
-    #[arg(long, value_name = "N")]
+    /// Threads that compute, up to 256; default: as many as this machine runs at once
+    #[arg(long, value_name = "N", value_parser = tiltmeter_local::threads)]
     pub(crate) threads: Option<std::num::NonZeroUsize>,
-    /// The context length in tokens; default: the model's
+    /// The context length in tokens, from 16 to the model's; default: the model's
     #[arg(long, value_name = "N")]
     pub(crate) context: Option<std::num::NonZeroUsize>,
 }

@@ -15,6 +15,9 @@ use crate::gguf::GgufError;
 /// Head width of Qwen 3 where nothing is said.
 const QWEN_3_HEAD_WIDTH: usize = 128;
 
+/// Base of the rotary embedding where nothing is said.
+const ROTARY_BASE: f64 = 10_000.0;
+
 /// An object of the file, and its name for messages.
 struct Entries<'a> {
     object: &'a Value,
@@ -170,17 +173,38 @@ fn refuse_variants(entries: &Entries<'_>, family: Family) -> Result<(), GgufErro
     Ok(())
 }
 
-/// The base of the rotary embedding and how it is stretched, in the form of either major version of the library.
+/// The base of the rotary embedding and how it is stretched, in the form of either major version of the library, or in
+/// both where they say the same.
 fn rotary(entries: &Entries<'_>, context: usize) -> Result<(f64, RotaryScaling), GgufError> {
-    let (scaling, place) = match (entries.get("rope_parameters"), entries.get("rope_scaling")) {
-        (Some(parameters), _) => (Some(parameters), "rope_parameters."),
-        (None, scaling) => (scaling, "rope_scaling."),
-    };
-    let base = entries.positive("rope_theta", Some(10_000.0))?;
-    let Some(scaling) = scaling else { return Ok((base, RotaryScaling::None)) };
-    let scaling = Entries { object: scaling, place };
-    let base = scaling.positive("rope_theta", Some(base))?;
-    let key = if scaling.get("rope_type").is_some() { "rope_type" } else { "type" };
+    let base = entries.get("rope_theta").map(|_| entries.positive("rope_theta", None)).transpose()?;
+    let mut said: Option<(f64, RotaryScaling)> = None;
+    for (name, place) in [("rope_parameters", "rope_parameters."), ("rope_scaling", "rope_scaling.")] {
+        let Some(object) = entries.get(name) else { continue };
+        let new = stretched(&Entries { object, place }, base.or(said.map(|(base, _)| base)), context)?;
+        if said.as_ref().is_some_and(|said| *said != new) {
+            return refuse(&entries.key(name), "contradicts `rope_parameters`; keep one of them".to_owned());
+        }
+        said = Some(new);
+    }
+    Ok(said.unwrap_or((base.unwrap_or(ROTARY_BASE), RotaryScaling::None)))
+}
+
+/// What one object says, where the file states this base beside it.
+fn stretched(
+    scaling: &Entries<'_>,
+    base: Option<f64>,
+    context: usize,
+) -> Result<(f64, RotaryScaling), GgufError> {
+    let own = scaling.positive("rope_theta", Some(base.unwrap_or(ROTARY_BASE)))?;
+    if base.is_some_and(|base| base.to_bits() != own.to_bits()) {
+        return refuse(&scaling.key("rope_theta"), "contradicts `rope_theta`; keep one of them".to_owned());
+    }
+    let base = own;
+    let (key, old) = (scaling.text("rope_type")?, scaling.text("type")?);
+    if key.is_some() && old.is_some() && key != old {
+        return refuse(&scaling.key("type"), "contradicts `rope_type`; keep one of them".to_owned());
+    }
+    let key = if key.is_some() { "rope_type" } else { "type" };
     let factor = || scaling.positive("factor", None);
     let original =
         || scaling.positive("original_max_position_embeddings", Some(context as f64)).map(|it| it.max(1.0));

@@ -70,6 +70,22 @@ impl LocalModel {
             .map_err(|error| ModelError::new(ErrorKind::BadRequest, error.to_string()))
     }
 
+    /// Whether a text of so many bytes may fit into the context: what is far too long need not be encoded to be refused.
+    ///
+    /// # Errors
+    /// Where it takes more tokens than the context has, however it is encoded.
+    pub fn check_bytes(&self, bytes: usize) -> Result<(), ModelError> {
+        let (least, limit) = (self.vocabulary.least_tokens(bytes), self.description.context_length);
+        if least <= limit {
+            return Ok(());
+        }
+        let message =
+            format!("the prompt of {bytes} bytes takes {least} tokens or more; the context has {limit}");
+        let mut error = ModelError::new(ErrorKind::ContextTooLong, message);
+        error.context_limit = Some(limit as u64);
+        Err(error)
+    }
+
     /// The token that texts start with, where the model was made so.
     pub fn start_token(&self) -> Option<u32> {
         self.vocabulary.start()

@@ -12,6 +12,7 @@ mod sampler;
 mod scoring;
 mod worker;
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::checkpoint::Checkpoint;
 use crate::decoder;
 use crate::error::LocalError;
-use crate::settings::LocalSettings;
+use crate::settings::{LEAST_CONTEXT, LocalSettings};
 use crate::source::ModelSource;
 use crate::taps::{HiddenStates, Intervention, InterventionError, Tap};
 use crate::text::{ChatTemplate, Thoughts, TokenizerError, Vocabulary};
@@ -118,7 +119,7 @@ pub async fn open(
                 }
             }
             // The caller may have gone, which is fine.
-            Err(error) => drop(opened.send(Err(error))),
+            Err(error) => drop(opened.send(Err(error.of(&path)))),
         })
         .map_err(|error| LocalError::Thread(error.to_string()))?;
     let ended = || LocalError::Thread("it ended while it was loading the model".to_owned());
@@ -126,6 +127,15 @@ pub async fn open(
     let no_prompt = Arc::new(Prompt::single(""));
     let description = Arc::new(description);
     Ok(LocalModel { sender, description, vocabulary, template, no_prompt, intervention: None })
+}
+
+/// The context length in tokens: what is asked for, or else the model's.
+fn context_length(settings: &LocalSettings, most: usize) -> Result<usize, LocalError> {
+    match settings.context_length.map(NonZeroUsize::get) {
+        None => Ok(most),
+        Some(asked) if (LEAST_CONTEXT..=most).contains(&asked) => Ok(asked),
+        Some(asked) => Err(LocalError::Context { asked, most }),
+    }
 }
 
 /// Loads a model file.
@@ -145,7 +155,7 @@ fn load(
     }
     let template = Arc::new(checkpoint.template()?);
     let (parameters, kind) = decoder::census(checkpoint.tensors());
-    let context = settings.context_length.map_or(config.context, |asked| asked.get().min(config.context));
+    let context = context_length(settings, config.context)?;
     let weights = decoder::weight_bytes(checkpoint.tensors(), &config);
     let limit = settings.memory();
     let token_bytes = config.key_value_bytes(settings.key_values);

@@ -104,13 +104,28 @@ pub(crate) fn read(input: impl Read, length: u64) -> Result<Header, String> {
     let data = reader.position.next_multiple_of(alignment);
     let mut tensors = IndexMap::new();
     for (name, shape, kind, offset) in found {
+        if !offset.is_multiple_of(alignment) {
+            return Err(format!(
+                "tensor `{name}`: its offset {offset} is no multiple of the alignment {alignment}"
+            ));
+        }
         let info = TensorInfo::checked(&shape, kind, data.checked_add(offset), length)
             .map_err(|reason| format!("tensor `{name}`: {reason}"))?;
         if tensors.insert(name.clone(), info).is_some() {
             return Err(format!("tensor `{name}` is there twice"));
         }
     }
+    refuse_overlaps(&tensors)?;
     Ok(Header { metadata, tensors })
+}
+
+fn refuse_overlaps(tensors: &IndexMap<String, TensorInfo>) -> Result<(), String> {
+    let mut places: Vec<_> = tensors.iter().map(|(name, info)| (info.place(), name)).collect();
+    places.sort_by_key(|(place, _)| place.start);
+    match places.windows(2).find(|pair| pair[0].0.end > pair[1].0.start) {
+        Some([(_, first), (_, second)]) => Err(format!("the tensors `{first}` and `{second}` overlap")),
+        _ => Ok(()),
+    }
 }
 
 struct Reader<R> {

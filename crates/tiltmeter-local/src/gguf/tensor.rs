@@ -1,6 +1,7 @@
 //! One tensor: where it lies, and its values.
 
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
 use super::blocks::{Kind, Numbers};
@@ -54,6 +55,11 @@ impl TensorInfo {
         let size = |size: u64| usize::try_from(size).map_err(|error| error.to_string());
         let shape = shape.iter().map(|&length| size(length)).collect::<Result<_, _>>()?;
         Ok(Self { shape, kind, offset, bytes: size(bytes)?, elements: size(elements)? })
+    }
+
+    /// Where it lies in the file, in bytes.
+    pub(super) fn place(&self) -> Range<u64> {
+        self.offset..self.offset + self.bytes as u64
     }
 
     /// The number of bytes in the file.

@@ -188,6 +188,24 @@ fn hostile_files_are_refused() {
 }
 
 #[test]
+fn tensors_that_lie_askew_or_over_another_are_refused() {
+    let two = |offset: u64| {
+        Writer::default().tensor("a", &[12], &[1.0; 12]).tensor_raw("b", &[2], 0, offset, &[0; 8]).open()
+    };
+    assert!(two(64).is_ok());
+    for (offset, expected) in [
+        (48, "tensor `b`: its offset 48 is no multiple of the alignment 32"),
+        (32, "the tensors `a` and `b` overlap"),
+        (0, "overlap"),
+    ] {
+        let error = two(offset).unwrap_err().to_string();
+        assert!(error.contains(expected), "{offset}: {error}");
+    }
+    let fine = Writer::default().integer("general.alignment", 8).tensor_raw("a", &[1], 0, 8, &[0; 32]);
+    assert!(fine.open().is_ok());
+}
+
+#[test]
 fn a_file_that_is_cut_anywhere_is_refused() {
     let bytes = sample().bytes();
     // The last tensor's padding may be missing.

@@ -1,5 +1,6 @@
 //! Between texts and tokens: the vocabulary, the chat template, and prompts as tokens.
 
+mod bounded;
 mod published;
 mod template;
 mod thoughts;

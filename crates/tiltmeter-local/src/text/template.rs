@@ -7,12 +7,12 @@
 //! No system message is added here: without one, the prompt holds what the template writes in that case. For
 //! SmolLM2 that is `You are a helpful AI assistant named SmolLM, trained by Hugging Face`.
 
-use minijinja::syntax::SyntaxConfig;
+use minijinja::context;
 use minijinja::value::Value;
-use minijinja::{Environment, ErrorKind, context};
 use std::collections::BTreeMap;
 use tiltmeter_core::prompt::{Prompt, Role, TOOL};
 
+use super::bounded::Bounded;
 use super::thoughts::Thinking;
 use super::vocabulary::{TokenizerError, Vocabulary};
 use crate::gguf::Gguf;
@@ -25,8 +25,9 @@ const CLOSE: char = '\u{f8f1}';
 const PAD: char = '\u{2003}';
 /// Id of the call that a context has.
 const CALL_ID: &str = "notes0001";
-/// Steps that a template may take, enough for thousands of turns, so that a hostile one ends.
-const FUEL: u64 = 5_000_000;
+
+/// Characters of what a template says when it fails.
+const LONGEST_REASON: usize = 500;
 
 /// A chat template that cannot be used, or a prompt that it does not take.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +54,7 @@ pub enum TemplateError {
 /// Turns prompts into tokens.
 #[derive(Debug)]
 pub(crate) struct ChatTemplate {
-    environment: Environment<'static>,
+    compiled: Bounded,
     /// Whether it knows calls of tools and their outputs.
     has_tools: bool,
 }
@@ -67,19 +68,10 @@ impl ChatTemplate {
 
     /// Compiles a template's source.
     pub(crate) fn new(source: &str) -> Result<Self, TemplateError> {
-        let mut environment = Environment::new();
-        // As transformers renders chat templates.
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(render_error)?);
-        environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-        });
-        environment.add_template_owned("chat", source.to_owned()).map_err(render_error)?;
+        let compiled = Bounded::new(source).map_err(render_error)?;
         let has_tools =
             source.contains("tool_calls") && ["'tool'", "\"tool\""].iter().any(|role| source.contains(role));
-        Ok(Self { environment, has_tools })
+        Ok(Self { compiled, has_tools })
     }
 
     /// The tokens of a prompt, up to where the model's answer starts.
@@ -122,16 +114,13 @@ impl ChatTemplate {
         let shown: Vec<Value> =
             messages.iter().enumerate().map(|(index, message)| shown(message.role, index, tools)).collect();
         let rendered = self
-            .environment
-            .get_template("chat")
-            .and_then(|template| {
-                template.render(context! {
-                    messages => shown,
-                    add_generation_prompt => true,
-                    enable_thinking => enable_thinking,
-                    bos_token => &vocabulary.start_text,
-                    eos_token => &vocabulary.end_text,
-                })
+            .compiled
+            .render(context! {
+                messages => shown,
+                add_generation_prompt => true,
+                enable_thinking => enable_thinking,
+                bos_token => &vocabulary.start_text,
+                eos_token => &vocabulary.end_text,
             })
             .map_err(render_error)?;
 
@@ -189,7 +178,8 @@ fn shown(role: Role, index: usize, tools: Tools) -> Value {
     match (role, tools) {
         (Role::ToolCall, Tools::Own) => {
             // As a map: pairs by themselves would be written as a list.
-            let arguments = BTreeMap::from([(TOOL.argument, format!("{OPEN}{index}{CLOSE}"))]);
+            let placeholder = Value::from(format!("{OPEN}{index}{CLOSE}"));
+            let arguments = BTreeMap::from([(Value::from(TOOL.argument), placeholder)]);
             let arguments = Value::from(arguments);
             let function = context! { name => name, arguments => arguments };
             let call = context! { id => CALL_ID, type => "function", function => function };
@@ -221,7 +211,8 @@ fn split_at_placeholder(text: &str) -> Option<(&str, usize, &str)> {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
 fn render_error(error: minijinja::Error) -> TemplateError {
-    TemplateError::Render(error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned))
+    let text = error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned);
+    TemplateError::Render(text.chars().take(LONGEST_REASON).collect())
 }
 
 /// Tokens so far, and text that still waits for its neighbours.

@@ -56,6 +56,9 @@ pub enum TokenizerError {
     Encode(String),
 }
 
+/// Unicode's normal form C makes no text shorter than one part in so many; the most that is known is 3.5.
+const SHORTENS: usize = 8;
+
 /// What a token is, when it is written.
 #[derive(Clone, Debug)]
 pub(super) struct Token {
@@ -174,6 +177,13 @@ impl Vocabulary {
             return Err(TokenizerError::Encode(reason));
         }
         Ok(ids.to_vec())
+    }
+
+    /// Fewer tokens than this a text of so many bytes cannot have.
+    pub(crate) fn least_tokens(&self, bytes: usize) -> usize {
+        let longest = self.tokens.iter().map(|token| token.bytes.len()).max().unwrap_or(0).max(1);
+        let kept = if self.tokenizer.get_normalizer().is_some() { bytes / SHORTENS } else { bytes };
+        kept / longest
     }
 
     /// The token to put first, where the model wants one.

@@ -6,9 +6,10 @@
 mod listing;
 pub(crate) mod manifest;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::download::{Access, shown};
+use super::expected::Expected;
 use super::{Progress, Target, WeightsSettings, download, lock, put_in_place, with_ending};
 use crate::source::HubModel;
 pub use listing::HubTerms;
@@ -85,6 +86,21 @@ pub enum HubError {
     NotFetched(String),
 }
 
+impl HubError {
+    /// Whether what was named or set is at fault, rather than the world.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::NoCache
+            | Self::Gated { .. }
+            | Self::NotFound { .. }
+            | Self::Choice(_)
+            | Self::NotAccepted(_)
+            | Self::NotFetched(_) => true,
+            Self::Keep { .. } | Self::Listing { .. } | Self::Ask { .. } | Self::File { .. } => false,
+        }
+    }
+}
+
 /// A repository that is kept.
 #[derive(Clone, Debug)]
 pub struct KeptRepository {
@@ -158,8 +174,30 @@ fn is_gguf(name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(_, ending)| ending.eq_ignore_ascii_case("gguf"))
 }
 
+/// What is there of a file.
+enum State {
+    Kept,
+    Absent,
+    /// With what is wrong.
+    Damaged(String),
+}
+
+/// What is there of a listed file: it counts as kept if the listing and the record both have its hash.
+fn state(folder: &Path, manifest: &Manifest, file: &listing::Listed) -> std::io::Result<State> {
+    let path = folder.join(&file.path);
+    let Some(kept) = manifest.files.iter().find(|kept| kept.path == file.path).filter(|_| path.is_file())
+    else {
+        return Ok(State::Absent);
+    };
+    let mut wrongness = file.expected.wrongness(file.bytes, &path)?;
+    if wrongness.is_none() && !matches!(&file.expected, Expected::Sha256(listed) if *listed == kept.sha256) {
+        wrongness = Expected::Sha256(kept.sha256.clone()).wrongness(file.bytes, &path)?;
+    }
+    Ok(wrongness.map_or(State::Kept, State::Damaged))
+}
+
 /// Fetches a repository's model: the file that is named, or its configuration, tokenizer and safetensors. What is there
-/// already is not fetched again, and what broke off goes on.
+/// already, with the listed hash, is not fetched again, and what broke off goes on.
 ///
 /// `accepts` is shown the terms, before anything is fetched, where the hub states a licence.
 ///
@@ -185,14 +223,21 @@ pub async fn fetch_repository(
         ));
     }
     let files = listing.choose(model)?;
-    let mut manifest = Manifest::read(&folder).unwrap_or_else(|| Manifest::new(model, &listing));
-    let is_kept = |manifest: &Manifest, file: &listing::Listed| {
-        let path = folder.join(&file.path);
-        manifest.files.iter().any(|kept| kept.path == file.path && kept.bytes == file.bytes)
-            && fs_err::metadata(path).is_ok_and(|metadata| metadata.len() == file.bytes)
-    };
-    if !files.iter().all(|file| is_kept(&manifest, file)) {
-        let terms = listing.terms(model, &files);
+    let manifest = || Manifest::read(&folder).unwrap_or_else(|| Manifest::new(model, &listing));
+    let before = manifest();
+    let mut missing = Vec::new();
+    for file in files {
+        match state(&folder, &before, &file).map_err(keep)? {
+            State::Kept => {}
+            State::Absent => missing.push(file),
+            State::Damaged(wrongness) => {
+                progress.note(&format!("{} is damaged: {wrongness}; it is fetched again", file.path));
+                missing.push(file);
+            }
+        }
+    }
+    if !missing.is_empty() {
+        let terms = listing.terms(model, &missing);
         if terms.licence.is_some() && !accepts(&terms) {
             return Err(HubError::NotAccepted(model.repository()));
         }
@@ -200,8 +245,10 @@ pub async fn fetch_repository(
     fs_err::create_dir_all(&folder).map_err(keep)?;
     // The lock is held until this file is closed.
     let _lock = lock(folder.join(".lock"), progress).await.map_err(keep)?;
-    for file in files {
-        if is_kept(&manifest, &file) {
+    // Another process may have fetched in the meantime.
+    let mut manifest = manifest();
+    for file in missing {
+        if matches!(state(&folder, &manifest, &file).map_err(keep)?, State::Kept) {
             continue;
         }
         let path = folder.join(&file.path);

@@ -169,6 +169,17 @@ pub enum WeightsError {
     },
 }
 
+impl WeightsError {
+    /// Whether what was named or set is at fault, rather than the world.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Hub(error) => error.is_configuration(),
+            Self::NoCache => true,
+            Self::Cache { .. } | Self::NoSource { .. } => false,
+        }
+    }
+}
+
 /// The sources that failed, each on a line of its own.
 fn listed(failures: &[FailedSource]) -> String {
     let line = |failure: &FailedSource| format!("\n  {}: {}", failure.source, failure.reason);

@@ -204,12 +204,7 @@ fn of_hub(error: &HubError) -> Failure {
         HubError::NotAccepted(_) if !Asker::can_ask() => Failure::configuration(format!(
             "{error}\n  read the text above; if you accept it, run the command again with `--accept`"
         )),
-        HubError::NotAccepted(_)
-        | HubError::NoCache
-        | HubError::Choice(_)
-        | HubError::NotFound { .. }
-        | HubError::NotFetched(_)
-        | HubError::Gated { .. } => Failure::configuration(error),
+        _ if error.is_configuration() => Failure::configuration(error),
         _ => Failure::failed(error),
     }
 }
@@ -217,17 +212,13 @@ fn of_hub(error: &HubError) -> Failure {
 fn of_weights(error: &WeightsError) -> Failure {
     match error {
         WeightsError::Hub(error) => of_hub(error),
-        WeightsError::NoCache => Failure::configuration(error),
+        _ if error.is_configuration() => Failure::configuration(error),
         _ => Failure::failed(error),
     }
 }
 
 fn of_model(error: &LocalError) -> Failure {
-    match error {
-        LocalError::Weights(error) => of_weights(error),
-        LocalError::Thread(_) => Failure::failed(error),
-        _ => Failure::configuration(error),
-    }
+    if error.is_configuration() { Failure::configuration(error) } else { Failure::failed(error) }
 }
 
 fn serve(arguments: &ModelServeArguments) -> Result<Exit, Failure> {

@@ -90,6 +90,7 @@ fn what_cannot_be_fetched_or_served_says_why() {
         (&["model", "serve", "nonsense"], "there is no local model"),
         (&["model", "serve", "./absent.gguf", "--port", "0"], "cannot read the model file"),
         (&["model", "serve", "x.gguf", "--host", "0.0.0.0"], "only addresses of this machine"),
+        (&["model", "serve", "x.gguf", "--threads", "3000"], "from 1 to 256"),
     ] {
         let ran = world.run(arguments).expect(2);
         assert!(ran.stderr.contains(expected), "{arguments:?}: {}", ran.stderr);

@@ -94,10 +94,16 @@ async fn a_model_that_cannot_be_loaded_says_why() {
     assert!(matches!(open(&source, settings(), &()).await, Err(LocalError::File(_))));
     let text = TINY.header().bytes();
     fs_err::write(&path, text).unwrap();
-    match open(&source, settings(), &()).await {
-        Err(LocalError::File(error)) => assert!(error.to_string().contains("token_embd.weight"), "{error}"),
-        other => panic!("{other:?}"),
-    }
+    let names_the_file = |error: &LocalError, reason: &str| {
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("{}: ", path.display())) && text.contains(reason), "{text}");
+        assert!(error.is_configuration());
+    };
+    names_the_file(&open(&source, settings(), &()).await.unwrap_err(), "token_embd.weight");
+    let layers = TINY.header().bytes();
+    let at = layers.windows(17).position(|part| part == b"llama.block_count").unwrap() + 17 + 4;
+    fs_err::write(&path, [&layers[..at], &[0; 4], &layers[at + 4..]].concat()).unwrap();
+    names_the_file(&open(&source, settings(), &()).await.unwrap_err(), "`llama.block_count` is 0");
 }
 
 #[tokio::test]
@@ -111,5 +117,9 @@ async fn an_open_model_describes_itself() {
     assert_eq!(description.parameters, TINY.weights.values().map(|values| values.len() as u64).sum::<u64>());
     assert_eq!((description.quantisation.as_str(), description.context_length), ("F32", 1024));
     assert_eq!(model.count_tokens("the <|im_end|>"), 13);
+    // The longest token is `<|im_start|>`, of twelve bytes.
+    assert!(model.check_bytes(12 * 1024 + 11).is_ok());
+    let error = model.check_bytes(12 * 1025).unwrap_err();
+    assert_eq!((error.kind, error.context_limit), (ErrorKind::ContextTooLong, Some(1024)));
     assert!(model.can_score());
 }

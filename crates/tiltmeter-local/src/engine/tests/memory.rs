@@ -28,6 +28,23 @@ fn a_model_that_does_not_fit_is_refused() {
 }
 
 #[test]
+fn a_model_that_does_not_fit_says_what_to_do() {
+    let error = opened(&TINY, 1, 32).err().unwrap().to_string();
+    assert!(error.contains("set TILTMETER_MEMORY_GIB to"), "{error}");
+}
+
+#[test]
+fn a_context_that_the_model_does_not_take_is_refused() {
+    for asked in [1, 15, 1_025, usize::MAX] {
+        let Err(error @ LocalError::Context { .. }) = opened(&TINY, 1 << 30, asked) else {
+            panic!("a context of {asked} is taken")
+        };
+        assert!(error.to_string().contains("from 16 to 1024"), "{error}");
+    }
+    assert!(opened(&TINY, 1 << 30, 16).is_ok() && opened(&TINY, 1 << 30, 1_024).is_ok());
+}
+
+#[test]
 fn padding_counts() {
     // In the file 2 MB; in memory 1 GB, as each head takes a whole panel.
     let heads = 1 << 16;
@@ -42,7 +59,7 @@ fn padding_counts() {
         ..Shape::default()
     };
     let tiny = Tiny::new(shape, 0);
-    let Err(LocalError::Memory { weights, .. }) = opened(&tiny, 200 << 20, 1) else {
+    let Err(LocalError::Memory { weights, .. }) = opened(&tiny, 200 << 20, 16) else {
         panic!("it is taken for smaller than it is")
     };
     assert!(weights > 1_000_000_000, "{weights}");

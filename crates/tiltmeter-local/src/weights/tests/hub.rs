@@ -155,6 +155,31 @@ async fn a_repository_is_fetched_once_and_found_again() {
 }
 
 #[tokio::test]
+async fn a_kept_file_that_was_damaged_is_fetched_again() {
+    let server = Repository::model().play();
+    let place = Place::new(&server.url(""));
+    let kept = place.fetch_hub(&whole()).await.unwrap();
+    for name in ["model-00001-of-00002.safetensors", "tokenizer.json"] {
+        let path = kept.folder.join(name);
+        let good = fs_err::read(&path).unwrap();
+        fs_err::write(&path, vec![b'?'; good.len()]).unwrap();
+        let asked = server.requests().len();
+        place.fetch_hub(&whole()).await.unwrap();
+        assert_eq!(fs_err::read(&path).unwrap(), good, "{name}");
+        assert!(place.notes().contains(&format!("{name} is damaged")), "{}", place.notes());
+        let fetched: Vec<String> =
+            server.requests().into_iter().skip(asked).map(|request| request.path).collect();
+        assert!(fetched.iter().skip(1).all(|path| path.contains(name)), "{fetched:?}");
+    }
+    // A record that is not of the file.
+    let record = kept.folder.join("tiltmeter-model.json");
+    let text = fs_err::read_to_string(&record).unwrap();
+    let sha256 = &kept.manifest.files.iter().find(|file| file.path == "tokenizer.json").unwrap().sha256;
+    fs_err::write(&record, text.replace(sha256.as_str(), &"0".repeat(64))).unwrap();
+    assert_eq!(place.fetch_hub(&whole()).await.unwrap().manifest, kept.manifest);
+}
+
+#[tokio::test]
 async fn a_branch_that_moves_on_means_its_newest_commit() {
     let first = Repository::model();
     let second = Repository { commit: "f".repeat(40), ..Repository::model() };
