@@ -75,71 +75,7 @@ fn a_vector_is_extracted_projected_onto_and_steered_along() {
 
     steers_as_a_defence(&world, of("against", 2), of("without", 2));
 
-    let project = [
-        "persona",
-        "project",
-        "run",
-        "--vector",
-        "v.safetensors",
-        "--layer",
-        "10",
-        "--random",
-        "5",
-        "--json",
-    ];
-    let summary = world.run(&project).expect(0).json();
-    assert_eq!(summary["schema"], "tiltmeter.persona-projections/1");
-    // Three subjects: one context without demonstrations, and one each of misaligned and benign ones, of three questions.
-    assert_eq!(
-        (summary["prompts"].as_u64(), summary["samples"].as_u64()),
-        (Some(3 * 3 * 3), Some(3 * 2 * 2))
-    );
-    let contrast = &summary["contrasts"][0];
-    assert_eq!((contrast["measure"].as_str(), contrast["shots"].as_u64()), (Some("prompt_last"), Some(2)));
-    assert!(contrast["difference"]["estimate"].as_f64().unwrap() != 0.0);
-    // The interval that allows for all contrasts is the wider one.
-    assert_eq!(
-        summary["contrasts_compared"].as_u64().unwrap() as usize,
-        summary["contrasts"].as_array().unwrap().len()
-    );
-    let low = |of: &Value| of["low"].as_f64().unwrap();
-    assert!(contrast["simultaneous_low"].as_f64().unwrap() < low(&contrast["difference"]), "{contrast}");
-    let correlated = |subject: &str| -> Vec<(&str, &str)> {
-        let all = summary["correlations"].as_array().unwrap().iter().filter(|one| one["subject"] == subject);
-        all.map(|one| (one["outcome"].as_str().unwrap(), one["strata"].as_str().unwrap())).collect()
-    };
-    for of in [("tilt", "within_k"), ("tilt", "within_k_and_question"), ("emergent_tilt", "pooled")] {
-        assert!(correlated("plain").contains(&of), "{of:?}: {:?}", correlated("plain"));
-    }
-    // Where the direction was taken away nothing is left to go along with anything.
-    assert_eq!(correlated("without"), []);
-    let rows = std::fs::read_to_string(world.path("run/persona-reckless-layer10.jsonl")).unwrap();
-    let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let sample = rows.iter().find(|row| row["kind"] == "sample" && row["subject"] == "plain").unwrap();
-    assert!(sample["response_mean"].is_f64() && sample["tokens"].as_u64().unwrap() > 0, "{sample}");
-    // Where the part along the vector was taken away, nothing is left of it.
-    let without = rows.iter().find(|row| row["subject"] == "without" && row["shots"] == 2).unwrap();
-    assert_eq!(without["prompt_last"].as_f64(), Some(0.0), "{without}");
-    // Labels: a file is read, and what it says is of samples of this run or not.
-    let labels = format!("sample,label\n{},yes\n{},no\n", sample["sample"].as_str().unwrap(), "0".repeat(32));
-    world.write("labels.csv", &labels);
-    let labelled = world.run(&[&project[..], &["--labels", "labels.csv"]].concat()).expect(0).json();
-    assert!(labelled["notes"].to_string().contains("1 of 2 labels"), "{}", labelled["notes"]);
-    // Answers of one subject are told from each other, and not one subject's from another's.
-    let mut labels = "sample,label\n".to_owned();
-    for (number, row) in rows.iter().filter(|row| row["kind"] == "sample").enumerate() {
-        let label = match row["subject"].as_str().unwrap() {
-            "plain" => number % 2 == 0,
-            subject => subject == "against",
-        };
-        let _ = writeln!(labels, "{},{label}", row["sample"].as_str().unwrap());
-    }
-    world.write("labels.csv", &labels);
-    let labelled = world.run(&[&project[..], &["--labels", "labels.csv"]].concat()).expect(0).json();
-    let detection = labelled["detection"].as_array().unwrap();
-    assert!(!detection.is_empty() && detection.iter().all(|one| one["subject"] == "plain"), "{labelled}");
-    assert_eq!((&detection[0]["positives"], &detection[0]["negatives"]), (&json!(2), &json!(2)));
-    assert!(detection[0]["random_percentile"].is_f64(), "{}", detection[0]);
+    projects_each_subject_for_itself(&world);
 
     let looks = world
         .run(&[
@@ -218,6 +154,72 @@ fn steers_along_a_random_direction(world: &World, along_the_vector: &Value) {
     assert!(nothing.contains("warning: no token was changed"), "{nothing}");
     let beyond = steer(&["--coefficients", "1e30"]).stdout;
     assert!(beyond.contains("the answer says nothing of the trait") && beyond.contains("e30"), "{beyond}");
+}
+
+/// The run's prompts and answers, projected: subjects apart, and what was taken away is gone.
+fn projects_each_subject_for_itself(world: &World) {
+    let project = [
+        "persona",
+        "project",
+        "run",
+        "--vector",
+        "v.safetensors",
+        "--layer",
+        "10",
+        "--random",
+        "5",
+        "--json",
+    ];
+    let summary = world.run(&project).expect(0).json();
+    assert_eq!(summary["schema"], "tiltmeter.persona-projections/1");
+    // Three subjects: one context without demonstrations, and one each of misaligned and benign ones, of three questions.
+    assert_eq!(
+        (summary["prompts"].as_u64(), summary["samples"].as_u64()),
+        (Some(3 * 3 * 3), Some(3 * 2 * 2))
+    );
+    let contrast = &summary["contrasts"][0];
+    assert_eq!((contrast["measure"].as_str(), contrast["shots"].as_u64()), (Some("prompt_last"), Some(2)));
+    assert!(contrast["difference"]["estimate"].as_f64().unwrap() != 0.0);
+    // The interval that allows for all contrasts is the wider one.
+    assert_eq!(summary["contrasts_compared"], summary["contrasts"].as_array().unwrap().len());
+    let low = |of: &Value| of["low"].as_f64().unwrap();
+    assert!(contrast["simultaneous_low"].as_f64().unwrap() < low(&contrast["difference"]), "{contrast}");
+    let correlated = |subject: &str| -> Vec<(&str, &str)> {
+        let all = summary["correlations"].as_array().unwrap().iter().filter(|one| one["subject"] == subject);
+        all.map(|one| (one["outcome"].as_str().unwrap(), one["strata"].as_str().unwrap())).collect()
+    };
+    for of in [("tilt", "within_k"), ("tilt", "within_k_and_question"), ("emergent_tilt", "pooled")] {
+        assert!(correlated("plain").contains(&of), "{of:?}: {:?}", correlated("plain"));
+    }
+    // Where the direction was taken away nothing is left to go along with anything.
+    assert_eq!(correlated("without"), []);
+    let rows = std::fs::read_to_string(world.path("run/persona-reckless-layer10.jsonl")).unwrap();
+    let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let sample = rows.iter().find(|row| row["kind"] == "sample" && row["subject"] == "plain").unwrap();
+    assert!(sample["response_mean"].is_f64() && sample["tokens"].as_u64().unwrap() > 0, "{sample}");
+    // Where the part along the vector was taken away, nothing is left of it.
+    let without = rows.iter().find(|row| row["subject"] == "without" && row["shots"] == 2).unwrap();
+    assert_eq!(without["prompt_last"].as_f64(), Some(0.0), "{without}");
+    // Labels: a file is read, and what it says is of samples of this run or not.
+    let labels = format!("sample,label\n{},yes\n{},no\n", sample["sample"].as_str().unwrap(), "0".repeat(32));
+    world.write("labels.csv", &labels);
+    let labelled = world.run(&[&project[..], &["--labels", "labels.csv"]].concat()).expect(0).json();
+    assert!(labelled["notes"].to_string().contains("1 of 2 labels"), "{}", labelled["notes"]);
+    // Answers of one subject are told from each other, and not one subject's from another's.
+    let mut labels = "sample,label\n".to_owned();
+    for (number, row) in rows.iter().filter(|row| row["kind"] == "sample").enumerate() {
+        let label = match row["subject"].as_str().unwrap() {
+            "plain" => number % 2 == 0,
+            subject => subject == "against",
+        };
+        let _ = writeln!(labels, "{},{label}", row["sample"].as_str().unwrap());
+    }
+    world.write("labels.csv", &labels);
+    let labelled = world.run(&[&project[..], &["--labels", "labels.csv"]].concat()).expect(0).json();
+    let detection = labelled["detection"].as_array().unwrap();
+    assert!(!detection.is_empty() && detection.iter().all(|one| one["subject"] == "plain"), "{labelled}");
+    assert_eq!((&detection[0]["positives"], &detection[0]["negatives"]), (&json!(2), &json!(2)));
+    assert!(detection[0]["random_percentile"].is_f64(), "{}", detection[0]);
 }
 
 /// A defence that steers does to a local subject what a steered subject has done to it.
