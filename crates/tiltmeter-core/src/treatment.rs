@@ -212,9 +212,7 @@ impl Treatment {
         if self.elicitation.is_some() {
             lines.push("the model is asked to reason before it answers".to_owned());
         }
-        if self.steering.is_some() {
-            lines.push("the model is steered while it answers".to_owned());
-        }
+        lines.extend(self.steering.as_ref().map(Steering::describe));
         match &self.procedure {
             None => {}
             Some(Procedure::SubsampleVote(SubsampleVote { draws, share })) => lines.push(format!(

@@ -161,6 +161,29 @@ pub enum SteeringKind {
 }
 
 impl Steering {
+    /// What it does to the model, in words.
+    pub fn describe(&self) -> String {
+        let vector = &self.vector.path;
+        let layer =
+            self.layer.map_or_else(|| "the vector's own layer".to_owned(), |layer| format!("layer {layer}"));
+        let what = match (self.kind, self.random) {
+            (SteeringKind::Steer { coefficient }, None) => {
+                format!("{coefficient} × the vector in {vector} is added to")
+            }
+            (SteeringKind::Steer { coefficient }, Some(seed)) => format!(
+                "{coefficient} × a random direction (seed {seed}) of the length of the vector in {vector} is added to"
+            ),
+            (SteeringKind::Ablate, _) => format!("the part along the vector in {vector} is taken away from"),
+        };
+        let span = match self.span {
+            SteerSpan::Answer => "while it answers",
+            SteerSpan::Reasoning => "while it reasons",
+            SteerSpan::Prompt => "while it reads the prompt",
+            SteerSpan::All => "at every token",
+        };
+        format!("{what} the model's residual stream at {layer} {span}")
+    }
+
     /// Adds what the subject's answers and scores depend on.
     pub(crate) fn canonical(&self, canonical: Canonical) -> Canonical {
         let canonical = match (self.kind, self.random) {
@@ -282,5 +305,14 @@ mod tests {
         let written =
             Canonical::new("t").text("steer").number(-2.0).id(&vector.hash).integer(10).text("answer");
         assert_eq!(id(None), written.finish());
+        let end = "is added to the model's residual stream at layer 10 while it answers";
+        assert_eq!(of(None).describe(), format!("-2 × the vector in v {end}"));
+        let random = "-2 × a random direction (seed 3) of the length of the vector in v";
+        assert_eq!(of(Some(3)).describe(), format!("{random} {end}"));
+        let ablation = Steering { kind: SteeringKind::Ablate, layer: None, span: SteerSpan::All, ..of(None) };
+        assert_eq!(
+            ablation.describe(),
+            "the part along the vector in v is taken away from the model's residual stream at the vector's own layer at every token"
+        );
     }
 }
