@@ -73,6 +73,7 @@ impl Body for Answer {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
+            _ if self.failure.is_some() => false,
             Kind::Full(body) => body.is_end_stream(),
             Kind::Relay(relay) => relay.is_end_stream(),
             Kind::HeldBack(_) => false,

@@ -17,5 +17,5 @@ pub use rollouts::{RolloutStore, Side};
 pub use trait_file::{TraitError, TraitFile, builtin_traits};
 pub use vector::{
     Counts, JudgeRecord, LayerRecord, ModelRecord, PersonaVector, SettingsRecord, SideCounts, VectorError,
-    VectorRecord,
+    VectorRecord, length,
 };

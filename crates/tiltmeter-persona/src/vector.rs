@@ -361,7 +361,7 @@ impl PersonaVector {
 }
 
 /// The length of a vector (Euclidean norm).
-pub(crate) fn length(vector: &[f32]) -> f64 {
+pub fn length(vector: &[f32]) -> f64 {
     vector.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
 }
 

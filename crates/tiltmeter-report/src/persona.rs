@@ -242,10 +242,6 @@ fn write_detection(text: &mut String, summary: &ProjectionSummary) {
         return;
     }
     text.push_str("detection\n");
-    let area = |estimate: f64, low: Option<f64>, high: Option<f64>| match low.zip(high) {
-        Some((low, high)) => format!("{estimate:.3} [{low:.3}, {high:.3}]"),
-        None => format!("{estimate:.3}"),
-    };
     let rows = summary.detection.iter().map(|one| {
         let recall = one.recall.iter().map(|at| format!("{:.0} %", at.recall * 100.0)).collect::<Vec<_>>();
         let within = one.within_condition.as_ref();
@@ -254,11 +250,8 @@ fn write_detection(text: &mut String, summary: &ProjectionSummary) {
             one.label.to_owned(),
             one.measure.to_owned(),
             format!("{} / {}", one.positives, one.negatives),
-            area(one.auroc, one.auroc_low, one.auroc_high),
-            within.map_or_else(
-                || NOTHING_TO_SHOW.to_owned(),
-                |within| area(within.estimate, within.low, within.high),
-            ),
+            figure(Some(one.auroc), one.auroc_low.zip(one.auroc_high).map(<[f64; 2]>::from)),
+            figure(within.map(|area| area.estimate), within.and_then(|area| Some([area.low?, area.high?]))),
             percent(one.random_percentile),
             recall.join(", "),
         ]

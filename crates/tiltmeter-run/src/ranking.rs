@@ -170,8 +170,13 @@ pub struct TiltChange {
 impl TiltChange {
     /// Whether the simultaneous interval leaves out 0.
     pub fn is_clear(&self) -> bool {
-        matches!((self.simultaneous_low, self.simultaneous_high), (Some(low), Some(high)) if low > 0.0 || high < 0.0)
+        leaves_out_zero(self.simultaneous_low, self.simultaneous_high)
     }
+}
+
+/// Whether an interval, where there is one, leaves out 0.
+pub(crate) fn leaves_out_zero(low: Option<f64>, high: Option<f64>) -> bool {
+    matches!((low, high), (Some(low), Some(high)) if low > 0.0 || high < 0.0)
 }
 
 /// What answers took, on average. The judge's work is not in it.

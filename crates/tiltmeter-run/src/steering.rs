@@ -7,7 +7,7 @@ use tiltmeter_core::experiment::{SteerSpan, Steering, SteeringKind};
 use tiltmeter_core::prompt::Prompt;
 use tiltmeter_local::{Intervention, LocalModel, ReasoningMarks, Reduction, Span, Tap, TokenSelection};
 use tiltmeter_models::ModelError;
-use tiltmeter_persona::PersonaVector;
+use tiltmeter_persona::{PersonaVector, length};
 
 /// A shift of more than so many lengths of the residual stream leaves nothing of it: norms scale what follows to the
 /// vector alone, and the model answers alike whatever it was asked.
@@ -53,8 +53,6 @@ pub async fn stream_length(model: &LocalModel, layer: usize) -> Result<f64, Mode
     let tap = Tap { layers: [layer].into(), tokens: TokenSelection::Answer, reduction: Reduction::Each };
     let states = model.hidden_states(&prompt, &answer, &[tap].into()).await?;
     let rows: Vec<&Vec<f32>> = states.taps.iter().flat_map(|tap| &tap.layers).flatten().collect();
-    let length =
-        |row: &[f32]| row.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
     Ok(rows.iter().map(|row| length(row)).sum::<f64>() / rows.len().max(1) as f64)
 }
 

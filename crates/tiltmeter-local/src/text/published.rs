@@ -6,7 +6,7 @@
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::vocabulary::{ENDS_OF_TURN, Token, TokenizerError, Vocabulary, byte_table, bytes_of};
+use super::vocabulary::{ENDS_OF_TURN, Token, TokenizerError, Vocabulary, byte_table, bytes_of, longest};
 
 /// What Unicode's normal forms and letter case change; others may read tables that are not to be trusted.
 const NORMALIZERS: [&str; 5] = ["NFC", "NFD", "NFKC", "NFKD", "Lowercase"];
@@ -110,7 +110,8 @@ impl Vocabulary {
         let tokenizer = Tokenizer::from_bytes(bytes)
             .map_err(|error| broken(format!("tokenizer.json cannot be used: {error}")))?;
         let start_text = if start_named.is_empty() { start_text.unwrap_or_default() } else { start_named };
-        Ok(Self { tokenizer, tokens, special, ends, start, start_text, end_text })
+        let longest = longest(&tokens);
+        Ok(Self { tokenizer, tokens, longest, special, ends, start, start_text, end_text })
     }
 }
 

@@ -66,11 +66,18 @@ pub(super) struct Token {
     pub(super) is_control: bool,
 }
 
+/// Bytes of the longest of all tokens, at least 1.
+pub(super) fn longest(tokens: &[Token]) -> usize {
+    tokens.iter().map(|token| token.bytes.len()).max().unwrap_or(0).max(1)
+}
+
 /// Texts to token ids and back.
 #[derive(Debug)]
 pub(crate) struct Vocabulary {
     pub(super) tokenizer: Tokenizer,
     pub(super) tokens: Vec<Token>,
+    /// Bytes of the longest token, at least 1.
+    pub(super) longest: usize,
     /// Special tokens' texts and ids, longest first.
     pub(super) special: Vec<(String, u32)>,
     pub(super) ends: Vec<u32>,
@@ -137,6 +144,7 @@ impl Vocabulary {
         let text_of = |id: Option<u32>| id.and_then(|id| texts.get(id as usize)).cloned().unwrap_or_default();
         Ok(Self {
             tokenizer,
+            longest: longest(&tokens),
             tokens,
             special,
             ends,
@@ -181,9 +189,8 @@ impl Vocabulary {
 
     /// Fewer tokens than this a text of so many bytes cannot have.
     pub(crate) fn least_tokens(&self, bytes: usize) -> usize {
-        let longest = self.tokens.iter().map(|token| token.bytes.len()).max().unwrap_or(0).max(1);
         let kept = if self.tokenizer.get_normalizer().is_some() { bytes / SHORTENS } else { bytes };
-        kept / longest
+        kept / self.longest
     }
 
     /// The token to put first, where the model wants one.

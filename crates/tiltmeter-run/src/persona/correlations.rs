@@ -10,7 +10,6 @@ use super::ProjectError;
 use super::gather::Projected;
 use super::results::CorrelationResult;
 use super::summary::{PromptPoint, SamplePoint, Summary, failed, index, percentile};
-use crate::analysis::is_match;
 
 /// A row to be correlated.
 struct Row {
@@ -72,8 +71,7 @@ impl<'a> Summary<'a> {
             .iter()
             .map(|point| ((point.condition, point.draw, point.key.question), point))
             .collect();
-        let twin = |condition: &ConditionRow| self.conditions.iter().position(|one| is_match(condition, one));
-        let twins: Vec<Option<usize>> = self.conditions.iter().map(twin).collect();
+        let twins: Vec<Option<usize>> = (0..self.conditions.len()).map(|number| self.twin(number)).collect();
         self.prompts
             .iter()
             .filter(|point| point.key.subject == subject)

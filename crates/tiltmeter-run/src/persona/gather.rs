@@ -8,7 +8,7 @@ use tiltmeter_core::experiment::{SteerSpan, SteeringKind};
 use tiltmeter_core::plan::{sample_id, system_message};
 use tiltmeter_core::prompt::{Prompt, RenderedContext};
 use tiltmeter_local::{LocalModel, Reduction, Tap, TokenSelection};
-use tiltmeter_persona::{PersonaVector, random_directions};
+use tiltmeter_persona::{PersonaVector, length, random_directions};
 use tiltmeter_store::{ConditionRow, QuestionRow, Reader, StoredAnswer, SubjectRow, TreatmentTexts};
 
 use super::{ProjectError, ProjectSettings};
@@ -89,7 +89,7 @@ impl Directions {
     }
 
     fn project(&self, row: &[f32]) -> Projected {
-        let norm = row.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
+        let norm = length(row);
         let dot = |direction: &Vec<f64>| {
             let dot = direction.iter().zip(row).map(|(a, &b)| a * f64::from(b)).sum::<f64>();
             if dot.abs() < ROUNDING * norm { 0.0 } else { dot }

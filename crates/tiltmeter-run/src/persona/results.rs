@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::ranking::leaves_out_zero;
+
 /// One projected prompt or answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -142,7 +144,7 @@ pub struct ContrastResult {
 impl ContrastResult {
     /// Whether the simultaneous interval leaves out 0.
     pub fn is_clear(&self) -> bool {
-        matches!((self.simultaneous_low, self.simultaneous_high), (Some(low), Some(high)) if low > 0.0 || high < 0.0)
+        leaves_out_zero(self.simultaneous_low, self.simultaneous_high)
     }
 }
 

@@ -265,13 +265,16 @@ impl<'a> Summary<'a> {
         Ok(results)
     }
 
+    /// A condition's matched control.
+    pub(super) fn twin(&self, condition: usize) -> Option<usize> {
+        self.conditions.iter().position(|other| is_match(&self.conditions[condition], other))
+    }
+
     /// Every condition against its matched control, with intervals that hold together.
     fn contrasts(&self) -> Result<Vec<ContrastResult>, ProjectError> {
         let mut pairs = Vec::new();
-        for (number, condition) in self.conditions.iter().enumerate() {
-            let Some(twin) = self.conditions.iter().position(|other| is_match(condition, other)) else {
-                continue;
-            };
+        for number in 0..self.conditions.len() {
+            let Some(twin) = self.twin(number) else { continue };
             for (measure, own, others) in [
                 ("prompt_last", self.last(number), self.last(twin)),
                 ("response_mean", self.means(number), self.means(twin)),

@@ -8,6 +8,7 @@ use tiltmeter_data::Consent as _;
 use tiltmeter_local::{
     HubError, HubModel, HubTerms, LocalError, LocalSettings, ModelSource, WeightsError, WeightsSettings,
 };
+use tiltmeter_report::printable;
 use tiltmeter_serve::ServeSettings;
 use tokio::net::TcpListener;
 
@@ -105,12 +106,12 @@ fn list(arguments: &ModelListArguments) -> Result<Exit, Failure> {
     }
     let mut text = String::new();
     for model in &models {
-        let licence = plain(model.licence.as_deref().unwrap_or("none stated"));
+        let licence = printable(model.licence.as_deref().unwrap_or("none stated"));
         let _ = writeln!(
             text,
             "local/{}\n  {}\n  {}, {} MB, licence: {licence}",
-            plain(&model.name),
-            plain(&model.about),
+            printable(&model.name),
+            printable(&model.about),
             model.state,
             model.bytes / 1_000_000
         );
@@ -118,16 +119,11 @@ fn list(arguments: &ModelListArguments) -> Result<Exit, Failure> {
             let _ = writeln!(text, "  {path}");
         }
         for file in &model.files {
-            let _ = writeln!(text, "    {}  {}", file.sha256, plain(&file.path));
+            let _ = writeln!(text, "    {}  {}", file.sha256, printable(&file.path));
         }
     }
     output::result(&text);
     Ok(Exit::Done)
-}
-
-/// A text of others, without what could steer a terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -186,11 +182,11 @@ fn fetch(arguments: &ModelFetchArguments) -> Result<Exit, Failure> {
 /// The terms, for the person who accepts them.
 fn shown(terms: &HubTerms) -> String {
     let bytes: u64 = terms.files.iter().map(|(_, bytes)| bytes).sum();
-    let licence = plain(terms.licence.as_deref().unwrap_or("none stated"));
+    let licence = printable(terms.licence.as_deref().unwrap_or("none stated"));
     let mut text =
         format!("{} at {}\nlicence, as the hub states it: {licence}\n", terms.repository, terms.commit);
     if let Some(link) = &terms.licence_link {
-        let _ = writeln!(text, "its text: {}", plain(link));
+        let _ = writeln!(text, "its text: {}", printable(link));
     }
     if terms.is_gated {
         text.push_str("the hub wants its own terms to be accepted as well\n");
@@ -217,7 +213,8 @@ fn of_weights(error: &WeightsError) -> Failure {
     }
 }
 
-fn of_model(error: &LocalError) -> Failure {
+/// A model that cannot be opened: whose fault it is.
+pub(crate) fn of_model(error: &LocalError) -> Failure {
     if error.is_configuration() { Failure::configuration(error) } else { Failure::failed(error) }
 }
 
@@ -246,7 +243,7 @@ fn serve(arguments: &ModelServeArguments) -> Result<Exit, Failure> {
             _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
         };
         let address = listener.local_addr().map_err(Failure::failed)?;
-        output::result(&format!("serving {} at http://{address}/v1\n", plain(&served)));
+        output::result(&format!("serving {} at http://{address}/v1\n", printable(&served)));
         output::note("stop with ^C");
         let stop = async {
             // Without signals the server goes on until it is killed.

@@ -342,7 +342,12 @@ fn what_cannot_be_is_refused_with_a_way_out() {
     let experiment = |change: &str| {
         EXPERIMENT.replace("'v.safetensors'", "'broken.safetensors'").replacen("layer = 10", change, 1)
     };
-    let cases: [(&[&str], &str); 8] = [
+    world.write("broken.gguf", "no");
+    let cases: [(&[&str], &str); 9] = [
+        (
+            &["persona", "extract", "--trait", "evil", "--model", "local/broken.gguf"],
+            "broken.gguf is not a model file",
+        ),
         (&["persona", "extract", "--trait", "recless", "--model", MODEL], "reckless, evil, sycophantic"),
         (&["persona", "extract", "--trait", "evil", "--model", "openai/gpt-4o"], "not a local model"),
         (&["persona", "extract", "--trait", "evil", "--model", MODEL, "--questions", "999"], "and it has 20"),

@@ -39,7 +39,8 @@ fn open(runtime: &Runtime, name: &str, progress: &Arc<Progress>) -> Result<Local
     let source = ModelSource::parse(local).map_err(Failure::configuration)?;
     let settings = LocalSettings::from_environment(&|name: &str| std::env::var(name).ok())
         .map_err(Failure::configuration)?;
-    runtime.block_on(tiltmeter_local::open(&source, settings, &**progress)).map_err(Failure::failed)
+    let opened = runtime.block_on(tiltmeter_local::open(&source, settings, &**progress));
+    opened.map_err(|error| super::model::of_model(&error))
 }
 
 /// Reads a vector file.
